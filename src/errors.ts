@@ -1,0 +1,70 @@
+/**
+ * What this runtime throws on purpose. The codes are stable: callers branch on them, and they cross the worker boundary
+ * as plain data (`toWire` / `fromWire`), because a structured clone keeps no subclass.
+ *
+ * - `unsupported`      this browser, adapter, architecture or option is not something Sluice can run
+ * - `unsupported-content` a message part (image, audio) that a text model cannot read
+ * - `format`           a checkpoint, tokenizer or template file that does not hold what it must
+ * - `storage`          bytes could not be read: network, HTTP status, file system, short read
+ * - `not-found`        a file that the model needs is not where the reference points
+ * - `limit`            untrusted input exceeded a time or output limit (template, tokenizer, header)
+ * - `budget`           memory: a buffer, KV cache or model does not fit
+ * - `shape`            two sizes that must agree do not
+ * - `context-length`   the prompt is longer than the context
+ * - `invalid-request`  a request field is unknown or out of range; the message names the field
+ * - `non-finite`       the model produced NaN or infinite logits
+ * - `device-lost`      the GPU device went away
+ * - `unloaded`         the engine was unloaded
+ * - `internal`         a bug in Sluice
+ */
+export type ErrorCode =
+  | 'unsupported'
+  | 'unsupported-content'
+  | 'format'
+  | 'storage'
+  | 'not-found'
+  | 'limit'
+  | 'budget'
+  | 'shape'
+  | 'context-length'
+  | 'invalid-request'
+  | 'non-finite'
+  | 'device-lost'
+  | 'unloaded'
+  | 'internal';
+
+export class EngineError extends Error {
+  override readonly name = 'EngineError';
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** An error as plain data. `code: 'AbortError'` is a cancel, which stays a DOMException on both sides. */
+export type WireError = { code: ErrorCode | 'AbortError'; message: string };
+
+export function abortError(message = 'The operation was aborted.'): DOMException {
+  return new DOMException(message, 'AbortError');
+}
+
+export function isAbort(error: unknown): boolean {
+  return error instanceof DOMException && error.name === 'AbortError';
+}
+
+/** Throws AbortError if the signal is already aborted. Custom reasons are normalised: callers test for one name only. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw abortError();
+}
+
+export function toWire(error: unknown): WireError {
+  if (isAbort(error)) return { code: 'AbortError', message: (error as DOMException).message };
+  if (error instanceof EngineError) return { code: error.code, message: error.message };
+  return { code: 'internal', message: error instanceof Error ? `${error.name}: ${error.message}` : String(error) };
+}
+
+export function fromWire(wire: WireError): EngineError | DOMException {
+  return wire.code === 'AbortError' ? abortError(wire.message) : new EngineError(wire.code, wire.message);
+}
