@@ -1,0 +1,27 @@
+/**
+ * Bytes by range: everything the engine loads comes through this interface, whether it lies on a server, in OPFS, in a
+ * file the user picked, or in memory. The caller owns the buffer, so whoever plans bounds the memory.
+ */
+export interface ByteSource {
+  /** For messages: a file name or URL without credentials. */
+  readonly label: string;
+  /** Length in bytes. */
+  readonly size: number;
+  /**
+   * Fills `into` with bytes [byteOffset, byteOffset + into.byteLength). Concurrent reads are allowed.
+   * @throws EngineError 'storage' on a short read, a range past the end or a failed transfer; AbortError when cancelled.
+   */
+  read(byteOffset: number, into: Uint8Array, signal?: AbortSignal): Promise<void>;
+  close(): void;
+}
+
+/** The files of one model, wherever they are. */
+export interface ModelFiles {
+  /** What the user asked for, for messages and the page. */
+  readonly label: string;
+  /** The commit that a branch was resolved to (hub references only). */
+  readonly revision: string | undefined;
+  /** @throws EngineError 'not-found' if there is no such file. */
+  open(name: string, signal?: AbortSignal): Promise<ByteSource>;
+  close(): void;
+}
