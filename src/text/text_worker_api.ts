@@ -1,0 +1,161 @@
+/**
+ * What a text worker exposes. All of it is synchronous work on untrusted files, so it belongs in a thread of its own that the host
+ * (`text_host.ts`) can end. Results are plain data: comlink and structured clones keep no error classes.
+ */
+import { EngineError, toWire, type WireError } from '../errors';
+import { ChatTemplate, DEFAULT_MAX_OUTPUT_BYTES, type RenderRequest, utf8Exceeds } from './chat_template';
+import type { StreamDecoder } from './stream_decoder';
+import { type EncodeOptions, Tokenizer } from './tokenizer';
+
+/** Texts of the checkpoint's files. */
+export type TextFiles = {
+  tokenizerJson: string;
+  tokenizerConfig?: string;
+  /** chat_template.jinja; it goes before a template in tokenizer_config.json. */
+  chatTemplate?: string;
+};
+
+export type TextInfo = {
+  /** One more than the largest token id. */
+  vocabSize: number;
+  hasChatTemplate: boolean;
+  /** Added tokens that never become text, with their ids. */
+  specialTokens: Record<string, number>;
+  /** Added tokens that do become text (`<think>`, `<tool_call>`), with their ids. */
+  addedTokens: Record<string, number>;
+  /** Ids of the tokens that tokenizer_config.json names; undefined where it names none. */
+  bosTokenId: number | undefined;
+  eosTokenId: number | undefined;
+};
+
+/** `used` counts the ids consumed: all of them, or up to and including the one that completed a stop string. */
+export type StreamPiece = { text: string; stopped: boolean; used: number };
+
+export type TextResult<T> = { value: T } | { error: WireError };
+
+export interface TextWorkerApi {
+  load(files: TextFiles, limits: { maxOutputBytes: number }): TextResult<TextInfo>;
+  encode(text: string, options: EncodeOptions): TextResult<number[]>;
+  decode(ids: number[]): TextResult<string>;
+  render(request: RenderRequest): TextResult<string>;
+  /** Opens or reopens a stream; `ids` were pushed before, in another worker, and their text is known. */
+  openStream(streamId: number, stop: string[], ids: number[]): TextResult<null>;
+  push(streamId: number, ids: number[]): TextResult<StreamPiece>;
+  /** The stream's rest; ends it. */
+  finish(streamId: number): TextResult<string>;
+  closeStream(streamId: number): TextResult<null>;
+}
+
+/** Longest list of added tokens reported by name; real ones have 20 to 1,000. */
+const MAX_REPORTED_TOKENS = 4096;
+
+export function createTextWorkerApi(): TextWorkerApi {
+  let loaded: { files: TextFiles; tokenizer: Tokenizer } | undefined;
+  let maxOutputBytes = DEFAULT_MAX_OUTPUT_BYTES;
+  const templates = new Map<string, ChatTemplate>();
+  const streams = new Map<number, StreamDecoder>();
+
+  const tokenizer = (): Tokenizer => {
+    if (!loaded) throw new EngineError('internal', 'The text worker has no tokenizer yet. Call load first.');
+    return loaded.tokenizer;
+  };
+  const stream = (id: number): StreamDecoder => {
+    const found = streams.get(id);
+    if (!found) throw new EngineError('internal', `The text worker has no stream ${id}. Open it first.`);
+    return found;
+  };
+  const bounded = (text: string): string => {
+    if (utf8Exceeds(text, maxOutputBytes)) throw tooLong(maxOutputBytes);
+    return text;
+  };
+  const template = (wantsTools: boolean): ChatTemplate => {
+    const { config } = tokenizer();
+    const named = config.chatTemplates;
+    const source = loaded?.files.chatTemplate ?? (wantsTools ? named.get('tool_use') : undefined) ?? named.get('default');
+    if (source === undefined) {
+      throw new EngineError(
+        'unsupported',
+        'This checkpoint has no chat template. Pass a prompt in place of messages, or add chat_template.jinja.',
+      );
+    }
+    // Parsed on first use, not on load: a hostile one then runs under the short time limit.
+    const parsed = templates.get(source) ?? new ChatTemplate(source, { specialTokens: config.specialTokens, maxOutputBytes });
+    templates.set(source, parsed);
+    return parsed;
+  };
+
+  return {
+    load: (files, limits) =>
+      result(() => {
+        loaded = undefined;
+        templates.clear();
+        streams.clear();
+        maxOutputBytes = limits.maxOutputBytes;
+        loaded = { files, tokenizer: new Tokenizer(files.tokenizerJson, files.tokenizerConfig) };
+        return describeText(loaded.tokenizer, files);
+      }),
+    encode: (text, options) =>
+      result(() => {
+        const ids = tokenizer().encode(text, options);
+        if (ids.length * 4 > maxOutputBytes) throw tooLong(maxOutputBytes);
+        return ids;
+      }),
+    decode: (ids) => result(() => bounded(tokenizer().decode(ids))),
+    render: (request) => result(() => bounded(template((request.tools?.length ?? 0) > 0).render(request))),
+    openStream: (streamId, stop, ids) =>
+      result(() => {
+        const opened = tokenizer().openStream(stop);
+        for (const id of ids) opened.push(id);
+        streams.set(streamId, opened);
+        return null;
+      }),
+    push: (streamId, ids) =>
+      result(() => {
+        const decoder = stream(streamId);
+        let text = '';
+        let used = 0;
+        while (used < ids.length && !decoder.stopped) {
+          text += decoder.push(ids[used++]!);
+          if (text.length > maxOutputBytes) throw tooLong(maxOutputBytes);
+        }
+        return { text: bounded(text), stopped: decoder.stopped, used };
+      }),
+    finish: (streamId) =>
+      result(() => {
+        const rest = bounded(stream(streamId).finish());
+        streams.delete(streamId);
+        return rest;
+      }),
+    closeStream: (streamId) =>
+      result(() => {
+        streams.delete(streamId);
+        return null;
+      }),
+  };
+}
+
+function result<T>(work: () => T): TextResult<T> {
+  try {
+    return { value: work() };
+  } catch (error) {
+    return { error: toWire(error) };
+  }
+}
+
+function tooLong(maxOutputBytes: number): EngineError {
+  return new EngineError('limit', `The tokenizer or template gives more than ${maxOutputBytes} bytes. Shorten the text.`);
+}
+
+function describeText(tokenizer: Tokenizer, files: TextFiles): TextInfo {
+  const { specialTokens, chatTemplates } = tokenizer.config;
+  const idOf = (name: string) => (specialTokens[name] === undefined ? undefined : tokenizer.idOf(specialTokens[name]));
+  const report = (tokens: ReadonlyMap<string, number>) => Object.fromEntries([...tokens].slice(0, MAX_REPORTED_TOKENS));
+  return {
+    vocabSize: tokenizer.vocabSize,
+    hasChatTemplate: files.chatTemplate !== undefined || chatTemplates.has('default'),
+    specialTokens: report(tokenizer.specialTokens),
+    addedTokens: report(tokenizer.addedTokens),
+    bosTokenId: idOf('bos_token'),
+    eosTokenId: idOf('eos_token'),
+  };
+}

@@ -1,0 +1,3 @@
+import { serveTextWorker } from '../../src/node/text_worker_spawn';
+
+serveTextWorker();
