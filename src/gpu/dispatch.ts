@@ -1,0 +1,22 @@
+import type { Kernel } from './kernel';
+
+/** One prepared dispatch: everything but the number of tokens is fixed at load. */
+export type Dispatch = {
+  kernel: Kernel;
+  activations: GPUBindGroup;
+  /** Slab bind group and the byte offset of the record in the weight table. */
+  weights?: { group: GPUBindGroup; recordOffset: number };
+  /** Rows of the matrix part that this dispatch multiplies by; 0 where there is none. */
+  rows: number;
+};
+
+/** Encodes dispatches into a pass. Nothing is created here: the per-token path only sets and dispatches. */
+export function encode(pass: GPUComputePassEncoder, dispatches: readonly Dispatch[], tokens: number): void {
+  for (const dispatch of dispatches) {
+    pass.setPipeline(dispatch.kernel.pipeline());
+    pass.setBindGroup(0, dispatch.activations);
+    if (dispatch.weights) pass.setBindGroup(1, dispatch.weights.group, [dispatch.weights.recordOffset]);
+    const [x, y = 1, z = 1] = dispatch.kernel.grid(tokens, dispatch.rows);
+    pass.dispatchWorkgroups(x, y, z);
+  }
+}

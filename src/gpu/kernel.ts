@@ -1,0 +1,158 @@
+/**
+ * From a WGSL file to something that can be encoded. Two bind groups, the same for every kernel:
+ *   group 0  activations and state, in the order that the typed binding lists them
+ *   group 1  weights: binding 0 the slab, binding 1 this matrix's record (uniform, dynamic offset). One bind group per
+ *            slab serves every kernel, and where a weight lies is data in a GPU buffer, so it can change without a new one.
+ * Pipelines compile asynchronously; `ready` resolves when one can be encoded.
+ */
+import { EngineError } from '../errors';
+import type { Gpu } from './device';
+import type { BufferRange } from './memory';
+
+export type BindingKind = 'read' | 'write' | 'uniform';
+
+export type Grid = readonly [x: number, y?: number, z?: number];
+
+export type KernelSpec = {
+  /** The stem of the file in wgsl/, with the variant where there is one: the profiler's name too. */
+  label: string;
+  /** Shared files, then the kernel's own file; joined by newlines. */
+  sources: readonly string[];
+  /** `enable` lines that must stand first. */
+  enable?: readonly ('subgroups' | 'f16')[];
+  constants?: Record<string, number>;
+  /** Group 0 in @binding order. 'write' is read_write storage. */
+  bindings: Record<string, BindingKind>;
+  /** Whether group 1 is used. */
+  weights?: boolean;
+  /** Workgroups for `tokens` tokens of a step; `rows` is the row count of a matrix part, 0 for kernels without one. */
+  grid(tokens: number, rows: number): Grid;
+};
+
+export type Kernel = {
+  label: string;
+  ready: Promise<void>;
+  grid(tokens: number, rows: number): Grid;
+  pipeline(): GPUComputePipeline;
+  /** @throws EngineError 'internal' if a binding is missing or unknown. */
+  bind(ranges: Record<string, BufferRange>): GPUBindGroup;
+};
+
+/** Bytes between two records of the weight table: the portable minUniformBufferOffsetAlignment. */
+export const recordStride = 256;
+/** Bytes of one record that a kernel can see. */
+export const recordBytes = 32;
+
+export function weightLayout(gpu: Gpu): GPUBindGroupLayout {
+  return cached(gpu.layouts, 'weights', () =>
+    gpu.device.createBindGroupLayout({
+      label: 'weights',
+      entries: [
+        { binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: 'read-only-storage' } },
+        {
+          binding: 1,
+          visibility: GPUShaderStage.COMPUTE,
+          buffer: { type: 'uniform', hasDynamicOffset: true, minBindingSize: recordBytes },
+        },
+      ],
+    }),
+  );
+}
+
+/** The bind group of one slab: made once, used by every kernel that reads weights from it. */
+export function bindSlab(gpu: Gpu, slab: GPUBuffer, table: GPUBuffer): GPUBindGroup {
+  return gpu.device.createBindGroup({
+    label: slab.label,
+    layout: weightLayout(gpu),
+    entries: [
+      { binding: 0, resource: { buffer: slab } },
+      { binding: 1, resource: { buffer: table, size: recordBytes } },
+    ],
+  });
+}
+
+export function createKernel(gpu: Gpu, spec: KernelSpec): Kernel {
+  const layout = activationLayout(gpu, spec);
+  const key = JSON.stringify([spec.label, spec.enable ?? [], spec.constants ?? {}]);
+  const compiled = cached(gpu.pipelines, key, () => compile(gpu, spec, layout));
+  let pipeline: GPUComputePipeline | undefined;
+  const ready = compiled.then((value) => {
+    pipeline = value;
+  });
+  ready.catch(() => {}); // reported to whoever awaits `ready`; an unawaited kernel must not be an unhandled rejection
+  return {
+    label: spec.label,
+    ready,
+    grid: spec.grid,
+    pipeline: () => {
+      if (!pipeline) throw new EngineError('internal', `${spec.label}: encoded before its pipeline was ready`);
+      return pipeline;
+    },
+    bind: (ranges) => bindActivations(gpu, spec, layout, ranges),
+  };
+}
+
+function activationLayout(gpu: Gpu, spec: KernelSpec): GPUBindGroupLayout {
+  const kinds = Object.values(spec.bindings);
+  return cached(gpu.layouts, kinds.join(), () =>
+    gpu.device.createBindGroupLayout({
+      label: kinds.join(),
+      entries: kinds.map((kind, binding) => ({
+        binding,
+        visibility: GPUShaderStage.COMPUTE,
+        buffer: { type: kind === 'read' ? 'read-only-storage' : kind === 'write' ? 'storage' : 'uniform' },
+      })),
+    }),
+  );
+}
+
+function bindActivations(
+  gpu: Gpu,
+  spec: KernelSpec,
+  layout: GPUBindGroupLayout,
+  ranges: Record<string, BufferRange>,
+): GPUBindGroup {
+  const names = Object.keys(spec.bindings);
+  const unknown = Object.keys(ranges).filter((name) => !names.includes(name));
+  const missing = names.filter((name) => !ranges[name]);
+  if (unknown.length || missing.length) {
+    throw new EngineError('internal', `${spec.label}: unknown bindings [${unknown}], missing bindings [${missing}]`);
+  }
+  return gpu.device.createBindGroup({
+    label: spec.label,
+    layout,
+    entries: names.map((name, binding) => ({ binding, resource: ranges[name]! })),
+  });
+}
+
+async function compile(gpu: Gpu, spec: KernelSpec, layout: GPUBindGroupLayout): Promise<GPUComputePipeline> {
+  const enables = (spec.enable ?? []).map((feature) => `enable ${feature};\n`).join('');
+  const module = gpu.device.createShaderModule({ label: spec.label, code: enables + spec.sources.join('\n') });
+  const bindGroupLayouts = spec.weights ? [layout, weightLayout(gpu)] : [layout];
+  try {
+    return await gpu.device.createComputePipelineAsync({
+      label: spec.label,
+      layout: gpu.device.createPipelineLayout({ bindGroupLayouts }),
+      compute: { module, entryPoint: 'main', constants: spec.constants ?? {} },
+    });
+  } catch (cause) {
+    const { messages } = await module.getCompilationInfo();
+    const text = messages.map((m) => `${m.lineNum}:${m.linePos} ${m.message}`).join('; ');
+    throw new EngineError('internal', `${spec.label} did not compile: ${text || (cause as Error).message}`, { cause });
+  }
+}
+
+function cached<T>(map: Map<string, T>, key: string, make: () => T): T {
+  const found = map.get(key);
+  if (found !== undefined) return found;
+  const made = make();
+  map.set(key, made);
+  return made;
+}
+
+/** Folds a count of workgroups into x and y, because one dimension holds 65,535. Kernels undo it with wg.y * grid.x + wg.x. */
+export function fold(workgroups: number, limit = 65535): [number, number] {
+  if (workgroups <= limit) return [workgroups, 1];
+  const y = Math.ceil(workgroups / limit);
+  return [Math.ceil(workgroups / y), y];
+}
