@@ -1,0 +1,120 @@
+/** GatedDeltaNet (Yang et al., 2024): its norms and gates, the recurrence, and the chunked WY form of the recurrence. */
+import prepareSource from '../../wgsl/delta_chunk_prepare.wgsl?raw';
+import scanSource from '../../wgsl/delta_chunk_scan.wgsl?raw';
+import gatesSource from '../../wgsl/delta_gates.wgsl?raw';
+import normSource from '../../wgsl/delta_qk_norm.wgsl?raw';
+import ruleSource from '../../wgsl/delta_rule.wgsl?raw';
+import ruleDirectSource from '../../wgsl/delta_rule_direct.wgsl?raw';
+import type { Gpu } from '../gpu/device';
+import { createKernel, type Kernel } from '../gpu/kernel';
+import { reduction, requireAtMost, requireMultiple, shared } from './variants';
+
+/** valueHeads is a multiple of keyHeads; value head h uses key head floor(h / (valueHeads / keyHeads)). */
+export type DeltaShape = { keyHeads: number; valueHeads: number; keyDim: number; valueDim: number };
+
+/** Tokens per chunk of the WY form. */
+export const deltaChunk = 16;
+
+/** Width of the convolved q, k, v: 2 * keyHeads * keyDim + valueHeads * valueDim. */
+export const deltaChannels = ({ keyHeads, valueHeads, keyDim, valueDim }: DeltaShape): number =>
+  2 * keyHeads * keyDim + valueHeads * valueDim;
+
+const constants = ({ keyHeads, valueHeads, keyDim, valueDim }: DeltaShape) => ({
+  KEY_HEADS: keyHeads,
+  VALUE_HEADS: valueHeads,
+  KEY_DIM: keyDim,
+  VALUE_DIM: valueDim,
+});
+
+function check(label: string, shape: DeltaShape): void {
+  requireMultiple(label, 'keyDim', shape.keyDim, 4);
+  requireAtMost(label, 'keyDim', shape.keyDim, 128);
+  requireMultiple(label, 'valueDim', shape.valueDim, 16);
+  requireMultiple(label, 'valueHeads', shape.valueHeads, shape.keyHeads);
+}
+
+/** L2 norm of q (times keyDim^-1/2) and k heads, in place. qkv [tokens, channels] f32. @throws EngineError 'shape' */
+export function createDeltaQkNorm(gpu: Gpu, shape: DeltaShape): Kernel {
+  const reduce = reduction(gpu);
+  const label = `delta_qk_norm${reduce.suffix}`;
+  check(label, shape);
+  return createKernel(gpu, {
+    label,
+    sources: [...reduce.sources, normSource],
+    enable: reduce.enable,
+    constants: { KEY_HEADS: shape.keyHeads, KEY_DIM: shape.keyDim, CHANNELS: deltaChannels(shape) },
+    bindings: { qkv: 'write' },
+    grid: (tokens) => [2 * shape.keyHeads, tokens],
+  });
+}
+
+/** a, b [tokens, valueHeads] f32 -> gates [tokens, valueHeads] (g, beta) f32: g = -exp(A_log) softplus(a + dt_bias), beta = sigmoid(b). */
+export function createDeltaGates(gpu: Gpu, { valueHeads }: Pick<DeltaShape, 'valueHeads'>): Kernel {
+  return createKernel(gpu, {
+    label: 'delta_gates',
+    sources: [shared.slab, shared.step, gatesSource],
+    constants: { HEADS: valueHeads },
+    bindings: { a: 'read', b: 'read', gates: 'write', step: 'uniform' },
+    weights: true,
+    grid: (tokens) => [Math.ceil((tokens * valueHeads) / 64)],
+  });
+}
+
+/**
+ * The recurrence, token by token. qkv [tokens, channels], gates [tokens, valueHeads, 2] f32 -> o [tokens, valueHeads, valueDim] f32;
+ * state [slots, valueHeads, keyDim, valueDim] f32 moves from step.sourceSlot to step.targetSlot.
+ * @throws EngineError 'shape' unless 4 divides keyDim <= 128 and 16 divides valueDim.
+ */
+export function createDeltaRule(gpu: Gpu, shape: DeltaShape): Kernel {
+  check('delta_rule', shape);
+  return createKernel(gpu, {
+    label: 'delta_rule',
+    sources: [shared.step, ruleSource],
+    constants: constants(shape),
+    bindings: { qkv: 'read', gates: 'read', o: 'write', state: 'write', step: 'uniform' },
+    grid: () => [shape.valueDim / 16, shape.valueHeads],
+  });
+}
+
+/**
+ * The same without workgroup memory or barriers: for CPU adapters, where both are slow.
+ * @throws EngineError 'shape' unless 4 divides keyDim and valueDim.
+ */
+export function createDeltaRuleDirect(gpu: Gpu, shape: DeltaShape): Kernel {
+  check('delta_rule_direct', shape);
+  return createKernel(gpu, {
+    label: 'delta_rule_direct',
+    sources: [shared.step, ruleDirectSource],
+    constants: constants(shape),
+    bindings: { qkv: 'read', gates: 'read', o: 'write', state: 'write', step: 'uniform' },
+    grid: () => [Math.ceil((shape.valueHeads * shape.valueDim) / 256)],
+  });
+}
+
+/**
+ * What of the chunked form does not depend on the state, for all chunks at once.
+ * -> u [chunks * 16, valueHeads, valueDim], w [chunks * 16, valueHeads, keyDim], p [chunks, valueHeads, 16, 16] f32.
+ * @throws EngineError 'shape' as createDeltaRule.
+ */
+export function createDeltaChunkPrepare(gpu: Gpu, shape: DeltaShape): Kernel {
+  check('delta_chunk_prepare', shape);
+  return createKernel(gpu, {
+    label: 'delta_chunk_prepare',
+    sources: [shared.step, prepareSource],
+    constants: constants(shape),
+    bindings: { qkv: 'read', gates: 'read', u: 'write', w: 'write', p: 'write', step: 'uniform' },
+    grid: (tokens) => [shape.valueHeads, Math.ceil(tokens / deltaChunk)],
+  });
+}
+
+/** The state through the chunks: with u, w, p of createDeltaChunkPrepare the same result as createDeltaRule. @throws EngineError 'shape' */
+export function createDeltaChunkScan(gpu: Gpu, shape: DeltaShape): Kernel {
+  check('delta_chunk_scan', shape);
+  return createKernel(gpu, {
+    label: 'delta_chunk_scan',
+    sources: [shared.step, scanSource],
+    constants: constants(shape),
+    bindings: { qkv: 'read', gates: 'read', u: 'read', w: 'read', p: 'read', o: 'write', state: 'write', step: 'uniform' },
+    grid: () => [shape.valueDim / 16, shape.valueHeads],
+  });
+}

@@ -1,0 +1,24 @@
+import source from '../../wgsl/rms_norm.wgsl?raw';
+import type { Gpu } from '../gpu/device';
+import { createKernel, type Kernel } from '../gpu/kernel';
+import { reduction, requireMultiple, shared } from './variants';
+
+/**
+ * y = x * (mean(x^2) + eps)^-1/2 * w per token (Zhang and Sennrich, 2019).
+ * x [.., cols] f32 from row step.firstRow, w [cols] f32 -> y [tokens, cols] f32.
+ * @throws EngineError 'shape' unless 4 divides cols.
+ */
+export function createRmsNorm(gpu: Gpu, { cols, eps }: { cols: number; eps: number }): Kernel {
+  const reduce = reduction(gpu);
+  const label = `rms_norm${reduce.suffix}`;
+  requireMultiple(label, 'cols', cols, 4);
+  return createKernel(gpu, {
+    label,
+    sources: [shared.slab, shared.step, ...reduce.sources, source],
+    enable: reduce.enable,
+    constants: { COLS: cols, EPS: eps },
+    bindings: { x: 'read', y: 'write', step: 'uniform' },
+    weights: true,
+    grid: (tokens) => [tokens],
+  });
+}

@@ -1,0 +1,27 @@
+/** What changes from one step to the next; the WGSL twin is wgsl/shared/step.wgsl. */
+export type StepState = {
+  /** Tokens in this step. */
+  tokens: number;
+  /** Position of the first of them in its sequence. */
+  position: number;
+  /** First row of x that the head reads. */
+  firstRow: number;
+  /** Recurrent and conv state before and after the step; they may be equal. */
+  sourceSlot: number;
+  targetSlot: number;
+};
+
+export const stepBytes = 32;
+
+export function packStep(step: Partial<StepState>): Uint32Array<ArrayBuffer> {
+  return Uint32Array.of(
+    step.tokens ?? 0,
+    step.position ?? 0,
+    step.firstRow ?? 0,
+    step.sourceSlot ?? 0,
+    step.targetSlot ?? 0,
+    0,
+    0,
+    0,
+  );
+}

@@ -1,0 +1,71 @@
+/** The one place where a kernel's variant is chosen by what the device can do. */
+import kvF16 from '../../wgsl/shared/kv_f16.wgsl?raw';
+import kvF32 from '../../wgsl/shared/kv_f32.wgsl?raw';
+import matrixAffine from '../../wgsl/shared/matrix_affine.wgsl?raw';
+import matrixFloat from '../../wgsl/shared/matrix_float.wgsl?raw';
+import reduceSingle from '../../wgsl/shared/reduce_single.wgsl?raw';
+import reduceSubgroups from '../../wgsl/shared/reduce_subgroups.wgsl?raw';
+import reduceWorkgroup from '../../wgsl/shared/reduce_workgroup.wgsl?raw';
+import slab from '../../wgsl/shared/slab.wgsl?raw';
+import step from '../../wgsl/shared/step.wgsl?raw';
+import tileF16 from '../../wgsl/shared/tile_f16.wgsl?raw';
+import tileF32 from '../../wgsl/shared/tile_f32.wgsl?raw';
+import { EngineError } from '../errors';
+import type { MatrixFormat } from '../format/types';
+import type { Gpu } from '../gpu/device';
+
+type Piece = { sources: string[]; enable: ('subgroups' | 'f16')[]; suffix: string; constants: Record<string, number> };
+
+export const shared = { slab, step };
+
+/** Sums over a workgroup: through subgroups where the device has them, else through workgroup memory; on CPU adapters not at all. */
+export function reduction(gpu: Gpu): Piece {
+  if (gpu.direct) return { sources: [reduceSingle], enable: [], suffix: ' direct', constants: {} };
+  return gpu.subgroups
+    ? { sources: [reduceSubgroups], enable: ['subgroups'], suffix: ' subgroups', constants: {} }
+    : { sources: [reduceWorkgroup], enable: [], suffix: '', constants: {} };
+}
+
+/** Operand tiles of a GEMM: f16 only where the caller asked for it and the device has it. */
+export function tile(gpu: Gpu, f16: boolean): Piece {
+  return f16 && gpu.f16
+    ? { sources: [tileF16], enable: ['f16'], suffix: ' f16', constants: {} }
+    : { sources: [tileF32], enable: [], suffix: '', constants: {} };
+}
+
+export type KvDtype = 'f16' | 'f32';
+
+export function kvCache(kv: KvDtype): Piece {
+  return { sources: [kv === 'f16' ? kvF16 : kvF32], enable: [], suffix: ` kv-${kv}`, constants: {} };
+}
+
+const storageCode = { bf16: 0, f16: 1, f32: 2 };
+
+/** The accessor `weight4(row, quad)` for a format. Every further format is one more accessor here. */
+export function matrix(format: MatrixFormat): Piece {
+  if (format.kind === 'float') {
+    return {
+      sources: [slab, matrixFloat],
+      enable: [],
+      suffix: ` ${format.dtype}`,
+      constants: { FORMAT: storageCode[format.dtype] },
+    };
+  }
+  const { bits, group, pair } = format;
+  return {
+    sources: [slab, matrixAffine],
+    enable: [],
+    suffix: ` q${bits}g${group}`,
+    constants: { BITS: bits, GROUP: group, PAIR: storageCode[pair] },
+  };
+}
+
+/** @throws EngineError 'shape' unless `unit` divides `value`. */
+export function requireMultiple(label: string, name: string, value: number, unit: number): void {
+  if (value % unit !== 0) throw new EngineError('shape', `${label}: ${name} is ${value}, which is not a multiple of ${unit}.`);
+}
+
+/** @throws EngineError 'shape' if `value` is larger than `most`. */
+export function requireAtMost(label: string, name: string, value: number, most: number): void {
+  if (value > most) throw new EngineError('shape', `${label}: ${name} is ${value}; this kernel handles ${most} at most.`);
+}

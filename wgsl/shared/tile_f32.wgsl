@@ -1,0 +1,2 @@
+// tile_f32: operand tiles keep f32.
+alias Tile = vec4f;
