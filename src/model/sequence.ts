@@ -1,0 +1,202 @@
+/**
+ * Everything that one sequence remembers, as one object: keys and values of the attention layers, recurrent and conv state
+ * of the GatedDeltaNet layers, and how many tokens went in. Attention can forget by lowering `length`; recurrent state
+ * cannot, so it comes in slots: a step reads one slot and writes one (they may be equal), and going back is a change of index.
+ */
+import { EngineError } from '../errors';
+import type { ModelConfig } from '../format/types';
+import type { Gpu } from '../gpu/device';
+import { Readback } from '../gpu/readback';
+import { deltaChannels } from '../kernels/delta';
+import type { KvDtype } from '../kernels/variants';
+import { deltaShape } from './shapes';
+
+export type SequenceShape = { contextTokens: number; kv: KvDtype; slots: number };
+
+/** keys, values [contextTokens, kvHeads, headDim] of `kv`. */
+export type AttentionState = { kind: 'full_attention'; keys: GPUBuffer; values: GPUBuffer };
+/** recurrent [slots, valueHeads, keyDim, valueDim] f32, conv [slots, 3, channels] f32. */
+export type DeltaNetState = { kind: 'linear_attention'; recurrent: GPUBuffer; conv: GPUBuffer };
+export type LayerState = AttentionState | DeltaNetState;
+
+/** Bytes per token of one layer's keys (or values), and bytes per slot of recurrent and conv state. */
+export function stateBytes(
+  config: ModelConfig,
+  kv: KvDtype,
+): { kvPerToken: number; recurrentPerSlot: number; convPerSlot: number } {
+  const delta = deltaShape(config);
+  return {
+    kvPerToken: config.numKeyValueHeads * config.headDim * (kv === 'f16' ? 2 : 4),
+    recurrentPerSlot: delta.valueHeads * delta.keyDim * delta.valueDim * 4,
+    convPerSlot: 3 * deltaChannels(delta) * 4,
+  };
+}
+
+/** A sequence's state read back to the CPU: bytes per buffer, in layer order. */
+export type SavedSequence = { length: number; layers: { a: Uint8Array<ArrayBuffer>; b: Uint8Array<ArrayBuffer> }[] };
+
+export class Sequence {
+  /** Tokens consumed so far; the next token's position. */
+  length = 0;
+  /** The slot that holds the recurrent state of `length` tokens. */
+  slot = 0;
+  readonly shape: SequenceShape;
+  readonly layers: readonly LayerState[];
+  readonly #gpu: Gpu;
+  readonly #bytes: ReturnType<typeof stateBytes>;
+
+  private constructor(gpu: Gpu, shape: SequenceShape, layers: LayerState[], bytes: ReturnType<typeof stateBytes>) {
+    this.#gpu = gpu;
+    this.shape = shape;
+    this.layers = layers;
+    this.#bytes = bytes;
+  }
+
+  /** @throws EngineError 'budget' if the device cannot hold it. */
+  static async create(gpu: Gpu, config: ModelConfig, shape: SequenceShape): Promise<Sequence> {
+    const bytes = stateBytes(config, shape.kv);
+    const made: GPUBuffer[] = [];
+    const make = (label: string, size: number) => {
+      const buffer = gpu.memory.create(label, size, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST);
+      made.push(buffer);
+      return buffer;
+    };
+    const binding = gpu.device.limits.maxStorageBufferBindingSize;
+    if (bytes.kvPerToken * shape.contextTokens > binding) {
+      const most = Math.floor(binding / bytes.kvPerToken);
+      throw new EngineError(
+        'budget',
+        `A context of ${shape.contextTokens} tokens needs more than this device can bind at once. Lower contextTokens to ${most}.`,
+      );
+    }
+    try {
+      const layers = await gpu.memory.guarded('the KV cache and recurrent state', () =>
+        config.layerTypes.map(
+          (kind, i): LayerState =>
+            kind === 'full_attention'
+              ? {
+                  kind,
+                  keys: make(`layers.${i}.keys`, bytes.kvPerToken * shape.contextTokens),
+                  values: make(`layers.${i}.values`, bytes.kvPerToken * shape.contextTokens),
+                }
+              : {
+                  kind,
+                  recurrent: make(`layers.${i}.recurrent`, bytes.recurrentPerSlot * shape.slots),
+                  conv: make(`layers.${i}.conv`, bytes.convPerSlot * shape.slots),
+                },
+        ),
+      );
+      return new Sequence(gpu, shape, layers, bytes);
+    } catch (error) {
+      for (const buffer of made) gpu.memory.destroy(buffer);
+      throw error;
+    }
+  }
+
+  /** Back to no tokens. Keys and values need no clearing: positions past `length` are never read. */
+  reset(): void {
+    const encoder = this.#gpu.device.createCommandEncoder({ label: 'reset sequence' });
+    for (const layer of this.layers) {
+      if (layer.kind !== 'linear_attention') continue;
+      encoder.clearBuffer(layer.recurrent, 0, this.#bytes.recurrentPerSlot);
+      encoder.clearBuffer(layer.conv, 0, this.#bytes.convPerSlot);
+    }
+    this.#gpu.device.queue.submit([encoder.finish()]);
+    this.length = 0;
+    this.slot = 0;
+  }
+
+  /** Copies recurrent and conv state from one slot to another: a snapshot to roll back to. */
+  copySlot(source: number, target: number): void {
+    const { recurrentPerSlot, convPerSlot } = this.#bytes;
+    const encoder = this.#gpu.device.createCommandEncoder({ label: 'copy slot' });
+    for (const layer of this.layers) {
+      if (layer.kind !== 'linear_attention') continue;
+      encoder.copyBufferToBuffer(
+        layer.recurrent,
+        source * recurrentPerSlot,
+        layer.recurrent,
+        target * recurrentPerSlot,
+        recurrentPerSlot,
+      );
+      encoder.copyBufferToBuffer(layer.conv, source * convPerSlot, layer.conv, target * convPerSlot, convPerSlot);
+    }
+    this.#gpu.device.queue.submit([encoder.finish()]);
+  }
+
+  /** Returns to `length` tokens, whose recurrent state lies in `slot`. */
+  rollBack(length: number, slot: number): void {
+    if (length > this.length) throw new EngineError('internal', `Cannot roll forward from ${this.length} to ${length} tokens.`);
+    this.length = length;
+    this.slot = slot;
+  }
+
+  /** Reads the whole state back: only the tokens in use and the current slot. */
+  async save(): Promise<SavedSequence> {
+    const layers: SavedSequence['layers'] = [];
+    for (const layer of this.layers) {
+      const [a, b] = this.#regions(layer);
+      layers.push({ a: await this.#read(a), b: await this.#read(b) });
+    }
+    return { length: this.length, layers };
+  }
+
+  /** Puts a saved state back, into slot 0. @throws EngineError 'shape' if it came from another model or is too long. */
+  restore(saved: SavedSequence): void {
+    if (saved.length > this.shape.contextTokens || saved.layers.length !== this.layers.length) {
+      throw new EngineError(
+        'shape',
+        `A saved sequence of ${saved.length} tokens and ${saved.layers.length} layers does not fit this model's context.`,
+      );
+    }
+    this.length = saved.length;
+    this.slot = 0;
+    for (const [i, layer] of this.layers.entries()) {
+      for (const [region, bytes] of [
+        [this.#regions(layer)[0], saved.layers[i]!.a],
+        [this.#regions(layer)[1], saved.layers[i]!.b],
+      ] as const) {
+        if (bytes.byteLength !== region.bytes)
+          throw new EngineError('shape', `A saved sequence has ${bytes.byteLength} bytes where this model has ${region.bytes}.`);
+        if (region.bytes > 0) this.#gpu.device.queue.writeBuffer(region.buffer, region.byteOffset, bytes);
+      }
+    }
+  }
+
+  destroy(): void {
+    for (const layer of this.layers) {
+      for (const buffer of layer.kind === 'full_attention' ? [layer.keys, layer.values] : [layer.recurrent, layer.conv])
+        this.#gpu.memory.destroy(buffer);
+    }
+  }
+
+  #regions(layer: LayerState): readonly [Region, Region] {
+    const { kvPerToken, recurrentPerSlot, convPerSlot } = this.#bytes;
+    if (layer.kind === 'full_attention') {
+      const bytes = this.length * kvPerToken;
+      return [
+        { buffer: layer.keys, byteOffset: 0, bytes },
+        { buffer: layer.values, byteOffset: 0, bytes },
+      ];
+    }
+    return [
+      { buffer: layer.recurrent, byteOffset: this.slot * recurrentPerSlot, bytes: recurrentPerSlot },
+      { buffer: layer.conv, byteOffset: this.slot * convPerSlot, bytes: convPerSlot },
+    ];
+  }
+
+  async #read({ buffer, byteOffset, bytes }: Region): Promise<Uint8Array<ArrayBuffer>> {
+    if (bytes === 0) return new Uint8Array(0);
+    const readback = new Readback(this.#gpu, 'save sequence', bytes);
+    const encoder = this.#gpu.device.createCommandEncoder();
+    readback.copyFrom(encoder, buffer, byteOffset, bytes);
+    this.#gpu.device.queue.submit([encoder.finish()]);
+    try {
+      return new Uint8Array((await readback.floats(bytes)).buffer);
+    } finally {
+      readback.destroy();
+    }
+  }
+}
+
+type Region = { buffer: GPUBuffer; byteOffset: number; bytes: number };
