@@ -1,0 +1,30 @@
+/**
+ * How much work one submit may hold. Windows resets a GPU after about 2 s on one packet, a page that shares the GPU stutters
+ * long before that, and a cancel takes effect between packets: 100 ms on a GPU, a second on a CPU adapter.
+ */
+export class Pacer {
+  readonly #limitMs: number;
+  /** Smoothed milliseconds per section, by mode and token count rounded up to a power of two. */
+  readonly #msPerSection = new Map<string, number>();
+
+  constructor(isCpu: boolean) {
+    this.#limitMs = isCpu ? 1000 : 100;
+  }
+
+  /** Sections that the next submit may hold; few until something was measured. */
+  sectionsPerSubmit(tokens: number, sections: number): number {
+    const ms = this.#msPerSection.get(bucket(tokens));
+    if (ms === undefined) return Math.min(sections, 4);
+    return Math.max(1, Math.min(sections, Math.floor(this.#limitMs / ms)));
+  }
+
+  /** Records that a step of `tokens` tokens took `ms` for `sections` sections, start to finish. */
+  measured(tokens: number, sections: number, ms: number): void {
+    const key = bucket(tokens);
+    const last = this.#msPerSection.get(key);
+    const now = ms / sections;
+    this.#msPerSection.set(key, last === undefined ? now : 0.7 * last + 0.3 * now);
+  }
+}
+
+const bucket = (tokens: number): string => String(Math.ceil(Math.log2(tokens)));

@@ -1,0 +1,135 @@
+/** Runs steps: tokens of a sequence through the recorded model, logits of the rows asked for back to the CPU. */
+import { EngineError, throwIfAborted } from '../errors';
+import type { ModelConfig } from '../format/types';
+import type { Gpu } from '../gpu/device';
+import { encode } from '../gpu/dispatch';
+import { Readback, submittedWorkDone } from '../gpu/readback';
+import { packStep } from '../kernels/step';
+import type { Recordings } from '../model/qwen35';
+import type { Mode, Section } from '../model/recorder';
+import type { Scratch } from '../model/scratch';
+import type { Sequence } from '../model/sequence';
+import { Pacer } from './pacing';
+
+/** Which rows of logits a step returns: none, that of the last token, or every token's. */
+export type WantedLogits = 'none' | 'last' | 'all';
+
+/** Tokens for one sequence. A step takes any number of these; each advances its own sequence. */
+export type StepPart = {
+  sequence: Sequence;
+  tokens: Uint32Array<ArrayBuffer>;
+  logits: WantedLogits;
+  /** Called in order with [rows, vocabSize] f32; `firstToken` counts within `tokens`. */
+  onLogits?(logits: Float32Array, firstToken: number): void;
+  onProgress?(tokensDone: number): void;
+};
+
+export class Runner {
+  readonly #gpu: Gpu;
+  readonly #config: ModelConfig;
+  readonly #scratch: Scratch;
+  readonly #recordings: ReadonlyMap<Sequence, Recordings>;
+  readonly #chunkTokens: number;
+  readonly #pacer: Pacer;
+  readonly #readback: Readback;
+
+  constructor(
+    gpu: Gpu,
+    config: ModelConfig,
+    scratch: Scratch,
+    recordings: ReadonlyMap<Sequence, Recordings>,
+    chunkTokens: number,
+  ) {
+    this.#gpu = gpu;
+    this.#config = config;
+    this.#scratch = scratch;
+    this.#recordings = recordings;
+    this.#chunkTokens = chunkTokens;
+    this.#pacer = new Pacer(gpu.adapter.isCpu);
+    this.#readback = new Readback(gpu, 'logits readback', scratch.headRows * config.vocabSize * 4);
+  }
+
+  /**
+   * Consumes the tokens of every part, in chunks. A cancelled or failed part leaves its sequence between two states: reset it.
+   * @throws EngineError 'context-length' before anything runs, 'device-lost'; AbortError.
+   */
+  async step(parts: readonly StepPart[], signal?: AbortSignal): Promise<void> {
+    for (const { sequence, tokens } of parts) {
+      const room = sequence.shape.contextTokens - sequence.length;
+      if (tokens.length > room) {
+        throw new EngineError(
+          'context-length',
+          `${sequence.length + tokens.length} tokens do not fit a context of ${sequence.shape.contextTokens}. Shorten the text or raise contextTokens.`,
+        );
+      }
+    }
+    for (const part of parts) {
+      for (let first = 0; first < part.tokens.length; first += this.#chunkTokens) {
+        const chunk = part.tokens.subarray(first, first + this.#chunkTokens);
+        await this.#chunk(part, chunk, first, signal);
+        part.onProgress?.(first + chunk.length);
+      }
+    }
+  }
+
+  destroy(): void {
+    this.#readback.destroy();
+  }
+
+  async #chunk(part: StepPart, ids: Uint32Array<ArrayBuffer>, first: number, signal: AbortSignal | undefined): Promise<void> {
+    const { sequence } = part;
+    const recording = this.#recordings.get(sequence);
+    if (!recording) throw new EngineError('internal', 'This sequence was not recorded with this model.');
+    const started = performance.now();
+    const { queue } = this.#gpu.device;
+    queue.writeBuffer(this.#scratch.ids, 0, ids);
+    queue.writeBuffer(
+      this.#scratch.step,
+      0,
+      packStep({ tokens: ids.length, position: sequence.length, sourceSlot: sequence.slot, targetSlot: sequence.slot }),
+    );
+    const mode: Mode = ids.length === 1 ? 'decode' : 'prefill';
+    const body = recording[mode].body;
+    await this.#submit(body, ids.length, signal);
+    sequence.length += ids.length;
+    await this.#logits(part, recording, ids.length, first);
+    this.#pacer.measured(ids.length, body.length, performance.now() - started);
+  }
+
+  /** One submit where that is short enough; else several, with a wait and a look at the signal between them. */
+  async #submit(sections: readonly Section[], tokens: number, signal: AbortSignal | undefined): Promise<void> {
+    const perSubmit = this.#pacer.sectionsPerSubmit(tokens, sections.length);
+    for (let i = 0; i < sections.length; i += perSubmit) {
+      throwIfAborted(signal);
+      const encoder = this.#gpu.device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      for (const section of sections.slice(i, i + perSubmit)) encode(pass, section.dispatches, tokens);
+      pass.end();
+      this.#gpu.device.queue.submit([encoder.finish()]);
+      if (i + perSubmit < sections.length) await submittedWorkDone(this.#gpu);
+    }
+  }
+
+  /** Final norm and head for the rows asked for, in slices that the logits buffer holds. */
+  async #logits(part: StepPart, recording: Recordings, tokens: number, firstToken: number): Promise<void> {
+    const last = part.logits === 'last' && firstToken + tokens === part.tokens.length;
+    if (part.logits !== 'all' && !last) return submittedWorkDone(this.#gpu);
+    for (let row = last ? tokens - 1 : 0; row < tokens; row += this.#scratch.headRows) {
+      const rows = Math.min(this.#scratch.headRows, tokens - row);
+      part.onLogits?.(await this.#head(recording, row, rows), firstToken + row);
+    }
+  }
+
+  async #head(recording: Recordings, row: number, rows: number): Promise<Float32Array> {
+    const { device } = this.#gpu;
+    device.queue.writeBuffer(this.#scratch.headStep, 0, packStep({ tokens: rows, firstRow: row }));
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    for (const { dispatches } of recording[rows === 1 ? 'decode' : 'prefill'].head) encode(pass, dispatches, rows);
+    pass.end();
+    const bytes = rows * this.#config.vocabSize * 4;
+    this.#readback.copyFrom(encoder, this.#scratch.logits, 0, bytes);
+    device.queue.submit([encoder.finish()]);
+    return this.#readback.floats(bytes);
+  }
+}
