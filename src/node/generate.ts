@@ -1,0 +1,87 @@
+/** `generate`: a prompt's continuation, or a chat reply, streamed to stdout. */
+import { EngineCore } from '../engine/engine_core';
+import { EngineError } from '../errors';
+import type { SamplingRequest } from '../protocol/chat';
+import type { EngineConfig, GenerateRequest } from '../protocol/engine';
+import { createTextHost } from '../text/text_host';
+import { decimal, disabledFeatures, oneOf, readOptions, required, wholeNumber } from './arguments';
+import { openDirectory } from './file_source';
+import { openNodeGpu } from './open_gpu';
+import { spawnTextWorker } from './text_worker_spawn';
+
+const usage =
+  'generate --model <dir> --prompt <text> [--chat] [--max-tokens n] [--temperature t] [--top-p p] [--top-k k] [--seed s] [--context n] [--chunk n] [--kv f16|f32] [--disable subgroups,f16]';
+
+/** `script`: the file that serves as text worker when it is started as one (see serveTextWorker). */
+export async function generate(args: readonly string[], script: string): Promise<void> {
+  const o = readOptions(
+    args,
+    {
+      model: 'text',
+      prompt: 'text',
+      chat: 'flag',
+      'max-tokens': 'text',
+      temperature: 'text',
+      'top-p': 'text',
+      'top-k': 'text',
+      seed: 'text',
+      context: 'text',
+      chunk: 'text',
+      kv: 'text',
+      disable: 'text',
+    },
+    usage,
+  );
+  const model = required('model', o.model, usage);
+  const prompt = required('prompt', o.prompt, usage);
+  const request: GenerateRequest = {
+    prompt: o.chat
+      ? { messages: [{ role: 'user', content: prompt }], templateKwargs: { enable_thinking: false } }
+      : { text: prompt },
+    sampling: definedOnly<SamplingRequest>({
+      temperature: decimal('temperature', o.temperature, { least: 0, most: 2 }),
+      top_p: decimal('top-p', o['top-p'], { least: 1e-9, most: 1 }),
+      top_k: wholeNumber('top-k', o['top-k'], { least: 0, most: 1 << 30 }),
+      seed: wholeNumber('seed', o.seed, { least: Number.MIN_SAFE_INTEGER, most: Number.MAX_SAFE_INTEGER }),
+    }),
+    maxTokens: wholeNumber('max-tokens', o['max-tokens'], { least: 1, most: 1 << 24 }),
+    stop: [],
+  };
+  const config = definedOnly<EngineConfig>({
+    contextTokens: wholeNumber('context', o.context, { least: 1, most: 1 << 24 }),
+    chunkTokens: wholeNumber('chunk', o.chunk, { least: 1, most: 512 }),
+    kv: oneOf('kv', o.kv, ['f16', 'f32']),
+  });
+  const disable = disabledFeatures(o.disable);
+  const files = await openDirectory(model);
+  const gpu = await openNodeGpu({ disable });
+  if (gpu.adapter.isCpu)
+    console.error(`No GPU found; running on ${gpu.adapter.architecture || 'a software adapter'}, whose speed means nothing.`);
+  const text = createTextHost({ spawn: () => spawnTextWorker(script) });
+  const core = await EngineCore.load({ gpu, files, text }, config);
+  try {
+    await stream(core, request);
+  } finally {
+    core.destroy();
+    text.dispose();
+    files.close();
+  }
+}
+
+async function stream(core: EngineCore, request: GenerateRequest): Promise<void> {
+  for await (const event of core.generate(request, new AbortController().signal)) {
+    if (event.type === 'text') process.stdout.write(event.text);
+    if (event.type === 'error') throw new EngineError('internal', event.error.message);
+    if (event.type !== 'done') continue;
+    const { prefillTokens, prefillMs, decodeTokens, decodeMs } = event.timings;
+    const rate = (tokens: number, ms: number) => (ms > 0 ? ((tokens / ms) * 1000).toFixed(1) : '-');
+    process.stdout.write('\n');
+    console.error(
+      `${prefillTokens} tokens in (${rate(prefillTokens, prefillMs)} per second), ${decodeTokens + 1} out (${rate(decodeTokens, decodeMs)} per second), ${event.finishReason}`,
+    );
+  }
+}
+
+function definedOnly<T extends object>(values: { [K in keyof T]?: T[K] | undefined }): T {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as T;
+}

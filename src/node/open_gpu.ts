@@ -1,0 +1,69 @@
+/**
+ * WebGPU in Node through Dawn. With no GPU it falls back to a software Vulkan driver (SwiftShader, as Chromium ships it)
+ * and says so through `adapter.isCpu`.
+ */
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { EngineError } from '../errors';
+import { type DisabledFeature, type Gpu, openGpu } from '../gpu/device';
+
+const keepAlive: GPU[] = [];
+(globalThis as { sluiceDawn?: GPU[] }).sluiceDawn = keepAlive;
+
+type Dawn = { create(flags: string[]): GPU; globals: Record<string, unknown> };
+
+const softwareDrivers = [
+  '/usr/lib/chromium/vk_swiftshader_icd.json',
+  '/usr/lib/chromium-browser/vk_swiftshader_icd.json',
+  '/opt/google/chrome/vk_swiftshader_icd.json',
+];
+
+/**
+ * Opens Dawn's best adapter. `dawnFlags` are Dawn toggles, e.g. `enable-dawn-features=vulkan_enable_f16_on_nvidia`.
+ * @throws EngineError 'unsupported' if neither a GPU nor a software driver is found.
+ */
+export async function openNodeGpu(options: { disable?: readonly DisabledFeature[]; dawnFlags?: string[] } = {}): Promise<Gpu> {
+  const { create, globals } = loadDawn();
+  Object.assign(globalThis, globals);
+  const open = () => {
+    const gpu = create(options.dawnFlags ?? []);
+    // Dawn's mutexes live in this object: if it is garbage-collected the process dies at a random place.
+    keepAlive.push(gpu);
+    return openGpu(gpu, options);
+  };
+  try {
+    return await open();
+  } catch (error) {
+    const driver = softwareDrivers.find(existsSync);
+    if (!(error instanceof EngineError) || error.code !== 'unsupported' || !driver || process.env.VK_ICD_FILENAMES) throw error;
+    process.env.VK_ICD_FILENAMES = driver;
+    process.env.XDG_RUNTIME_DIR ??= '/tmp';
+    return open();
+  }
+}
+
+/** dawn.node beside this file (the one-file command line), from SLUICE_DAWN, or from the npm package `webgpu`. */
+function loadDawn(): Dawn {
+  const require = createRequire(import.meta.url);
+  const beside = join(dirname(fileURLToPath(import.meta.url)), 'dawn.node');
+  const path = process.env.SLUICE_DAWN ?? (existsSync(beside) ? beside : undefined);
+  try {
+    return require(
+      path ??
+        join(
+          dirname(require.resolve('webgpu/package.json')),
+          'dist',
+          `${process.platform}-${process.platform === 'darwin' ? 'universal' : process.arch}`,
+          'dawn.node',
+        ),
+    ) as Dawn;
+  } catch (cause) {
+    throw new EngineError(
+      'unsupported',
+      `Dawn for Node could not be loaded (${(cause as Error).message.split('\n')[0]}). Run npm ci, put dawn.node beside this file, or set SLUICE_DAWN to its path.`,
+      { cause },
+    );
+  }
+}
