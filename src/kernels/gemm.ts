@@ -1,5 +1,6 @@
 import source from '../../wgsl/gemm.wgsl?raw';
 import sourceDirect from '../../wgsl/gemm_direct.wgsl?raw';
+import sourceQ4Direct from '../../wgsl/gemm_q4_direct.wgsl?raw';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel } from '../gpu/kernel';
@@ -38,15 +39,17 @@ export function createGemm(gpu: Gpu, { cols, outCols, format, accumulate, f16 }:
  */
 export function createGemmDirect(gpu: Gpu, { format, accumulate }: Pick<GemmShape, 'format' | 'accumulate'>): Kernel {
   const piece = matrix(format);
-  const label = `gemm_direct${piece.suffix}`;
+  const q4 = format.kind === 'affine' && format.bits === 4;
+  const rowsPerGroup = 64 * (q4 ? 8 : 4);
+  const label = `${q4 ? 'gemm_q4_direct' : 'gemm_direct'}${piece.suffix}`;
   return createKernel(gpu, {
     label,
-    sources: [...piece.sources, shared.step, sourceDirect],
+    sources: [...piece.sources, shared.step, q4 ? sourceQ4Direct : sourceDirect],
     constants: { ACCUMULATE: Number(accumulate), ...piece.constants },
     bindings: { x: 'read', y: 'write', step: 'uniform' },
     weights: true,
     grid: (tokens, rows) => {
-      const [x, z] = fold(Math.ceil(rows / 256));
+      const [x, z] = fold(Math.ceil(rows / rowsPerGroup));
       return [x, Math.ceil(tokens / 4), z];
     },
   });

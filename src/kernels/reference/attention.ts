@@ -1,0 +1,41 @@
+export type AttentionInputs = {
+  /** [tokens, heads, headDim] */
+  q: ArrayLike<number>;
+  /** [tokens, heads, 2, headDim]: the gate is the second half of each head. */
+  qGate: ArrayLike<number>;
+  /** [position + tokens, kvHeads, headDim] */
+  keys: ArrayLike<number>;
+  values: ArrayLike<number>;
+};
+
+export type AttentionStep = { tokens: number; position: number; heads: number; kvHeads: number; headDim: number };
+
+/** Causal softmax(q k^T / sqrt(headDim)) v * sigmoid(gate) -> y [tokens, heads * headDim]. */
+export function attentionReference(
+  { q, qGate, keys, values }: AttentionInputs,
+  { tokens, position, heads, kvHeads, headDim }: AttentionStep,
+): Float64Array {
+  const y = new Float64Array(tokens * heads * headDim);
+  for (let t = 0; t < tokens; t++) {
+    for (let h = 0; h < heads; h++) {
+      const kvHead = Math.floor(h / (heads / kvHeads));
+      const scores: number[] = [];
+      for (let p = 0; p <= position + t; p++) {
+        let score = 0;
+        for (let i = 0; i < headDim; i++)
+          score += q[(t * heads + h) * headDim + i]! * keys[(p * kvHeads + kvHead) * headDim + i]!;
+        scores.push(score / Math.sqrt(headDim));
+      }
+      const most = Math.max(...scores);
+      const weights = scores.map((score) => Math.exp(score - most));
+      const total = weights.reduce((sum, weight) => sum + weight, 0);
+      for (let i = 0; i < headDim; i++) {
+        let sum = 0;
+        for (let p = 0; p < weights.length; p++) sum += weights[p]! * values[(p * kvHeads + kvHead) * headDim + i]!;
+        const gate = qGate[((t * heads + h) * 2 + 1) * headDim + i]!;
+        y[(t * heads + h) * headDim + i] = sum / total / (1 + Math.exp(-gate));
+      }
+    }
+  }
+  return y;
+}
