@@ -1,0 +1,133 @@
+/** The conversation: sends turns to the engine, streams the reply into the page, stops, regenerates, starts anew. */
+import type { ChatRequest, Engine, Timings } from '../src/api';
+import { LiveRate, type Turn, toMessages } from './conversation';
+import { isAbort } from './session';
+import { createUserTurn, type ReplyEnd, ReplyView } from './turn_view';
+
+export type ChatHooks = {
+  engine(): Engine | undefined;
+  sampling(): Partial<ChatRequest>;
+  onGrow(): void;
+  onTurnAdded(): void;
+  onBusy(busy: boolean): void;
+  onLiveRate(rate: { tokens: number; ms: number }): void;
+  onEnd(end: ReplyEnd, timings: Timings | undefined): void;
+  onError(error: unknown, engine: Engine): void;
+  onRegenerate(): void;
+  onCopied(copied: boolean): void;
+};
+
+type Reply = Turn & { role: 'assistant'; view: ReplyView };
+
+export class Chat {
+  readonly #turns: (Turn | Reply)[] = [];
+  #running: AbortController | undefined;
+
+  constructor(
+    private readonly list: HTMLElement,
+    private readonly hooks: ChatHooks,
+  ) {}
+
+  get busy(): boolean {
+    return this.#running !== undefined;
+  }
+
+  get empty(): boolean {
+    return this.#turns.length === 0;
+  }
+
+  /** False, with nothing done, while a reply runs or no model is ready. */
+  send(text: string): boolean {
+    const engine = this.hooks.engine();
+    if (!engine || this.busy) return false;
+    this.#lastReply()?.view.retire();
+    this.#turns.push({ role: 'user', text });
+    const reply = this.#createReply();
+    this.list.append(createUserTurn(text), reply.view.root);
+    this.hooks.onTurnAdded();
+    void this.#answer(engine, reply);
+    return true;
+  }
+
+  /** Makes the newest reply again, in its place. False where that cannot be done now. */
+  regenerate(): boolean {
+    const engine = this.hooks.engine();
+    const reply = this.#lastReply();
+    if (!engine || !reply || this.busy) return false;
+    void this.#answer(engine, reply);
+    return true;
+  }
+
+  stop(): void {
+    this.#running?.abort();
+  }
+
+  clear(): void {
+    const running = this.#running;
+    this.#release();
+    running?.abort();
+    this.#turns.length = 0;
+    this.list.replaceChildren();
+  }
+
+  #lastReply(): Reply | undefined {
+    const last = this.#turns.at(-1);
+    return last && 'view' in last ? last : undefined;
+  }
+
+  #createReply(): Reply {
+    const view = new ReplyView(this.hooks.onGrow, this.hooks.onRegenerate, this.hooks.onCopied);
+    const reply: Reply = { role: 'assistant', view, text: '' };
+    this.#turns.push(reply);
+    return reply;
+  }
+
+  async #answer(engine: Engine, reply: Reply): Promise<void> {
+    const running = new AbortController();
+    this.#running = running;
+    reply.view.start();
+    this.hooks.onBusy(true);
+    const messages = toMessages(this.#turns.slice(0, -1));
+    try {
+      const result = await this.#stream(engine, messages, reply.view, running.signal);
+      this.#finish(running, reply, result.end, result.timings);
+    } catch (error) {
+      const stopped = isAbort(error) && running.signal.aborted;
+      const current = this.#finish(running, reply, stopped ? 'stopped' : 'failed', undefined);
+      if (current && !stopped) this.hooks.onError(error, engine);
+    }
+  }
+
+  async #stream(engine: Engine, messages: ChatRequest['messages'], view: ReplyView, signal: AbortSignal) {
+    const live = new LiveRate();
+    let timings: Timings | undefined;
+    let end: ReplyEnd = 'stop';
+    const chunks = await engine.chat.completions.create({ ...this.hooks.sampling(), messages, stream: true, signal });
+    for await (const chunk of chunks) {
+      const choice = chunk.choices[0];
+      timings = chunk.timings ?? timings;
+      end = choice?.finish_reason ?? end;
+      if (!choice?.delta.content) continue;
+      view.append(choice.delta.content);
+      const rate = live.add(performance.now());
+      if (rate) this.hooks.onLiveRate(rate);
+    }
+    return { end, timings };
+  }
+
+  /** False if this reply's conversation was cleared away in the meantime. */
+  #finish(running: AbortController, reply: Reply, end: ReplyEnd, timings: Timings | undefined): boolean {
+    if (this.#running !== running) return false;
+    reply.text = reply.view.text;
+    reply.view.end(end, timings);
+    this.#release();
+    this.hooks.onEnd(end, timings);
+    return true;
+  }
+
+  #release(): void {
+    if (!this.#running) return;
+    this.#running = undefined;
+    this.hooks.onBusy(false);
+  }
+}

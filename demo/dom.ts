@@ -1,0 +1,48 @@
+/** The few DOM helpers that every part of the page shares. */
+
+/** An element that index.html promises. Throws on a typo, at start-up and not at the first click. */
+export function required<T extends Element>(id: string, type: new () => T): T {
+  const element = document.getElementById(id);
+  if (!(element instanceof type)) throw new Error(`index.html has no ${type.name} #${id}`);
+  return element;
+}
+
+/** The first element of a template, cloned. */
+export function cloneTemplate(id: string): HTMLElement {
+  return required(id, HTMLTemplateElement).content.firstElementChild!.cloneNode(true) as HTMLElement;
+}
+
+export function part<T extends Element = HTMLElement>(root: ParentNode, name: string): T {
+  return root.querySelector<T>(`[data-part="${name}"]`)!;
+}
+
+/** Unlike `disabled`, keeps a button focusable, so that a state change never takes the focus away. */
+export function setUnavailable(button: HTMLElement, unavailable: boolean): void {
+  if (unavailable) button.setAttribute('aria-disabled', 'true');
+  else button.removeAttribute('aria-disabled');
+}
+
+export function onPress(button: HTMLElement, action: () => void): void {
+  button.addEventListener('click', () => {
+    if (button.getAttribute('aria-disabled') !== 'true') action();
+  });
+}
+
+/** Hides `element`. A control that goes away with the focus in it would drop the focus on the page; `heir` gets it then. */
+export function hide(element: HTMLElement, heir: HTMLElement): void {
+  const held = element.contains(document.activeElement);
+  element.hidden = true;
+  if (held) heir.focus({ preventScroll: true });
+}
+
+/** Opens as a modal; a press on the backdrop or on a [data-close] button closes it. Focus returns by itself. */
+export function prepareDialog(dialog: HTMLDialogElement): void {
+  let pressedBackdrop = false;
+  dialog.addEventListener('pointerdown', (event) => {
+    pressedBackdrop = event.target === dialog;
+  });
+  dialog.addEventListener('click', (event) => {
+    if (event.target === dialog && pressedBackdrop) dialog.close();
+  });
+  for (const button of dialog.querySelectorAll('[data-close]')) button.addEventListener('click', () => dialog.close());
+}

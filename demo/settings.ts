@@ -1,0 +1,111 @@
+/** What the visitor may set. An unset field stays out of the request, so the model's own default holds. Pure but for `storage`. */
+import type { ChatRequest, EngineConfig, KvDtype } from '../src/api';
+import type { Parsed } from './model_choice';
+
+export type NumberField = 'temperature' | 'topP' | 'topK' | 'maxTokens' | 'seed' | 'contextTokens';
+export type Settings = Partial<Record<NumberField, number>> & { kv?: KvDtype };
+export type Theme = 'auto' | 'light' | 'dark';
+
+type Range = { min: number; max: number; integer: boolean; above?: boolean };
+
+/** `above`: min itself is outside. */
+export const RANGES: Record<NumberField, Range> = {
+  temperature: { min: 0, max: 2, integer: false },
+  topP: { min: 0, max: 1, integer: false, above: true },
+  topK: { min: 0, max: 100_000, integer: true },
+  maxTokens: { min: 1, max: 1_000_000, integer: true },
+  seed: { min: 0, max: 4_294_967_295, integer: true },
+  contextTokens: { min: 64, max: 1_000_000, integer: true },
+};
+
+/** An empty text is no value: the model's default. */
+export function parseNumber(field: NumberField, text: string): Parsed<number | undefined> {
+  if (text.trim() === '') return { value: undefined };
+  const value = Number(text);
+  return inRange(field, value) ? { value } : { message: `Between ${describeRange(RANGES[field])}.` };
+}
+
+function inRange(field: NumberField, value: number): boolean {
+  const { min, max, integer, above } = RANGES[field];
+  return (
+    Number.isFinite(value) && value >= min && value <= max && !(above && value === min) && !(integer && !Number.isInteger(value))
+  );
+}
+
+function describeRange({ min, max, integer, above }: Range): string {
+  const bounds = `${min.toLocaleString('en')} and ${max.toLocaleString('en')}`;
+  return bounds + (integer ? ', in whole numbers' : '') + (above ? `, but not ${min}` : '');
+}
+
+export function samplingOf({ temperature, topP, topK, maxTokens, seed }: Settings): Partial<ChatRequest> {
+  return withoutUndefined({ temperature, top_p: topP, top_k: topK, max_tokens: maxTokens, seed });
+}
+
+export function engineConfigOf({ contextTokens, kv }: Settings): EngineConfig {
+  return withoutUndefined({ contextTokens, kv });
+}
+
+function withoutUndefined<T extends object>(fields: T): Partial<T> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<T>;
+}
+
+/** Stored text is untrusted: another version of the page, or a person, may have written it. */
+export function settingsFromJson(text: string | null): Settings {
+  const stored = parseObject(text);
+  const settings: Settings = {};
+  for (const field of Object.keys(RANGES) as NumberField[]) {
+    const value = stored[field];
+    if (typeof value === 'number' && inRange(field, value)) settings[field] = value;
+  }
+  if (stored.kv === 'f16' || stored.kv === 'f32') settings.kv = stored.kv;
+  return settings;
+}
+
+function parseObject(text: string | null): Record<string, unknown> {
+  try {
+    const value: unknown = JSON.parse(text ?? '{}');
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+  } catch (error) {
+    if (error instanceof SyntaxError) return {};
+    throw error;
+  }
+}
+
+const SETTINGS_KEY = 'sluice.settings';
+const THEME_KEY = 'sluice.theme';
+
+export function loadSettings(): Settings {
+  return settingsFromJson(readItem(SETTINGS_KEY));
+}
+
+export function saveSettings(settings: Settings): void {
+  writeItem(SETTINGS_KEY, Object.keys(settings).length === 0 ? null : JSON.stringify(settings));
+}
+
+export function loadTheme(): Theme {
+  const theme = readItem(THEME_KEY);
+  return theme === 'light' || theme === 'dark' ? theme : 'auto';
+}
+
+export function saveTheme(theme: Theme): void {
+  writeItem(THEME_KEY, theme === 'auto' ? null : theme);
+}
+
+/** Storage may be switched off (SecurityError) or full (QuotaExceededError): the page then works without a memory. */
+function readItem(key: string): string | null {
+  try {
+    return localStorage.getItem(key);
+  } catch (error) {
+    if (error instanceof DOMException) return null;
+    throw error;
+  }
+}
+
+function writeItem(key: string, value: string | null): void {
+  try {
+    if (value === null) localStorage.removeItem(key);
+    else localStorage.setItem(key, value);
+  } catch (error) {
+    if (!(error instanceof DOMException)) throw error;
+  }
+}

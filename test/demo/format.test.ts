@@ -1,0 +1,39 @@
+import { expect, test } from 'vitest';
+import { formatAdapter, formatBytes, formatProgressBytes, formatRate } from '../../demo/format';
+
+test.each([
+  { bytes: 0, text: '0 B' },
+  { bytes: 999, text: '999 B' },
+  { bytes: 1000, text: '1.0 kB' },
+  { bytes: 7_318_936, text: '7.3 MB' },
+  { bytes: 250_400_000, text: '250 MB' },
+  { bytes: 999_700, text: '1.0 MB' },
+  { bytes: 15_100_000_000, text: '15.1 GB' },
+])('$bytes bytes are $text', ({ bytes, text }) => {
+  expect(formatBytes(bytes)).toBe(text);
+});
+
+test('progress counts in the unit of the total, with a fixed number of digits', () => {
+  expect(formatProgressBytes({ loaded: 0, total: 7_318_936 })).toBe('0.0 of 7.3 MB');
+  expect(formatProgressBytes({ loaded: 4_000_000, total: 7_318_936 })).toBe('4.0 of 7.3 MB');
+  expect(formatProgressBytes({ loaded: 0, total: 0 })).toBe('');
+});
+
+test.each([
+  { tokens: 141, ms: 4_700, text: '30.0 tok/s', why: 'one decimal below a hundred' },
+  { tokens: 2048, ms: 1_000, text: '2048 tok/s', why: 'none above' },
+  { tokens: 0, ms: 10, text: '–', why: 'no token was decoded' },
+  { tokens: 5, ms: 0, text: '–', why: 'no time went by' },
+])('$tokens tokens in $ms ms: $why', ({ tokens, ms, text }) => {
+  expect(formatRate(tokens, ms)).toBe(text);
+});
+
+test('an adapter is called what the browser tells, and a software adapter is owned up to', () => {
+  const adapter = { vendor: 'apple', architecture: 'metal-3', description: '', isCpu: false };
+  expect(formatAdapter(adapter)).toBe('apple metal-3');
+  expect(formatAdapter({ ...adapter, description: 'Apple M4' })).toBe('Apple M4');
+  expect(formatAdapter({ vendor: '', architecture: '', description: '', isCpu: false })).toBe('GPU without a name');
+  expect(formatAdapter({ vendor: 'google', architecture: 'swiftshader', description: '', isCpu: true })).toBe(
+    'swiftshader, software adapter: speed means nothing',
+  );
+});
