@@ -13,7 +13,8 @@ import type { Sources } from '../stream/fill';
 import { loadResident, type ResidentWeights } from '../stream/load_resident';
 import { Runner } from './runner';
 
-export type SessionOptions = { contextTokens: number; chunkTokens: number; kv: KvDtype; f16: boolean };
+/** `slabBytes`: largest slab of weights; the default follows the device, tests make it small to split matrices. */
+export type SessionOptions = { contextTokens: number; chunkTokens: number; kv: KvDtype; f16: boolean; slabBytes?: number };
 
 export type SessionProgress = { phase: 'weights'; loaded: number; total: number } | { phase: 'pipelines' };
 
@@ -55,7 +56,7 @@ export class ModelSession {
   ): Promise<ModelSession> {
     const { config, tensors, sources } = checkpoint;
     checkOptions(options, config);
-    const slabBytes = slabBytesFor(gpu.device.limits);
+    const slabBytes = options.slabBytes ?? slabBytesFor(gpu.device.limits);
     const units = modelUnits(tensors, slabBytes);
     const placement = placeResident(blocksOf(units), slabBytes);
     const total = placement.slabs.reduce((sum, slab) => sum + slab.bytes, 0);

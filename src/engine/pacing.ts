@@ -14,7 +14,7 @@ export class Pacer {
   /** Sections that the next submit may hold; few until something was measured. */
   sectionsPerSubmit(tokens: number, sections: number): number {
     const ms = this.#msPerSection.get(bucket(tokens));
-    if (ms === undefined) return Math.min(sections, 4);
+    if (ms === undefined) return Math.max(1, Math.min(sections, 4));
     return Math.max(1, Math.min(sections, Math.floor(this.#limitMs / ms)));
   }
 

@@ -88,48 +88,69 @@ export class Runner {
       0,
       packStep({ tokens: ids.length, position: sequence.length, sourceSlot: sequence.slot, targetSlot: sequence.slot }),
     );
-    const mode: Mode = ids.length === 1 ? 'decode' : 'prefill';
-    const body = recording[mode].body;
-    await this.#submit(body, ids.length, signal);
+    const isLast = first + ids.length === part.tokens.length;
+    const firstRow = part.logits === 'all' ? 0 : part.logits === 'last' && isLast ? ids.length - 1 : ids.length;
+    const body = recording[modeOf(ids.length)].body;
+    const slices = this.#slices(firstRow, ids.length);
+    // The first slice of logits shares the last submit of the body: a decoded token is one submit where that is short enough.
+    const head = slices.shift();
+    await this.#submit(recording, body, ids.length, head, signal);
     sequence.length += ids.length;
-    await this.#logits(part, recording, ids.length, first);
+    if (head) await this.#deliver(part, head, first);
+    else await submittedWorkDone(this.#gpu);
+    for (const slice of slices) {
+      await this.#submit(recording, [], ids.length, slice, signal);
+      await this.#deliver(part, slice, first);
+    }
     this.#pacer.measured(ids.length, body.length, performance.now() - started);
   }
 
+  /** Rows [firstRow, tokens) in pieces that the logits buffer holds. */
+  #slices(firstRow: number, tokens: number): Slice[] {
+    const slices: Slice[] = [];
+    for (let row = firstRow; row < tokens; row += this.#scratch.headRows) {
+      slices.push({ row, rows: Math.min(this.#scratch.headRows, tokens - row) });
+    }
+    return slices;
+  }
+
   /** One submit where that is short enough; else several, with a wait and a look at the signal between them. */
-  async #submit(sections: readonly Section[], tokens: number, signal: AbortSignal | undefined): Promise<void> {
+  async #submit(
+    recording: Recordings,
+    sections: readonly Section[],
+    tokens: number,
+    slice: Slice | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { device } = this.#gpu;
+    if (slice) device.queue.writeBuffer(this.#scratch.headStep, 0, packStep({ tokens: slice.rows, firstRow: slice.row }));
     const perSubmit = this.#pacer.sectionsPerSubmit(tokens, sections.length);
-    for (let i = 0; i < sections.length; i += perSubmit) {
+    for (let i = 0; i < Math.max(1, sections.length); i += perSubmit) {
       throwIfAborted(signal);
-      const encoder = this.#gpu.device.createCommandEncoder();
+      const isLast = i + perSubmit >= sections.length;
+      const encoder = device.createCommandEncoder();
       const pass = encoder.beginComputePass();
       for (const section of sections.slice(i, i + perSubmit)) encode(pass, section.dispatches, tokens);
+      if (isLast && slice) for (const { dispatches } of recording[modeOf(slice.rows)].head) encode(pass, dispatches, slice.rows);
       pass.end();
-      this.#gpu.device.queue.submit([encoder.finish()]);
-      if (i + perSubmit < sections.length) await submittedWorkDone(this.#gpu);
+      if (isLast && slice) this.#readback.copyFrom(encoder, this.#scratch.logits, 0, this.#bytes(slice));
+      device.queue.submit([encoder.finish()]);
+      if (!isLast) await submittedWorkDone(this.#gpu);
     }
   }
 
-  /** Final norm and head for the rows asked for, in slices that the logits buffer holds. */
-  async #logits(part: StepPart, recording: Recordings, tokens: number, firstToken: number): Promise<void> {
-    const last = part.logits === 'last' && firstToken + tokens === part.tokens.length;
-    if (part.logits !== 'all' && !last) return submittedWorkDone(this.#gpu);
-    for (let row = last ? tokens - 1 : 0; row < tokens; row += this.#scratch.headRows) {
-      const rows = Math.min(this.#scratch.headRows, tokens - row);
-      part.onLogits?.(await this.#head(recording, row, rows), firstToken + row);
-    }
+  /** Waits for a slice also where nobody listens: a step is over when its work is. */
+  async #deliver(part: StepPart, slice: Slice, firstToken: number): Promise<void> {
+    const logits = await this.#readback.floats(this.#bytes(slice));
+    part.onLogits?.(logits, firstToken + slice.row);
   }
 
-  async #head(recording: Recordings, row: number, rows: number): Promise<Float32Array> {
-    const { device } = this.#gpu;
-    device.queue.writeBuffer(this.#scratch.headStep, 0, packStep({ tokens: rows, firstRow: row }));
-    const encoder = device.createCommandEncoder();
-    const pass = encoder.beginComputePass();
-    for (const { dispatches } of recording[rows === 1 ? 'decode' : 'prefill'].head) encode(pass, dispatches, rows);
-    pass.end();
-    const bytes = rows * this.#config.vocabSize * 4;
-    this.#readback.copyFrom(encoder, this.#scratch.logits, 0, bytes);
-    device.queue.submit([encoder.finish()]);
-    return this.#readback.floats(bytes);
+  #bytes({ rows }: Slice): number {
+    return rows * this.#config.vocabSize * 4;
   }
 }
+
+/** Rows [row, row + rows) of a chunk. */
+type Slice = { row: number; rows: number };
+
+const modeOf = (rows: number): Mode => (rows === 1 ? 'decode' : 'prefill');

@@ -25,6 +25,8 @@ export type Gpu = {
    * Use the kernel variants without workgroup memory and barriers: true on CPU adapters, which run a workgroup on one thread.
    */
   direct: boolean;
+  /** Set once, when the device is lost or destroyed: not every implementation rejects what was pending. */
+  lost: GPUDeviceLostInfo | undefined;
   /** Compiled pipelines by source and constants; filled by createKernel. */
   pipelines: Map<string, Promise<GPUComputePipeline>>;
   layouts: Map<string, GPUBindGroupLayout>;
@@ -95,16 +97,21 @@ export async function openGpu(
   const requiredLimits = Object.fromEntries(wantedLimits.map((name) => [name, adapter.limits[name]]));
   const device = await adapter.requestDevice({ label: 'sluice', requiredFeatures, requiredLimits });
   const facts = describe(adapter, device);
-  return {
+  const opened: Gpu = {
     device,
     memory: new GpuMemory(device),
     adapter: facts,
     subgroups,
     f16,
     direct: options.direct ?? facts.isCpu,
+    lost: undefined,
     pipelines: new Map(),
     layouts: new Map(),
   };
+  void device.lost.then((info) => {
+    opened.lost = info;
+  });
+  return opened;
 }
 
 function describe(adapter: GPUAdapter, device: GPUDevice): AdapterFacts {

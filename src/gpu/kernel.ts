@@ -31,6 +31,8 @@ export type KernelSpec = {
 
 export type Kernel = {
   label: string;
+  /** Names of group 0 in @binding order. */
+  bindings: readonly string[];
   ready: Promise<void>;
   grid(tokens: number, rows: number): Grid;
   pipeline(): GPUComputePipeline;
@@ -82,6 +84,7 @@ export function createKernel(gpu: Gpu, spec: KernelSpec): Kernel {
   ready.catch(() => {}); // reported to whoever awaits `ready`; an unawaited kernel must not be an unhandled rejection
   return {
     label: spec.label,
+    bindings: Object.keys(spec.bindings),
     ready,
     grid: spec.grid,
     pipeline: () => {

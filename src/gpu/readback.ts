@@ -7,19 +7,25 @@ import type { Gpu } from './device';
 
 const nudgeNeeded = typeof navigator !== 'undefined' && /Firefox\//.test(navigator.userAgent ?? '');
 
-async function nudged<T>(device: GPUDevice, pending: Promise<T>): Promise<T> {
-  if (!nudgeNeeded) return pending;
-  const timer = setInterval(() => device.queue.submit([]), 1);
+/** Waits for `pending`, nudging where that is needed. @throws EngineError 'device-lost' */
+async function settled<T>(gpu: Gpu, pending: Promise<T>): Promise<T> {
+  const timer = nudgeNeeded ? setInterval(() => gpu.device.queue.submit([]), 1) : undefined;
+  let failure: unknown;
   try {
-    return await pending;
+    const result = await pending;
+    if (!gpu.lost) return result;
+  } catch (error) {
+    failure = error;
   } finally {
     clearInterval(timer);
   }
+  const why = gpu.lost?.message ? `: ${gpu.lost.message}` : '';
+  throw new EngineError('device-lost', `The GPU device was lost${why}. Load the model again.`, { cause: failure });
 }
 
 /** Resolves when all work submitted so far is done. @throws EngineError 'device-lost'. */
 export async function submittedWorkDone(gpu: Gpu): Promise<void> {
-  await nudged(gpu.device, gpu.device.queue.onSubmittedWorkDone());
+  await settled(gpu, gpu.device.queue.onSubmittedWorkDone());
 }
 
 /** A reusable staging buffer that results are copied into and mapped from. */
@@ -39,13 +45,7 @@ export class Readback {
 
   /** The first `bytes` copied, as f32; call after the copy was submitted. @throws EngineError 'device-lost'. */
   async floats(bytes: number): Promise<Float32Array<ArrayBuffer>> {
-    try {
-      await nudged(this.#gpu.device, this.#buffer.mapAsync(GPUMapMode.READ, 0, bytes));
-    } catch (cause) {
-      throw new EngineError('device-lost', 'The GPU device was lost while a result was read back. Load the model again.', {
-        cause,
-      });
-    }
+    await settled(this.#gpu, this.#buffer.mapAsync(GPUMapMode.READ, 0, bytes));
     const copy = new Float32Array(this.#buffer.getMappedRange(0, bytes).slice(0));
     this.#buffer.unmap();
     return copy;

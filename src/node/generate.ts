@@ -6,7 +6,7 @@ import type { EngineConfig, GenerateRequest } from '../protocol/engine';
 import { createTextHost } from '../text/text_host';
 import { decimal, disabledFeatures, oneOf, readOptions, required, wholeNumber } from './arguments';
 import { openDirectory } from './file_source';
-import { openNodeGpu } from './open_gpu';
+import { openNodeGpu, reportSoftware } from './open_gpu';
 import { spawnTextWorker } from './text_worker_spawn';
 
 const usage =
@@ -55,8 +55,7 @@ export async function generate(args: readonly string[], script: string): Promise
   const disable = disabledFeatures(o.disable);
   const files = await openDirectory(model);
   const gpu = await openNodeGpu({ disable });
-  if (gpu.adapter.isCpu)
-    console.error(`No GPU found; running on ${gpu.adapter.architecture || 'a software adapter'}, whose speed means nothing.`);
+  reportSoftware(gpu);
   const text = createTextHost({ spawn: () => spawnTextWorker(script) });
   const core = await EngineCore.load({ gpu, files, text }, config);
   try {

@@ -26,6 +26,7 @@ const softwareDrivers = [
  */
 export async function openNodeGpu(options: { disable?: readonly DisabledFeature[]; dawnFlags?: string[] } = {}): Promise<Gpu> {
   const { create, globals } = loadDawn();
+  process.env.XDG_RUNTIME_DIR ??= '/tmp'; // Vulkan's loader complains without one
   Object.assign(globalThis, globals);
   const open = () => {
     const gpu = create(options.dawnFlags ?? []);
@@ -39,9 +40,14 @@ export async function openNodeGpu(options: { disable?: readonly DisabledFeature[
     const driver = softwareDrivers.find(existsSync);
     if (!(error instanceof EngineError) || error.code !== 'unsupported' || !driver || process.env.VK_ICD_FILENAMES) throw error;
     process.env.VK_ICD_FILENAMES = driver;
-    process.env.XDG_RUNTIME_DIR ??= '/tmp';
     return open();
   }
+}
+
+/** Says so on stderr where there is no GPU. */
+export function reportSoftware({ adapter }: Gpu): void {
+  if (adapter.isCpu)
+    console.error(`No GPU found; running on ${adapter.architecture || 'a software adapter'}, whose speed means nothing.`);
 }
 
 /** dawn.node beside this file (the one-file command line), from SLUICE_DAWN, or from the npm package `webgpu`. */

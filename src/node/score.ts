@@ -7,7 +7,7 @@ import { layOutSafetensors, type PlannedTensor } from '../format/safetensors_wri
 import { openCheckpoint } from '../stream/open_checkpoint';
 import { disabledFeatures, oneOf, readOptions, required, wholeNumber } from './arguments';
 import { openDirectory } from './file_source';
-import { openNodeGpu } from './open_gpu';
+import { openNodeGpu, reportSoftware } from './open_gpu';
 
 const usage =
   'score --model <dir> --tokens <file.json> --out <file.safetensors> [--decode-tokens <file.json>] [--greedy <n>] [--context <n>] [--chunk <n>] [--kv f32|f16] [--disable subgroups,f16] [--kernels direct|gpu] [--f16]';
@@ -51,6 +51,7 @@ export async function score(args: readonly string[]): Promise<void> {
   const checkpoint = await openCheckpoint(files);
   checkVocabulary(checkpoint.config.vocabSize, [prompt, decode ?? new Uint32Array()]);
   const gpu = await openNodeGpu({ disable, ...(kernels ? { direct: kernels === 'direct' } : {}) });
+  reportSoftware(gpu);
   const session = await ModelSession.load(gpu, checkpoint, options);
   const times = await writeLogits(session, out, { prompt, decode, greedy });
   const variants = Object.fromEntries(session.kernelLabels.map((label) => [label.split(' ')[0]!, label]));
