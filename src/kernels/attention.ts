@@ -2,7 +2,7 @@ import source from '../../wgsl/attention.wgsl?raw';
 import sourceDirect from '../../wgsl/attention_direct.wgsl?raw';
 import type { Gpu } from '../gpu/device';
 import { createKernel, type Kernel } from '../gpu/kernel';
-import { type KvDtype, kvCache, reduction, requireAtMost, requireMultiple, shared } from './variants';
+import { type KvDtype, kvCache, requireAtMost, requireMultiple, shared, wideReduction } from './variants';
 
 export type AttentionShape = { heads: number; kvHeads: number; headDim: number; kv: KvDtype };
 
@@ -13,7 +13,7 @@ export type AttentionShape = { heads: number; kvHeads: number; headDim: number; 
  * @throws EngineError 'shape' unless 4 divides headDim <= 256 and kvHeads divides heads.
  */
 export function createAttention(gpu: Gpu, { heads, kvHeads, headDim, kv }: AttentionShape): Kernel {
-  const reduce = reduction(gpu);
+  const reduce = wideReduction(gpu);
   const cache = kvCache(kv);
   const label = `attention${cache.suffix}${reduce.suffix}`;
   requireMultiple(label, 'headDim', headDim, 4);

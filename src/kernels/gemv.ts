@@ -5,7 +5,7 @@ import sourceQ4Direct from '../../wgsl/gemv_q4_direct.wgsl?raw';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel } from '../gpu/kernel';
-import { matrix, reduction, requireMultiple } from './variants';
+import { matrix, requireMultiple, wideReduction } from './variants';
 
 /** `accumulate`: add to y, as a residual connection does, in place of writing it. */
 export type GemvShape = { cols: number; format: MatrixFormat; accumulate: boolean };
@@ -49,7 +49,7 @@ export function createGemvDirect(gpu: Gpu, { format, accumulate }: Omit<GemvShap
 
 function create(gpu: Gpu, { cols, format, accumulate }: GemvShape, stem: string, main: string): Kernel {
   const piece = matrix(format);
-  const reduce = reduction(gpu);
+  const reduce = wideReduction(gpu);
   const label = `${stem}${piece.suffix}${reduce.suffix}`;
   requireMultiple(label, 'cols', cols, format.kind === 'affine' ? format.group : 4);
   return createKernel(gpu, {

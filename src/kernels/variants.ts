@@ -18,12 +18,16 @@ type Piece = { sources: string[]; enable: ('subgroups' | 'f16')[]; suffix: strin
 
 export const shared = { slab, step };
 
-/** Sums over a workgroup: through subgroups where the device has them, else through workgroup memory; on CPU adapters not at all. */
-export function reduction(gpu: Gpu): Piece {
-  if (gpu.direct) return { sources: [reduceSingle], enable: [], suffix: ' direct', constants: {} };
+/** Sums over the 64 lanes of a workgroup: through subgroups where the device has them, else through workgroup memory. */
+export function wideReduction(gpu: Gpu): Piece {
   return gpu.subgroups
     ? { sources: [reduceSubgroups], enable: ['subgroups'], suffix: ' subgroups', constants: {} }
     : { sources: [reduceWorkgroup], enable: [], suffix: '', constants: {} };
+}
+
+/** For kernels that work with any number of lanes: on CPU adapters one, which has nothing to reduce; elsewhere wideReduction. */
+export function reduction(gpu: Gpu): Piece {
+  return gpu.direct ? { sources: [reduceSingle], enable: [], suffix: ' direct', constants: {} } : wideReduction(gpu);
 }
 
 /** Operand tiles of a GEMM: f16 only where the caller asked for it and the device has it. */

@@ -1,0 +1,183 @@
+/** Runs the suite on Dawn for Node, holds WGSL and TypeScript to the same bindings, and proves that the suite can fail. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import type { Gpu } from '../../src/gpu/device';
+import type { Kernel } from '../../src/gpu/kernel';
+import { createAttention, createAttentionDirect } from '../../src/kernels/attention';
+import { createConv1dSilu } from '../../src/kernels/conv1d_silu';
+import {
+  createDeltaChunkPrepare,
+  createDeltaChunkScan,
+  createDeltaGates,
+  createDeltaQkNorm,
+  createDeltaRule,
+  createDeltaRuleDirect,
+} from '../../src/kernels/delta';
+import { createEmbed } from '../../src/kernels/embed';
+import { createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
+import { createGemm, createGemmDirect } from '../../src/kernels/gemm';
+import { createGemv, createGemvDirect, createGemvQ4 } from '../../src/kernels/gemv';
+import { createQkNormRope } from '../../src/kernels/qk_norm_rope';
+import { createRmsNorm } from '../../src/kernels/rms_norm';
+import { createSwiglu } from '../../src/kernels/swiglu';
+import { openNodeGpu } from '../../src/node/open_gpu';
+import { q3, q4 } from './cases/formats';
+import { compare, onBench, requireStem } from './harness';
+import { kernelCases } from './suite';
+
+const root = join(import.meta.dirname, '../..');
+
+let gpu: Gpu;
+beforeAll(async () => {
+  gpu = await openNodeGpu();
+}, 60_000);
+afterAll(() => gpu?.device.destroy());
+
+// Side by side, because a software adapter compiles a pipeline for seconds on one thread.
+describe.concurrent('each kernel agrees with its reference', () => {
+  for (const { kernel, name, why, run } of kernelCases) {
+    test(`${kernel}: ${name}: ${why}`, { timeout: 240_000 }, async (context) => {
+      const { error, tolerance, detail, skipped } = await run(gpu);
+      if (skipped) return context.skip(skipped);
+      expect(error, detail).toBeLessThanOrEqual(tolerance);
+    });
+  }
+});
+
+/** Every file of wgsl/ with the binding that runs it and the reference it is held to. */
+const delta = { keyHeads: 1, valueHeads: 2, keyDim: 32, valueDim: 64 };
+const heads = { heads: 2, kvHeads: 1, headDim: 64, kv: 'f32' as const };
+const linear = { cols: 64, outCols: 8, accumulate: false, f16: false };
+const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> = {
+  attention: { reference: 'attention', create: (gpu) => createAttention(gpu, heads) },
+  attention_direct: { reference: 'attention', create: (gpu) => createAttentionDirect(gpu, heads) },
+  conv1d_silu: { reference: 'conv1d_silu', create: (gpu) => createConv1dSilu(gpu, { channels: 4 }) },
+  delta_chunk_prepare: { reference: 'delta', create: (gpu) => createDeltaChunkPrepare(gpu, delta) },
+  delta_chunk_scan: { reference: 'delta', create: (gpu) => createDeltaChunkScan(gpu, delta) },
+  delta_gates: { reference: 'delta', create: (gpu) => createDeltaGates(gpu, delta) },
+  delta_qk_norm: { reference: 'delta', create: (gpu) => createDeltaQkNorm(gpu, delta) },
+  delta_rule: { reference: 'delta', create: (gpu) => createDeltaRule(gpu, delta) },
+  delta_rule_direct: { reference: 'delta', create: (gpu) => createDeltaRuleDirect(gpu, delta) },
+  embed: { reference: 'embed', create: (gpu) => createEmbed(gpu, { cols: 64, format: q4(64, 'bf16') }) },
+  gated_rms_norm: { reference: 'gated_rms_norm', create: (gpu) => createGatedRmsNorm(gpu, { heads: 1, dim: 4, eps: 1e-6 }) },
+  gemm: { reference: 'gemv', create: (gpu) => createGemm(gpu, { ...linear, format: q4(64, 'bf16') }) },
+  gemm_direct: { reference: 'gemv', create: (gpu) => createGemmDirect(gpu, { ...linear, format: q3(64, 'bf16') }) },
+  gemm_q4_direct: { reference: 'gemv', create: (gpu) => createGemmDirect(gpu, { ...linear, format: q4(64, 'bf16') }) },
+  gemv: { reference: 'gemv', create: (gpu) => createGemv(gpu, { ...linear, format: q3(64, 'bf16') }) },
+  gemv_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q3(64, 'bf16') }) },
+  gemv_q4: { reference: 'gemv', create: (gpu) => createGemvQ4(gpu, { ...linear, format: q4(64, 'bf16') }) },
+  gemv_q4_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q4(64, 'bf16') }) },
+  qk_norm_rope: { reference: 'qk_norm_rope', create: (gpu) => createQkNormRope(gpu, { ...heads, rotary: 16, eps: 1e-6 }) },
+  rms_norm: { reference: 'rms_norm', create: (gpu) => createRmsNorm(gpu, { cols: 4, eps: 1e-6 }) },
+  swiglu: { reference: 'swiglu', create: (gpu) => createSwiglu(gpu, { cols: 4 }) },
+};
+const stems = readdirSync(join(root, 'wgsl'))
+  .filter((file) => file.endsWith('.wgsl'))
+  .map((file) => file.slice(0, -'.wgsl'.length));
+const references = readdirSync(join(root, 'src/kernels/reference')).map((file) => file.slice(0, -'.ts'.length));
+
+/** A device that compiles nothing: a binding's list of names needs no pipeline. */
+function inertGpu(): Gpu {
+  const never = new Promise<never>(() => {});
+  const device = {
+    createBindGroupLayout: () => ({}),
+    createShaderModule: () => ({}),
+    createPipelineLayout: () => ({}),
+    createComputePipelineAsync: () => never,
+  };
+  return { device, subgroups: false, f16: false, direct: false, pipelines: new Map(), layouts: new Map() } as unknown as Gpu;
+}
+
+type Declared = { binding: number; space: string; name: string };
+
+/** The `var<...>`s of group 0, in @binding order. */
+function declared(stem: string): Declared[] {
+  const source = readFileSync(join(root, 'wgsl', `${stem}.wgsl`), 'utf8');
+  const found = [...source.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<([^>]+)>\s*(\w+)/g)];
+  return found
+    .map(([, binding, space, name]) => ({ binding: Number(binding), space: space!, name: name! }))
+    .sort((a, b) => a.binding - b.binding);
+}
+
+describe('one kernel: one file, one binding, one reference, one table', () => {
+  test('every file of wgsl/ is in the table, and nothing else', () => {
+    expect(stems.sort()).toEqual(Object.keys(kernels).sort());
+  });
+
+  test.each(stems)('%s has a reference and a case', (stem) => {
+    expect(references).toContain(kernels[stem]!.reference);
+    expect(kernelCases.filter(({ kernel }) => kernel === stem).length).toBeGreaterThan(0);
+  });
+
+  test.each(stems)('%s: the typed binding lists the names of the WGSL, in order', (stem) => {
+    const kernel = kernels[stem]!.create(inertGpu());
+    const names = declared(stem);
+    expect(names.map(({ binding }) => binding)).toEqual(names.map((_, i) => i));
+    expect(kernel.bindings).toEqual(names.map(({ name }) => name));
+    requireStem(kernel, stem);
+  });
+
+  test.each(stems)('%s binds at most the eight storage buffers that every device has', (stem) => {
+    const own = declared(stem).filter(({ space }) => space.startsWith('storage')).length;
+    const source = readFileSync(join(root, 'wgsl', `${stem}.wgsl`), 'utf8');
+    const slab = /parameter4\(|weight4\(|record\./.test(source) ? 1 : 0;
+    expect(own + slab).toBeLessThanOrEqual(8);
+  });
+});
+
+describe('a planted fault', () => {
+  /** A reference module whose every result has its largest value off by 1 %. */
+  const faulty = (module: Record<string, unknown>) =>
+    Object.fromEntries(
+      Object.entries(module).map(([name, value]) => [
+        name,
+        typeof value === 'function' ? (...args: unknown[]) => spoil((value as (...args: unknown[]) => unknown)(...args)) : value,
+      ]),
+    );
+  const spoil = (result: unknown): unknown => {
+    if (result instanceof Float64Array) {
+      let at = 0;
+      for (let i = 0; i < result.length; i++) if (Math.abs(result[i]!) > Math.abs(result[at]!)) at = i;
+      return result.map((value, i) => (i === at ? value * 1.01 : value));
+    }
+    return Object.fromEntries(Object.entries(result as object).map(([name, value]) => [name, spoil(value)]));
+  };
+
+  test('in any reference fails every case that uses it', { timeout: 240_000 }, async () => {
+    vi.resetModules();
+    for (const name of new Set(Object.values(kernels).map(({ reference }) => reference))) {
+      const path = `../../src/kernels/reference/${name}`;
+      vi.doMock(path, async () => faulty(await vi.importActual<Record<string, unknown>>(path)));
+    }
+    const { kernelCases: spoiled } = await import('./suite');
+    const passed: string[] = [];
+    for (const { kernel, name, run } of spoiled) {
+      const { error, tolerance, skipped } = await run(gpu);
+      if (!skipped && error <= tolerance) passed.push(`${kernel}: ${name}`);
+    }
+    expect(passed).toEqual([]);
+    expect(spoiled.length).toBe(kernelCases.length);
+  });
+
+  test('in a kernel that writes past the end of its output is noticed', async () => {
+    await onBench(gpu, async (bench) => {
+      const y = bench.output(4);
+      const x = bench.input(new Float32Array(8).fill(1));
+      const step = bench.step({ tokens: 2 });
+      await bench.run({ kernel: createSwiglu(gpu, { cols: 4 }), bindings: { gate: x, up: x, y, step }, tokens: 2 });
+      await expect(bench.read(y)).rejects.toThrow('past the end of 4');
+    });
+  });
+
+  test('is reported with the first bad index and its neighbours', () => {
+    const got = [1, 2, 3.5, 4, Number.NaN];
+    expect(compare('y', got, [1, 2, 3, 4, 5], 0.1)).toEqual({
+      error: Number.POSITIVE_INFINITY,
+      tolerance: 0.1,
+      detail: 'y: [0] got 1 want 1, [1] got 2 want 2, [2] got 3.5 want 3 <- first bad, [3] got 4 want 4, [4] got NaN want 5',
+    });
+    expect(compare('y', [1], [1, 2], 0.1).error).toBe(Number.POSITIVE_INFINITY);
+    expect(compare('y', [0, 1], [0, 1], 0)).toEqual({ error: 0, tolerance: 0, detail: 'y: 2 values' });
+  });
+});

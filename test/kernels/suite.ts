@@ -1,0 +1,27 @@
+/** Every kernel against its reference, as data: test/kernels/kernels.test.ts runs them in Node, a page in a browser. */
+import { attentionCases } from './cases/attention';
+import { conv1dSiluCases } from './cases/conv1d_silu';
+import { deltaCases } from './cases/delta';
+import { embedCases } from './cases/embed';
+import { gatedRmsNormCases } from './cases/gated_rms_norm';
+import { gemmCases } from './cases/gemm';
+import { gemvCases } from './cases/gemv';
+import { qkNormRopeCases } from './cases/qk_norm_rope';
+import { rmsNormCases } from './cases/rms_norm';
+import { swigluCases } from './cases/swiglu';
+import type { KernelCase } from './harness';
+
+export type { KernelCase, Outcome } from './harness';
+
+export const kernelCases: KernelCase[] = [
+  ...embedCases,
+  ...rmsNormCases,
+  ...gemvCases,
+  ...gemmCases,
+  ...qkNormRopeCases,
+  ...attentionCases,
+  ...conv1dSiluCases,
+  ...deltaCases,
+  ...gatedRmsNormCases,
+  ...swigluCases,
+];

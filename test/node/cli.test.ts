@@ -1,0 +1,174 @@
+/** The command line as a user types it: its files, its complaints, its text. */
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { buildCli } from '../../scripts/build_cli.mjs';
+import { memorySource } from '../../src/storage/memory';
+import { compare, readTensors } from '../model/vectors';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const vectors = join(root, 'test/fixtures/vectors/dense-4bit');
+const story = join(root, 'demo/model');
+let folder: string;
+let bundle: string;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'sluice-cli-'));
+  // Inside the project, where the bundle finds dawn.node in the package that is installed.
+  const out = join(root, 'node_modules/.cache/sluice/cli-test');
+  await buildCli(root, out);
+  bundle = join(out, 'cli.mjs');
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+type Result = { code: number; stdout: string; stderr: string };
+
+function cli(...args: string[]): Promise<Result> {
+  return new Promise((resolve) => {
+    execFile(process.execPath, [bundle, ...args], { maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
+      resolve({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr });
+    });
+  });
+}
+
+const file = (name: string, text: string): string => {
+  writeFileSync(join(folder, name), text);
+  return join(folder, name);
+};
+
+async function tensors(path: string) {
+  const bytes = new Uint8Array(readFileSync(path));
+  const raw = await readTensors(memorySource(bytes));
+  return {
+    floats: (name: string) => new Float32Array(raw.get(name)!.buffer),
+    ints: (name: string) => new Int32Array(raw.get(name)!.buffer),
+  };
+}
+
+test('score writes the logits that the reference gives, and one JSON line', async () => {
+  const expected = await tensors(join(vectors, 'expected.safetensors'));
+  const prompt = file('prompt.json', JSON.stringify([...expected.ints('input_ids')]));
+  const more = file('more.json', JSON.stringify([...expected.ints('greedy_ids')]));
+  const out = join(folder, 'out.safetensors');
+  const { code, stdout, stderr } = await cli(
+    'score',
+    '--model',
+    vectors,
+    '--tokens',
+    prompt,
+    '--out',
+    out,
+    '--decode-tokens',
+    more,
+    '--greedy',
+    '24',
+  );
+  expect(stderr.trim().split('\n').at(-1)).toMatch(/No GPU found|^$/);
+  expect(code).toBe(0);
+  const report = JSON.parse(stdout.trim().split('\n').at(-1)!);
+  expect(report).toMatchObject({ chunk: 64, kv: 'f32', adapter: expect.anything(), variants: expect.anything() });
+  for (const key of ['peakGpuBytes', 'prefillMs', 'decodeMs']) expect(report[key]).toBeGreaterThan(0);
+  const ours = await tensors(out);
+  expect(compare(ours.floats('logits'), expected.floats('logits'), 512).worstRow).toBeLessThanOrEqual(1e-3);
+  expect(compare(ours.floats('decode_logits'), expected.floats('greedy_logits'), 512).worstRow).toBeLessThanOrEqual(1e-3);
+  expect([...ours.ints('greedy_ids')]).toEqual([...expected.ints('greedy_ids')]);
+});
+
+test('generate streams a story, the same for the same seed', async () => {
+  const run = () =>
+    cli(
+      'generate',
+      '--model',
+      story,
+      '--prompt',
+      'Tell a story about a fox.',
+      '--chat',
+      '--max-tokens',
+      '12',
+      '--temperature',
+      '0.9',
+      '--seed',
+      '5',
+    );
+  const [first, second] = [await run(), await run()];
+  expect(first.code).toBe(0);
+  expect(first.stdout.trim().length).toBeGreaterThan(20);
+  expect(first.stdout).toBe(second.stdout);
+});
+
+describe('complaints are one line, and the exit code is not 0', () => {
+  const tokens = () => file('one.json', '[1]');
+  const out = () => join(folder, 'never.safetensors');
+  test.each([
+    ['no command', () => [], /score \| generate/],
+    ['an unknown command', () => ['scroe'], /'scroe'/],
+    ['a missing option', () => ['score', '--tokens', tokens(), '--out', out()], /--model is missing/],
+    ['an unknown option', () => ['score', '--modle', 'x'], /--modle/],
+    ['a stray word', () => ['generate', 'hello'], /hello/],
+    [
+      'a number that is none',
+      () => ['score', '--model', vectors, '--tokens', tokens(), '--out', out(), '--chunk', 'many'],
+      /--chunk/,
+    ],
+    ['a chunk too long', () => ['score', '--model', vectors, '--tokens', tokens(), '--out', out(), '--chunk', '513'], /--chunk/],
+    [
+      'a context too short',
+      () => ['score', '--model', vectors, '--tokens', file('two.json', '[1,2]'), '--out', out(), '--context', '1'],
+      /--context/,
+    ],
+    ['a choice that is none', () => ['score', '--model', vectors, '--tokens', tokens(), '--out', out(), '--kv', 'f8'], /--kv/],
+    [
+      'a feature that is none',
+      () => ['score', '--model', vectors, '--tokens', tokens(), '--out', out(), '--disable', 'wings'],
+      /--disable/,
+    ],
+    [
+      'a missing token file',
+      () => ['score', '--model', vectors, '--tokens', join(folder, 'nowhere.json'), '--out', out()],
+      /nowhere\.json/,
+    ],
+    ['bad JSON', () => ['score', '--model', vectors, '--tokens', file('bad.json', '[1, 2'), '--out', out()], /not valid JSON/],
+    [
+      'JSON that is no list',
+      () => ['score', '--model', vectors, '--tokens', file('object.json', '{"a": 1}'), '--out', out()],
+      /list of token ids/,
+    ],
+    [
+      'an empty list',
+      () => ['score', '--model', vectors, '--tokens', file('empty.json', '[]'), '--out', out()],
+      /list of token ids/,
+    ],
+    [
+      'a token outside the vocabulary',
+      () => ['score', '--model', vectors, '--tokens', file('big.json', '[512]'), '--out', out()],
+      /512/,
+    ],
+    [
+      'a model that is not there',
+      () => ['score', '--model', join(folder, 'nothing'), '--tokens', tokens(), '--out', out()],
+      /nothing/,
+    ],
+    ['a folder without a model', () => ['score', '--model', folder, '--tokens', tokens(), '--out', out()], /config\.json/],
+    [
+      'a file that cannot be written',
+      () => ['score', '--model', vectors, '--tokens', tokens(), '--out', join(folder, 'no/such/folder.safetensors')],
+      /--out/,
+    ],
+    ['an empty prompt', () => ['generate', '--model', story, '--prompt', ''], /--prompt is missing/],
+    ['a temperature too high', () => ['generate', '--model', story, '--prompt', 'x', '--temperature', '3'], /--temperature/],
+    ['a model without a tokenizer', () => ['generate', '--model', vectors, '--prompt', 'x'], /tokenizer\.json/],
+  ] as [string, () => string[], RegExp][])('%s', async (_, args, message) => {
+    const { code, stdout, stderr } = await cli(...args());
+    expect(code).not.toBe(0);
+    expect(stdout).toBe('');
+    const lines = stderr
+      .trim()
+      .split('\n')
+      .filter((line) => line !== '' && !/^No GPU found|vulkan|Vulkan|While init|^\s+at |XDG/.test(line));
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatch(message);
+  });
+});
