@@ -22,7 +22,7 @@ fn load(firstToken: u32, firstRow: u32, firstQuad: u32, thread: u32) {
     if (firstToken + line < step.tokens && quad < QUADS) { xs = x[(firstToken + line) * QUADS + quad]; }
     var ws = vec4f();
     if (firstRow + line < record.a.z && quad < QUADS) { ws = weight4(firstRow + line, quad); }
-    tileX[slot] = Tile(xs);
+    tileX[slot] = Tile(clamp(xs, vec4f(-TILE_MAX), vec4f(TILE_MAX)));
     tileW[slot] = Tile(ws);
   }
 }

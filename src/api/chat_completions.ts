@@ -2,7 +2,8 @@ import { EngineError } from '../errors';
 import type { ChatCompletion, ChatCompletionChunk, ChatRequest } from '../protocol/chat';
 import type { GenerateRequest } from '../protocol/engine';
 import type { EngineClient } from './client';
-import { toGenerateRequest } from './request';
+import { mapEvents } from './event_stream';
+import { checkRequestObject, toGenerateRequest } from './request';
 import type { CreateChatCompletion } from './types';
 
 const roles = ['system', 'user', 'assistant', 'tool'];
@@ -10,28 +11,36 @@ const roles = ['system', 'user', 'assistant', 'tool'];
 /** `engine.chat.completions.create`: OpenAI's shapes, with `timings` beside `usage`. */
 export function chatCompletions(client: EngineClient): CreateChatCompletion {
   const create = async (request: ChatRequest & { stream?: boolean }) => {
+    checkRequestObject(request);
     const generate = toGenerateRequest(request, chatPrompt(request), ['messages', 'chat_template_kwargs']);
     return request.stream ? streamChat(client, request, generate) : wholeChat(client, request, generate);
   };
   return create as CreateChatCompletion;
 }
 
-function chatPrompt({ messages, chat_template_kwargs }: ChatRequest): GenerateRequest['prompt'] {
-  if (!Array.isArray(messages) || messages.length === 0)
-    throw new EngineError('invalid-request', "'messages' must be a list with at least one message.");
+function chatPrompt({ messages, chat_template_kwargs: kwargs }: ChatRequest): GenerateRequest['prompt'] {
+  const refuse = (what: string) => {
+    throw new EngineError('invalid-request', what);
+  };
+  if (!Array.isArray(messages) || messages.length === 0) refuse("'messages' must be a list with at least one message.");
   for (const [i, message] of messages.entries()) {
-    if (!roles.includes(message?.role))
-      throw new EngineError('invalid-request', `'messages[${i}].role' must be one of ${roles.join(', ')}.`);
+    if (!roles.includes(message?.role)) refuse(`'messages[${i}].role' must be one of ${roles.join(', ')}.`);
+    if (!isContent(message.content)) refuse(`'messages[${i}].content' must be a string, a list of parts or null.`);
   }
+  if (kwargs !== undefined && (typeof kwargs !== 'object' || kwargs === null))
+    refuse("'chat_template_kwargs' must be an object.");
   return {
     messages: messages as Record<string, unknown>[],
-    templateKwargs: { ...chat_template_kwargs, enable_thinking: chat_template_kwargs?.enable_thinking ?? false },
+    templateKwargs: { ...kwargs, enable_thinking: kwargs?.enable_thinking ?? false },
   };
+}
+
+function isContent(content: unknown): boolean {
+  return content === null || typeof content === 'string' || Array.isArray(content);
 }
 
 /** Starts at once, so that a wrong request rejects before the first chunk is asked for. */
 function streamChat(client: EngineClient, request: ChatRequest, generate: GenerateRequest): AsyncIterable<ChatCompletionChunk> {
-  const events = client.generate(generate, request.signal);
   const head = {
     id: `chatcmpl-${crypto.randomUUID()}`,
     object: 'chat.completion.chunk' as const,
@@ -42,16 +51,13 @@ function streamChat(client: EngineClient, request: ChatRequest, generate: Genera
     ...head,
     choices: [{ index: 0, delta, finish_reason: null }],
   });
-  return (async function* () {
-    yield chunk({ role: 'assistant', content: '' });
-    for await (const event of events) {
-      if (event.type === 'text') yield chunk({ content: event.text });
-      if (event.type !== 'done') continue;
-      const { finishReason, usage, timings } = event;
-      yield { ...head, choices: [{ index: 0, delta: {}, finish_reason: finishReason }], timings };
-      if (request.stream_options?.include_usage) yield { ...head, choices: [], usage, timings };
-    }
-  })();
+  return mapEvents(client.generate(generate, request.signal), [chunk({ role: 'assistant', content: '' })], (event) => {
+    if (event.type === 'text') return [chunk({ content: event.text })];
+    if (event.type !== 'done') return [];
+    const { finishReason, usage, timings } = event;
+    const last: ChatCompletionChunk = { ...head, choices: [{ index: 0, delta: {}, finish_reason: finishReason }], timings };
+    return request.stream_options?.include_usage ? [last, { ...head, choices: [], usage, timings }] : [last];
+  });
 }
 
 async function wholeChat(client: EngineClient, request: ChatRequest, generate: GenerateRequest): Promise<ChatCompletion> {

@@ -1,8 +1,10 @@
-/** The page's side of the protocol: the worker's lifetime, and each request's events as an async generator. */
+/** The page's side of the protocol: the worker's lifetime, and each request's events as an async iterator. */
 import { proxy, type Remote, wrap } from 'comlink';
-import { abortError, EngineError, fromWire, throwIfAborted } from '../errors';
-import type { EngineInfo, EngineWorkerApi, GenerateEvent, GenerateRequest, ModelRef } from '../protocol/engine';
+import { abortError, EngineError, fromWire, isAbort, throwIfAborted } from '../errors';
+import type { EngineInfo, EngineWorkerApi, GenerateRequest, LoadProgress, ModelRef } from '../protocol/engine';
 import { spawnModuleWorker } from '../protocol/spawn_worker';
+import { EventStream, type ReplyEvent } from './event_stream';
+import { checkOptions } from './options';
 import type { EngineOptions } from './types';
 import { engineWorkerUrl } from './worker_url';
 
@@ -11,49 +13,66 @@ export class EngineClient {
   readonly lost: Promise<{ reason: string; message: string }>;
   readonly #worker: Worker;
   readonly #remote: Remote<EngineWorkerApi>;
-  readonly #running = new Set<EventQueue>();
-  #nextRequest = 1;
+  readonly #running = new Set<EventStream>();
+  /** Rejects when the engine ends, for whatever reason; every wait for the worker races against it. */
+  readonly #ending: Promise<never>;
+  #reject!: (error: EngineError) => void;
   #ended: EngineError | undefined;
+  #unloading: Promise<void> | undefined;
+  #nextRequest = 1;
 
   private constructor(worker: Worker, remote: Remote<EngineWorkerApi>, info: EngineInfo) {
     this.info = info;
     this.#worker = worker;
     this.#remote = remote;
-    this.lost = remote.lost();
-    worker.addEventListener('error', (event) =>
-      this.#end(new EngineError('internal', `The engine's worker failed: ${event.message}`)),
-    );
+    this.#ending = new Promise((_, reject) => {
+      this.#reject = reject;
+    });
+    this.#ending.catch(() => {}); // nobody may be waiting when it ends
+    const failed = workerFailure(worker, 'The engine’s worker failed');
+    this.lost = Promise.race([
+      remote.lost(),
+      failed.catch((error: EngineError) => ({ reason: 'unknown', message: error.message })),
+    ]);
+    failed.catch((error: EngineError) => this.#end(error));
   }
 
   static async start(model: ModelRef, options: EngineOptions): Promise<EngineClient> {
     const { onProgress, signal, workerUrl, ...config } = options;
+    checkOptions(config);
     throwIfAborted(signal);
-    const worker = spawnModuleWorker(workerUrl === undefined ? engineWorkerUrl() : new URL(workerUrl, location.href), 'sluice');
+    const worker = startWorker(workerUrl);
     const remote = wrap<EngineWorkerApi>(worker);
-    const cancel = () => void remote.cancelLoad();
-    signal?.addEventListener('abort', cancel, { once: true });
+    const stop = new AbortController(); // takes the listeners off again
+    const cancelled = new Promise<never>((_, reject) => {
+      signal?.addEventListener('abort', () => reject(abortError()), { signal: stop.signal });
+    });
     try {
-      const load = remote.load(cloneable(model), config, proxy(onProgress ?? (() => {})));
-      const result = await Promise.race([load, workerFailure(worker), aborted(signal)]);
+      const report = progressReporter(onProgress, stop.signal);
+      const load = remote.load(cloneable(model), config, proxy(report));
+      const couldNotStart = workerFailure(
+        worker,
+        'The engine’s worker could not start (is its file served, and does the Content-Security-Policy allow workers?)',
+      );
+      const result = await Promise.race([load, couldNotStart, cancelled]);
       if ('error' in result) throw fromWire(result.error);
       return new EngineClient(worker, remote, result.info);
     } catch (error) {
-      worker.terminate();
-      throw error;
+      worker.terminate(); // ends the load, too, and with it what it had allocated
+      throw typed(error, 'createEngine');
     } finally {
-      signal?.removeEventListener('abort', cancel);
+      stop.abort();
     }
   }
 
   async refreshInfo(): Promise<EngineInfo> {
-    this.#requireAlive();
-    this.info = (await this.#remote.info()) ?? this.info;
+    this.info = (await this.#ask(this.#remote.info())) ?? this.info;
     return this.info;
   }
 
   async tokenize(text: string): Promise<number[]> {
-    this.#requireAlive();
-    const result = await this.#remote.tokenize(text);
+    if (typeof text !== 'string') throw new EngineError('invalid-request', "'text' must be a string.");
+    const result = await this.#ask<Awaited<ReturnType<EngineWorkerApi['tokenize']>>>(this.#remote.tokenize(text));
     if ('error' in result) throw fromWire(result.error);
     return result.ids;
   }
@@ -62,117 +81,107 @@ export class EngineClient {
    * The events of one request, without its errors, which are thrown. Starts at once; leaving the loop early cancels it.
    * @throws EngineError; AbortError when `signal` aborts.
    */
-  generate(
-    request: GenerateRequest,
-    signal: AbortSignal | undefined,
-  ): AsyncGenerator<Exclude<GenerateEvent, { type: 'error' }>, void, undefined> {
-    this.#requireAlive();
+  generate(request: GenerateRequest, signal: AbortSignal | undefined): AsyncIterableIterator<ReplyEvent> {
+    if (this.#ended) throw this.#ended;
+    if (signal !== undefined && !(signal instanceof AbortSignal))
+      throw new EngineError('invalid-request', "'signal' must be an AbortSignal.");
     throwIfAborted(signal);
     const requestId = this.#nextRequest++;
-    const queue = new EventQueue();
-    this.#running.add(queue);
-    const cancel = () => {
-      void this.#remote.cancel(requestId);
-      queue.fail(abortError());
-    };
-    signal?.addEventListener('abort', cancel, { once: true });
-    void this.#remote.generate(
-      requestId,
-      request,
-      proxy((event: GenerateEvent) => queue.push(event)),
-    );
-    const close = () => {
-      signal?.removeEventListener('abort', cancel);
-      this.#running.delete(queue);
-      if (!queue.finished) void this.#remote.cancel(requestId);
-    };
-    return drain(queue, close);
+    const stream = new EventStream(signal, (finished) => {
+      this.#running.delete(stream);
+      if (!finished && !this.#ended) this.#remote.cancel(requestId).catch(() => {});
+    });
+    this.#running.add(stream);
+    this.#remote
+      .generate(requestId, request, proxy(stream.push))
+      .catch((error: unknown) => stream.fail(typed(error, 'the request')));
+    return stream;
   }
 
-  async unload(): Promise<void> {
-    if (this.#ended) return;
+  /** Ends everything at once on this side; gives the worker a moment to release the GPU. */
+  unload(): Promise<void> {
+    this.#unloading ??= this.#unload();
+    return this.#unloading;
+  }
+
+  async #unload(): Promise<void> {
+    const crashed = this.#ended !== undefined;
     this.#end(new EngineError('unloaded', 'The engine was unloaded. Create a new one.'));
-    await Promise.race([this.#remote.unload(), new Promise((resolve) => setTimeout(resolve, 2000))]); // a hung GPU must not hang the page
+    if (!crashed) await Promise.race([this.#remote.unload(), new Promise((resolve) => setTimeout(resolve, 2000))]); // a hung GPU must not hang the page
     this.#worker.terminate();
+  }
+
+  #ask<T>(answer: Promise<T>): Promise<T> {
+    if (this.#ended) throw this.#ended;
+    return Promise.race([answer, this.#ending]);
   }
 
   #end(error: EngineError): void {
     this.#ended ??= error;
-    for (const queue of this.#running) queue.fail(error);
-  }
-
-  #requireAlive(): void {
-    if (this.#ended) throw this.#ended;
+    this.#reject(error);
+    for (const stream of [...this.#running]) stream.fail(error);
+    if (error.code !== 'unloaded') this.#worker.terminate();
   }
 }
 
-async function* drain(
-  queue: EventQueue,
-  close: () => void,
-): AsyncGenerator<Exclude<GenerateEvent, { type: 'error' }>, void, undefined> {
+function startWorker(workerUrl: string | URL | undefined): Worker {
   try {
-    for (;;) {
-      const event = await queue.next();
-      if (event.type === 'error') throw fromWire(event.error);
-      yield event;
-      if (event.type === 'done') return;
-    }
-  } finally {
-    close();
+    return spawnModuleWorker(workerUrl === undefined ? engineWorkerUrl() : new URL(workerUrl, location.href), 'sluice');
+  } catch (cause) {
+    throw new EngineError(
+      'unsupported',
+      `The engine’s worker could not be started: ${(cause as Error).message} Engines run in a browser page, served over http(s).`,
+      { cause },
+    );
   }
 }
 
-/** Events that came and nobody has asked for yet, and whoever waits for the next one. */
-class EventQueue {
-  finished = false;
-  readonly #events: GenerateEvent[] = [];
-  #failure: Error | undefined;
-  #wake: () => void = () => {};
-
-  push(event: GenerateEvent): void {
-    this.finished ||= event.type === 'done' || event.type === 'error';
-    this.#events.push(event);
-    this.#wake();
-  }
-
-  /** Ends the request on this side at once; what came before is dropped. */
-  fail(error: Error): void {
-    this.#failure ??= error;
-    this.#wake();
-  }
-
-  async next(): Promise<GenerateEvent> {
-    for (;;) {
-      if (this.#failure) throw this.#failure;
-      const event = this.#events.shift();
-      if (event) return event;
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
+/** Progress as the caller wants it: never after the load has ended, and a callback that throws is reported once, not per event. */
+function progressReporter(
+  onProgress: ((progress: LoadProgress) => void) | undefined,
+  ended: AbortSignal,
+): (progress: LoadProgress) => void {
+  let failed = false;
+  return (progress) => {
+    if (!onProgress || failed || ended.aborted) return;
+    try {
+      onProgress(progress);
+    } catch (error) {
+      failed = true;
+      reportError(error);
     }
-  }
+  };
 }
 
-/** URLs cannot be cloned into a worker, and a relative one means relative to the page. */
+/** URLs and FileLists cannot be cloned into a worker, and a relative URL means relative to the page. */
 function cloneable(model: ModelRef): ModelRef {
   if (model instanceof URL) return model.href;
-  if (typeof model === 'string' && /^(\.{0,2}\/|https?:)/i.test(model)) return new URL(model, location.href).href;
+  if (typeof model === 'string' && /^(\.{0,2}\/|https?:)/i.test(model)) {
+    if (!URL.canParse(model, location.href)) throw new EngineError('invalid-request', `'${model}' is not a URL.`);
+    return new URL(model, location.href).href;
+  }
+  if (typeof FileList !== 'undefined' && model instanceof FileList) return [...model];
   return Array.isArray(model) ? [...model] : model;
 }
 
-function workerFailure(worker: Worker): Promise<never> {
+/** Rejects when the worker reports an error of its own. */
+function workerFailure(worker: Worker, what: string): Promise<never> {
   return new Promise((_, reject) => {
-    worker.addEventListener('error', (event) => {
-      reject(
-        new EngineError(
-          'internal',
-          `The engine's worker could not start${event.message ? `: ${event.message}` : ''}. Check that its file is served, and that the page's Content-Security-Policy allows workers.`,
-        ),
-      );
-    });
+    worker.addEventListener(
+      'error',
+      (event) => reject(new EngineError('internal', `${what}${event.message ? `: ${event.message}` : '.'}`)),
+      { once: true },
+    );
   });
 }
 
-function aborted(signal: AbortSignal | undefined): Promise<never> {
-  return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(abortError()), { once: true }));
+/** What was thrown, as one of the family: values that cannot travel to the worker are the caller's to change. */
+function typed(error: unknown, what: string): Error {
+  if (error instanceof EngineError || isAbort(error)) return error as Error;
+  const { name, message } = error as Error;
+  if (name === 'DataCloneError')
+    return new EngineError('invalid-request', `Something in ${what} cannot be sent to a worker; pass plain data. (${message})`, {
+      cause: error,
+    });
+  return new EngineError('internal', `${name}: ${message}`, { cause: error });
 }

@@ -2,21 +2,24 @@ import { EngineError } from '../errors';
 import type { Completion, CompletionRequest } from '../protocol/chat';
 import type { GenerateRequest } from '../protocol/engine';
 import type { EngineClient } from './client';
-import { toGenerateRequest } from './request';
+import { mapEvents } from './event_stream';
+import { checkRequestObject, toGenerateRequest } from './request';
 import type { CreateCompletion } from './types';
 
 /** `engine.completions.create`: a plain prompt, no template. Special tokens in it are recognised. */
 export function completions(client: EngineClient): CreateCompletion {
   const create = async (request: CompletionRequest & { stream?: boolean }) => {
-    if (typeof request.prompt !== 'string' || request.prompt === '')
+    checkRequestObject(request);
+    if (typeof request.prompt !== 'string' || request.prompt === '') {
       throw new EngineError('invalid-request', "'prompt' must be a non-empty string.");
+    }
     const generate = toGenerateRequest(request, { text: request.prompt }, ['prompt']);
     return request.stream ? streamCompletion(client, request, generate) : wholeCompletion(client, request, generate);
   };
   return create as CreateCompletion;
 }
 
-const head = (client: EngineClient) => ({
+const headOf = (client: EngineClient) => ({
   id: `cmpl-${crypto.randomUUID()}`,
   object: 'text_completion' as const,
   created: Math.floor(Date.now() / 1000),
@@ -28,17 +31,14 @@ function streamCompletion(
   request: CompletionRequest,
   generate: GenerateRequest,
 ): AsyncIterable<Completion> {
-  const events = client.generate(generate, request.signal);
-  const common = head(client);
-  return (async function* () {
-    for await (const event of events) {
-      if (event.type === 'text') yield { ...common, choices: [{ index: 0, text: event.text, finish_reason: null }] };
-      if (event.type !== 'done') continue;
-      const { finishReason, usage, timings } = event;
-      yield { ...common, choices: [{ index: 0, text: '', finish_reason: finishReason }], timings };
-      if (request.stream_options?.include_usage) yield { ...common, choices: [], usage, timings };
-    }
-  })();
+  const head = headOf(client);
+  return mapEvents<Completion>(client.generate(generate, request.signal), [], (event) => {
+    if (event.type === 'text') return [{ ...head, choices: [{ index: 0, text: event.text, finish_reason: null }] }];
+    if (event.type !== 'done') return [];
+    const { finishReason, usage, timings } = event;
+    const last: Completion = { ...head, choices: [{ index: 0, text: '', finish_reason: finishReason }], timings };
+    return request.stream_options?.include_usage ? [last, { ...head, choices: [], usage, timings }] : [last];
+  });
 }
 
 async function wholeCompletion(client: EngineClient, request: CompletionRequest, generate: GenerateRequest): Promise<Completion> {
@@ -47,7 +47,7 @@ async function wholeCompletion(client: EngineClient, request: CompletionRequest,
     if (event.type === 'text') text += event.text;
     if (event.type !== 'done') continue;
     const { finishReason, usage, timings } = event;
-    return { ...head(client), choices: [{ index: 0, text, finish_reason: finishReason }], usage, timings };
+    return { ...headOf(client), choices: [{ index: 0, text, finish_reason: finishReason }], usage, timings };
   }
   throw new EngineError('internal', 'The reply ended without its last event.');
 }

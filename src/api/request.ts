@@ -10,7 +10,7 @@ const samplingRules: Record<keyof SamplingRequest, NumberRule> = {
   top_p: { least: 0, most: 1, aboveLeast: true },
   top_k: { least: 0, most: 2 ** 31 - 1, integer: true },
   min_p: { least: 0, most: 1 },
-  repetition_penalty: { least: 0, most: 100, aboveLeast: true },
+  repetition_penalty: { least: 0.01, most: 100 },
   presence_penalty: { least: -2, most: 2 },
   frequency_penalty: { least: -2, most: 2 },
   seed: { least: -Number.MAX_SAFE_INTEGER, most: Number.MAX_SAFE_INTEGER, integer: true },
@@ -20,7 +20,8 @@ const otherFields = ['max_tokens', 'max_completion_tokens', 'stop', 'signal', 's
 
 /** The worker's request from an OpenAI-shaped one. `own`: the fields that only this endpoint has. @throws EngineError 'invalid-request' */
 export function toGenerateRequest(request: GenerationRequest, prompt: PromptInput, own: readonly string[]): GenerateRequest {
-  for (const field of Object.keys(request)) {
+  for (const [field, value] of Object.entries(request)) {
+    if (value === undefined) continue; // { tools: maybeTools } asks for nothing
     if (!(field in samplingRules) && !otherFields.includes(field) && !own.includes(field)) {
       throw new EngineError('invalid-request', `'${field}' is not a field that Sluice knows.`);
     }
@@ -34,6 +35,11 @@ export function toGenerateRequest(request: GenerationRequest, prompt: PromptInpu
     checkNumber('max_completion_tokens', request.max_completion_tokens, lengthRule) ??
     checkNumber('max_tokens', request.max_tokens, lengthRule);
   return { prompt, sampling, maxTokens, stop: checkStop(request.stop) };
+}
+
+/** @throws EngineError 'invalid-request' if a request is not an object at all. */
+export function checkRequestObject(request: unknown): void {
+  if (typeof request !== 'object' || request === null) throw new EngineError('invalid-request', 'A request must be an object.');
 }
 
 function checkNumber(field: string, value: unknown, { least, most, integer, aboveLeast }: NumberRule): number | undefined {

@@ -9,7 +9,7 @@ import { type OpenedCheckpoint, openCheckpoint } from '../stream/open_checkpoint
 import type { TextHost } from '../text/text_host';
 import type { TextInfo } from '../text/text_worker_api';
 import { generate } from './generate';
-import { ModelSession, type SessionOptions } from './model_session';
+import { ModelSession, type SessionOptions, variantsOf } from './model_session';
 import { ProgressMeter } from './progress';
 import { FairQueue } from './queue';
 
@@ -45,10 +45,13 @@ export class EngineCore {
     const sources = new Map([...checkpoint.sources].map(([name, source]): [string, ByteSource] => [name, windowCache(source)]));
     try {
       const options = sessionOptions(config, checkpoint, parts.gpu);
-      const [textInfo, session] = await both(
-        loadText(parts.text, checkpoint, signal),
-        ModelSession.load(parts.gpu, { ...checkpoint, sources }, options, { signal, onProgress: (p) => meter.session(p) }),
-      );
+      const [textInfo, session] = await both(signal, (joined) => [
+        loadText(parts.text, checkpoint, joined),
+        ModelSession.load(parts.gpu, { ...checkpoint, sources }, options, {
+          signal: joined,
+          onProgress: (p) => meter.session(p),
+        }),
+      ]);
       meter.ready();
       return new EngineCore(parts, session, checkpoint.generation, textInfo);
     } finally {
@@ -78,9 +81,11 @@ export class EngineCore {
   async *generate(request: GenerateRequest, signal: AbortSignal): AsyncGenerator<GenerateEvent, void, undefined> {
     const release = await this.#queue.enter(signal);
     try {
-      const { vocabSize } = this.session.config;
-      const vocab = Math.min(vocabSize, this.#requireText().vocabSize);
-      yield* generate({ session: this.session, text: this.#text, defaults: this.#defaults, vocab }, request, signal);
+      const { config } = this.session;
+      const textInfo = this.#requireText();
+      const vocab = Math.min(config.vocabSize, textInfo.vocabSize);
+      const stopIds = stopIdsOf([...config.eosTokenIds, ...this.#defaults.eosTokenIds], textInfo);
+      yield* generate({ session: this.session, text: this.#text, defaults: this.#defaults, vocab, stopIds }, request, signal);
     } finally {
       release();
     }
@@ -105,6 +110,15 @@ export class EngineCore {
   }
 }
 
+/**
+ * What ends a reply: the ids that the configs name, and the tokenizer's end of turn and of text. Small models and some
+ * conversions name only one of the two in their configs, and a chat would run on past the other.
+ */
+function stopIdsOf(configured: readonly number[], { eosTokenId, specialTokens }: TextInfo): Set<number> {
+  const named = [eosTokenId, specialTokens['<|im_end|>'], specialTokens['<|endoftext|>']];
+  return new Set([...configured, ...named.filter((id) => id !== undefined)]);
+}
+
 async function loadText(
   text: TextHost,
   { tokenizerJson, tokenizerConfig, chatTemplate }: OpenedCheckpoint,
@@ -121,18 +135,27 @@ async function loadText(
   );
 }
 
-/** Both results, or the first error once neither runs any more; a session that came too late is released. */
+/**
+ * Tokenizer and model at the same time. When one fails the other is cancelled, and has ended before the error is thrown: a
+ * bad tokenizer must not cost the download of the weights.
+ */
 async function both(
-  text: Promise<TextInfo | undefined>,
-  session: Promise<ModelSession>,
+  signal: AbortSignal | undefined,
+  start: (signal: AbortSignal) => [Promise<TextInfo | undefined>, Promise<ModelSession>],
 ): Promise<[TextInfo | undefined, ModelSession]> {
-  const [first, second] = await Promise.allSettled([text, session]);
-  if (first.status === 'rejected') {
-    if (second.status === 'fulfilled') second.value.destroy();
-    throw first.reason;
+  const stop = new AbortController();
+  const [text, session] = start(signal ? AbortSignal.any([signal, stop.signal]) : stop.signal);
+  try {
+    return await Promise.all([text, session]);
+  } catch (error) {
+    stop.abort();
+    await text.catch(() => {});
+    await session.then(
+      (loaded) => loaded.destroy(),
+      () => {},
+    );
+    throw error;
   }
-  if (second.status === 'rejected') throw second.reason;
-  return [first.value, second.value];
 }
 
 /** A CPU adapter takes seconds per chunk, so its chunks are small: progress and cancel come between them. */
@@ -143,14 +166,4 @@ function sessionOptions(config: EngineConfig, { config: model }: OpenedCheckpoin
     kv: config.kv ?? 'f16',
     f16: config.f16 ?? false,
   };
-}
-
-/** 'gemv_q4 q4g64 subgroups' -> gemv_q4: 'q4g64 subgroups'. */
-function variantsOf(labels: readonly string[]): Record<string, string> {
-  const variants: Record<string, string[]> = {};
-  for (const label of labels) {
-    const [stem = '', ...rest] = label.split(' ');
-    variants[stem] = [...(variants[stem] ?? []), rest.join(' ') || 'portable'];
-  }
-  return Object.fromEntries(Object.entries(variants).map(([stem, list]) => [stem, list.join(', ')]));
 }

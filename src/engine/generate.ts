@@ -14,6 +14,8 @@ export type Generation = {
   defaults: GenerationDefaults;
   /** Ids from here on are padding rows of the embedding. */
   vocab: number;
+  /** Ids that end a reply. */
+  stopIds: ReadonlySet<number>;
 };
 
 type Events = AsyncGenerator<Exclude<GenerateEvent, { type: 'error' }>, void, undefined>;
@@ -105,14 +107,13 @@ async function* prefill(
 }
 
 async function* decode(
-  { session, defaults }: Generation,
+  { session, stopIds }: Generation,
   reply: Reply,
   stream: TextStream,
   firstLogits: Float32Array,
   maxTokens: number,
   signal: AbortSignal,
 ): AsyncGenerator<{ type: 'text'; text: string }, { firstTokenMs: number; finishReason: FinishReason }, undefined> {
-  const stopIds = new Set([...session.config.eosTokenIds, ...defaults.eosTokenIds]);
   let logits = firstLogits;
   let firstTokenMs = 0;
   let finishReason: FinishReason | undefined;

@@ -24,6 +24,9 @@ export type StepPart = {
   onProgress?(tokensDone: number): void;
 };
 
+/** 100 ms at half a TFLOP/s, which a slow integrated GPU gives attention. */
+const attentionFlopPerDispatch = 5e10;
+
 export class Runner {
   readonly #gpu: Gpu;
   readonly #config: ModelConfig;
@@ -51,7 +54,7 @@ export class Runner {
 
   /**
    * Consumes the tokens of every part, in chunks. A cancelled or failed part leaves its sequence between two states: reset it.
-   * @throws EngineError 'context-length' before anything runs, 'device-lost'; AbortError.
+   * @throws EngineError 'context-length' or 'format' (an id outside the vocabulary) before anything runs, 'device-lost'; AbortError.
    */
   async step(parts: readonly StepPart[], signal?: AbortSignal): Promise<void> {
     for (const { sequence, tokens } of parts) {
@@ -63,17 +66,37 @@ export class Runner {
         );
       }
     }
+    for (const { tokens } of parts) this.#checkIds(tokens);
     for (const part of parts) {
-      for (let first = 0; first < part.tokens.length; first += this.#chunkTokens) {
-        const chunk = part.tokens.subarray(first, first + this.#chunkTokens);
+      for (let first = 0; first < part.tokens.length; ) {
+        const chunk = part.tokens.subarray(first, first + this.#chunkAt(part.sequence.length));
         await this.#chunk(part, chunk, first, signal);
-        part.onProgress?.(first + chunk.length);
+        first += chunk.length;
+        part.onProgress?.(first);
       }
     }
   }
 
-  destroy(): void {
-    this.#readback.destroy();
+  /**
+   * Tokens of the next chunk. One dispatch of attention reads every earlier position for each of its tokens, and no submit can
+   * be shorter than a dispatch: far into a long context chunks shrink, so that a slow GPU stays below its watchdog.
+   */
+  #chunkAt(position: number): number {
+    const { numAttentionHeads, headDim } = this.#config;
+    const flopPerToken = 4 * numAttentionHeads * headDim * (position + this.#chunkTokens);
+    return Math.min(this.#chunkTokens, Math.max(16, Math.floor(attentionFlopPerDispatch / flopPerToken)));
+  }
+
+  /** An embedding has no row for such an id: the kernel would leave another token's in place. */
+  #checkIds(tokens: Uint32Array): void {
+    const { vocabSize } = this.#config;
+    const outside = tokens.find((id) => id >= vocabSize);
+    if (outside !== undefined) {
+      throw new EngineError(
+        'format',
+        `Token id ${outside} is outside the model's vocabulary of ${vocabSize}. Do tokenizer and weights belong together?`,
+      );
+    }
   }
 
   async #chunk(part: StepPart, ids: Uint32Array<ArrayBuffer>, first: number, signal: AbortSignal | undefined): Promise<void> {

@@ -65,13 +65,37 @@ export function sample(
   checkFinite(logits, vocab);
   applyPenalties(logits, history, params);
   if (params.temperature === 0) return argmax(logits, vocab);
-  const candidates = distribution(logits.subarray(0, vocab), params);
+  const left = logits.subarray(0, vocab);
+  const all = params.topK === 0 && params.topP === 1 && params.minP === 0;
+  return all ? drawFromAll(left, params.temperature, random) : draw(distribution(left, params), random);
+}
+
+function draw(candidates: readonly Candidate[], random: Random): number {
   let left = random.next();
   for (const { token, probability } of candidates) {
     left -= probability;
     if (left < 0) return token;
   }
   return candidates[0]!.token; // rounding left a crumb
+}
+
+/** A draw from the whole softmax needs no order, and sorting a quarter of a million logits takes a quarter of a second. */
+function drawFromAll(logits: Float32Array, temperature: number, random: Random): number {
+  const weights = softmaxWeights(logits, temperature);
+  let left = random.next() * totalOf(weights);
+  for (let token = 0; token < weights.length; token++) {
+    left -= weights[token]!;
+    if (left < 0) return token;
+  }
+  return argmax(logits);
+}
+
+/** exp((logit - largest) / temperature), f64. */
+function softmaxWeights(logits: Float32Array, temperature: number): Float64Array {
+  const most = logits[argmax(logits)]!;
+  const weights = new Float64Array(logits.length);
+  for (let i = 0; i < logits.length; i++) weights[i] = Math.exp((logits[i]! - most) / temperature);
+  return weights;
 }
 
 /** The lowest id among the largest logits. */
@@ -94,47 +118,79 @@ function checkFinite(logits: Float32Array, vocab: number): void {
 
 /** What is left after temperature, top-k, top-p and min-p: probabilities that sum to 1, largest first, ties to the lower id. */
 export function distribution(logits: Float32Array, params: SamplingParams): Candidate[] {
-  const wanted = params.topK > 0 ? Math.min(params.topK, logits.length) : logits.length;
-  const tokens = wanted < logits.length ? largest(logits, wanted) : sorted(logits);
-  const most = logits[tokens[0]!]!;
-  let candidates = normalise(
-    tokens.map((token) => ({ token, probability: Math.exp((logits[token]! - most) / params.temperature) })),
-  );
-  if (params.topP < 1) candidates = normalise(nucleus(candidates, params.topP));
-  if (params.minP > 0) {
-    const least = params.minP * candidates[0]!.probability;
-    candidates = normalise(candidates.filter(({ probability }) => probability >= least));
+  // top-p is a share of what top-k left
+  let left: Candidate[];
+  if (params.topK > 0 && params.topK < logits.length) {
+    const tokens = largest(logits, params.topK);
+    const weights = softmaxWeights(
+      Float32Array.from(tokens, (token) => logits[token]!),
+      params.temperature,
+    );
+    left = tokens.map((token, i) => ({ token, probability: weights[i]! }));
+    if (params.topP < 1) left = nucleus(left, params.topP * totalOf(weights));
+  } else {
+    const weights = softmaxWeights(logits, params.temperature);
+    const share = params.topP < 1 ? params.topP * totalOf(weights) : Number.POSITIVE_INFINITY;
+    left = nucleus(
+      heaviest(weights, share).map((token) => ({ token, probability: weights[token]! })),
+      share,
+    );
   }
-  return candidates;
+  if (params.minP > 0) {
+    const least = params.minP * left[0]!.probability;
+    left = left.filter(({ probability }) => probability >= least);
+  }
+  const all = left.reduce((sum, { probability }) => sum + probability, 0);
+  return left.map(({ token, probability }) => ({ token, probability: probability / all }));
 }
 
-function normalise(candidates: Candidate[]): Candidate[] {
-  const total = candidates.reduce((sum, { probability }) => sum + probability, 0);
-  return candidates.map(({ token, probability }) => ({ token, probability: probability / total }));
+/**
+ * Tokens whose weights reach `share` together, largest first, with few beyond them: those above a threshold that falls until
+ * they suffice, because sorting the whole vocabulary for a few hundred takes most of a decode step.
+ */
+function heaviest(weights: Float64Array, share: number): number[] {
+  for (let threshold = 0.1; threshold > 1e-12; threshold /= 8) {
+    let reached = 0;
+    for (const weight of weights) if (weight >= threshold) reached += weight;
+    if (reached >= share) return above(weights, threshold);
+  }
+  return above(weights, 0);
 }
 
-/** The fewest candidates whose probabilities reach `topP`; always at least one. */
-function nucleus(candidates: Candidate[], topP: number): Candidate[] {
-  let sum = 0;
+/** Tokens of at least this weight, largest first, ties to the lower id. */
+function above(weights: Float64Array, threshold: number): number[] {
+  const tokens: number[] = [];
+  for (let i = 0; i < weights.length; i++) if (weights[i]! >= threshold) tokens.push(i);
+  return tokens.sort((a, b) => weights[b]! - weights[a]! || a - b);
+}
+
+function totalOf(weights: Float64Array): number {
+  let total = 0;
+  for (const weight of weights) total += weight;
+  return total;
+}
+
+/** The fewest candidates whose weights reach `share`; always at least one. */
+function nucleus(candidates: Candidate[], share: number): Candidate[] {
+  let reached = 0;
   const end = candidates.findIndex(({ probability }) => {
-    sum += probability;
-    return sum >= topP;
+    reached += probability;
+    return reached >= share;
   });
   return end < 0 ? candidates : candidates.slice(0, end + 1);
 }
 
-function sorted(logits: Float32Array): number[] {
-  return Array.from(logits.keys()).sort((a, b) => logits[b]! - logits[a]! || a - b);
-}
-
-/** The `count` largest, largest first. The threshold is found on a sorted copy: typed arrays sort fast. */
+/** The `count` largest, largest first, ties to the lower id. One pass, against a threshold that rises as better ones are found. */
 function largest(logits: Float32Array, count: number): number[] {
-  const threshold = logits.slice().sort()[logits.length - count]!;
-  const above: number[] = [];
-  const equal: number[] = [];
+  const better = (a: number, b: number) => logits[b]! - logits[a]! || a - b;
+  let kept: number[] = [];
+  let threshold = Number.NEGATIVE_INFINITY;
   for (let i = 0; i < logits.length; i++) {
-    if (logits[i]! > threshold) above.push(i);
-    else if (logits[i] === threshold) equal.push(i);
+    if (logits[i]! <= threshold) continue; // a tie with the threshold has the higher id
+    kept.push(i);
+    if (kept.length < 2 * count) continue;
+    kept = kept.sort(better).slice(0, count);
+    threshold = logits[kept.at(-1)!]!;
   }
-  return [...above, ...equal].slice(0, count).sort((a, b) => logits[b]! - logits[a]! || a - b);
+  return kept.sort(better).slice(0, count);
 }

@@ -1,5 +1,5 @@
 /** The worker's side of the protocol: one engine, requests by id, errors as plain data. */
-import { EngineError, toWire } from '../errors';
+import { EngineError, throwIfAborted, toWire } from '../errors';
 import { type Gpu, openGpu } from '../gpu/device';
 import type {
   EngineConfig,
@@ -40,13 +40,15 @@ class EngineWorker implements EngineWorkerApi {
     const { signal } = this.#loading;
     const release: (() => void)[] = [];
     try {
-      const files = await openModel(model, { ...config, signal });
-      release.push(() => files.close());
-      const gpu = await openGpu(navigator.gpu, { disable: config.disable ?? [] });
+      onProgress({ phase: 'manifest', loaded: 0, total: 0, progress: 0, text: 'Starting' });
+      const gpu = await openGpu(navigator.gpu, { disable: config.disable ?? [] }); // before the network: without one nothing else matters
       release.push(() => gpu.device.destroy());
       void gpu.device.lost.then((info) => {
         if (info.reason !== 'destroyed') this.#resolveLost({ reason: info.reason, message: info.message });
       });
+      throwIfAborted(signal);
+      const files = await openModel(model, { ...config, signal });
+      release.push(() => files.close());
       const text = createTextHost({
         spawn: this.#spawnText,
         ...(config.textTimeoutMs ? { timeoutMs: config.textTimeoutMs } : {}),

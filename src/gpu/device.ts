@@ -25,8 +25,8 @@ export type Gpu = {
    * Use the kernel variants without workgroup memory and barriers: true on CPU adapters, which run a workgroup on one thread.
    */
   direct: boolean;
-  /** Set once, when the device is lost or destroyed: not every implementation rejects what was pending. */
-  lost: GPUDeviceLostInfo | undefined;
+  /** `info` is set when the device is lost or destroyed: not every implementation rejects what was pending. */
+  loss: { info: GPUDeviceLostInfo | undefined };
   /** Compiled pipelines by source and constants; filled by createKernel. */
   pipelines: Map<string, Promise<GPUComputePipeline>>;
   layouts: Map<string, GPUBindGroupLayout>;
@@ -95,7 +95,13 @@ export async function openGpu(
       );
   }
   const requiredLimits = Object.fromEntries(wantedLimits.map((name) => [name, adapter.limits[name]]));
-  const device = await adapter.requestDevice({ label: 'sluice', requiredFeatures, requiredLimits });
+  const device = await adapter.requestDevice({ label: 'sluice', requiredFeatures, requiredLimits }).catch((cause: Error) => {
+    throw new EngineError(
+      'unsupported',
+      `The GPU adapter gives no device: ${cause.message}. Reload the page or restart the browser.`,
+      { cause },
+    );
+  });
   const facts = describe(adapter, device);
   const opened: Gpu = {
     device,
@@ -104,12 +110,12 @@ export async function openGpu(
     subgroups,
     f16,
     direct: options.direct ?? facts.isCpu,
-    lost: undefined,
+    loss: { info: undefined },
     pipelines: new Map(),
     layouts: new Map(),
   };
   void device.lost.then((info) => {
-    opened.lost = info;
+    opened.loss.info = info;
   });
   return opened;
 }

@@ -130,19 +130,46 @@ function bindActivations(
 
 async function compile(gpu: Gpu, spec: KernelSpec, layout: GPUBindGroupLayout): Promise<GPUComputePipeline> {
   const enables = (spec.enable ?? []).map((feature) => `enable ${feature};\n`).join('');
-  const module = gpu.device.createShaderModule({ label: spec.label, code: enables + spec.sources.join('\n') });
+  const code = enables + specialise(spec.label, spec.sources.join('\n'), spec.constants ?? {});
+  const module = gpu.device.createShaderModule({ label: spec.label, code });
   const bindGroupLayouts = spec.weights ? [layout, weightLayout(gpu)] : [layout];
   try {
     return await gpu.device.createComputePipelineAsync({
       label: spec.label,
       layout: gpu.device.createPipelineLayout({ bindGroupLayouts }),
-      compute: { module, entryPoint: 'main', constants: spec.constants ?? {} },
+      compute: { module, entryPoint: 'main' },
     });
   } catch (cause) {
     const { messages } = await module.getCompilationInfo();
     const text = messages.map((m) => `${m.lineNum}:${m.linePos} ${m.message}`).join('; ');
     throw new EngineError('internal', `${spec.label} did not compile: ${text || (cause as Error).message}`, { cause });
   }
+}
+
+/**
+ * Turns `override X: T;` into `const X: T = value;`, and a derived override into a const of the same expression. A pipeline's
+ * `constants` would be the plain way, but Safari 26 refuses an override whose initialiser names another one, and a constant for
+ * an override that the entry point does not use (both mended in WebKit after it). Each pipeline has its own module anyway.
+ * @throws EngineError 'internal' if the constants are not exactly those that the source declares without a value.
+ */
+export function specialise(label: string, source: string, constants: Record<string, number>): string {
+  const unused = new Set(Object.keys(constants));
+  const code = source.replace(
+    /\boverride\s+(\w+)\s*:\s*(\w+)\s*(?:=\s*([^;]+))?;/g,
+    (_, name: string, type: string, derived?: string) => {
+      unused.delete(name);
+      const value = constants[name] === undefined ? derived : literal(type, constants[name]);
+      if (value === undefined) throw new EngineError('internal', `${label}: no value for ${name}`);
+      return `const ${name}: ${type} = ${value};`;
+    },
+  );
+  if (unused.size > 0) throw new EngineError('internal', `${label}: the source does not declare ${[...unused]}`);
+  return code;
+}
+
+function literal(type: string, value: number): string {
+  if (type === 'bool') return value ? 'true' : 'false';
+  return type === 'u32' ? `${value}u` : `f32(${value})`;
 }
 
 function cached<T>(map: Map<string, T>, key: string, make: () => T): T {

@@ -5,9 +5,12 @@ export class GpuMemory {
   #bytes = 0;
   #peakBytes = 0;
   readonly #device: GPUDevice;
+  readonly #parent: GpuMemory | undefined;
+  readonly #alive = new Set<GPUBuffer>();
 
-  constructor(device: GPUDevice) {
+  constructor(device: GPUDevice, parent?: GpuMemory) {
     this.#device = device;
+    this.#parent = parent;
   }
 
   /** Bytes of the buffers that are alive now. */
@@ -20,39 +23,56 @@ export class GpuMemory {
     return this.#peakBytes;
   }
 
+  /** Memory whose buffers can be released together, whoever made them; counted here as well. */
+  scope(): GpuMemory {
+    return new GpuMemory(this.#device, this);
+  }
+
   /**
    * @param size bytes; rounded up to a multiple of 16, because kernels address vec4.
-   * @throws EngineError 'budget' if the device's largest buffer is smaller.
+   * @throws EngineError 'budget' if the device's largest buffer or, for storage, its largest binding is smaller.
    */
   create(label: string, size: number, usage: GPUBufferUsageFlags): GPUBuffer {
     const bytes = Math.max(16, Math.ceil(size / 16) * 16);
-    const limit = this.#device.limits.maxBufferSize;
+    const { maxBufferSize, maxStorageBufferBindingSize } = this.#device.limits;
+    const limit = usage & GPUBufferUsage.STORAGE ? Math.min(maxBufferSize, maxStorageBufferBindingSize) : maxBufferSize;
     if (bytes > limit) {
       throw new EngineError(
         'budget',
-        `${label} needs one buffer of ${bytes} bytes; this device allows ${limit}. Lower contextTokens or choose a smaller model.`,
+        `${label} needs one buffer of ${bytes} bytes; this device allows ${limit}. Lower contextTokens or chunkTokens, or choose a smaller model.`,
       );
     }
     const buffer = this.#device.createBuffer({ label, size: bytes, usage });
-    this.#bytes += bytes;
-    this.#peakBytes = Math.max(this.#peakBytes, this.#bytes);
+    this.#count(buffer);
     return buffer;
   }
 
   destroy(buffer: GPUBuffer): void {
-    this.#bytes -= buffer.size;
+    this.#forget(buffer);
     buffer.destroy();
+  }
+
+  /** Destroys every buffer made here that is still alive. */
+  release(): void {
+    for (const buffer of [...this.#alive]) this.destroy(buffer);
   }
 
   /**
    * Runs `allocate` inside out-of-memory and validation scopes: on Safari 26 a failure outside a scope is silent.
-   * @throws EngineError 'budget' when the device is out of memory.
+   * @throws EngineError 'budget' when the device is out of memory, 'internal' when it calls something invalid. What was made
+   *   until then stays alive: release the scope.
    */
   async guarded<T>(what: string, allocate: () => T): Promise<T> {
     this.#device.pushErrorScope('validation');
     this.#device.pushErrorScope('out-of-memory');
-    const result = allocate();
-    const [outOfMemory, validation] = await Promise.all([this.#device.popErrorScope(), this.#device.popErrorScope()]);
+    let result: T;
+    try {
+      result = allocate();
+    } catch (error) {
+      await this.#popScopes(); // left on the stack, they would swallow every later error
+      throw error;
+    }
+    const [outOfMemory, validation] = await this.#popScopes();
     if (outOfMemory) {
       throw new EngineError(
         'budget',
@@ -61,6 +81,23 @@ export class GpuMemory {
     }
     if (validation) throw new EngineError('internal', `${what}: ${validation.message}`);
     return result;
+  }
+
+  #popScopes(): Promise<[GPUError | null, GPUError | null]> {
+    return Promise.all([this.#device.popErrorScope(), this.#device.popErrorScope()]);
+  }
+
+  #count(buffer: GPUBuffer): void {
+    this.#alive.add(buffer);
+    this.#bytes += buffer.size;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#bytes);
+    if (this.#parent) this.#parent.#count(buffer);
+  }
+
+  #forget(buffer: GPUBuffer): void {
+    if (!this.#alive.delete(buffer)) return; // destroying twice must not count twice
+    this.#bytes -= buffer.size;
+    if (this.#parent) this.#parent.#forget(buffer);
   }
 }
 

@@ -13,13 +13,13 @@ async function settled<T>(gpu: Gpu, pending: Promise<T>): Promise<T> {
   let failure: unknown;
   try {
     const result = await pending;
-    if (!gpu.lost) return result;
+    if (!gpu.loss.info) return result;
   } catch (error) {
     failure = error;
   } finally {
     clearInterval(timer);
   }
-  const why = gpu.lost?.message ? `: ${gpu.lost.message}` : '';
+  const why = gpu.loss.info?.message ? `: ${gpu.loss.info.message}` : '';
   throw new EngineError('device-lost', `The GPU device was lost${why}. Load the model again.`, { cause: failure });
 }
 
@@ -46,9 +46,11 @@ export class Readback {
   /** The first `bytes` copied, as f32; call after the copy was submitted. @throws EngineError 'device-lost'. */
   async floats(bytes: number): Promise<Float32Array<ArrayBuffer>> {
     await settled(this.#gpu, this.#buffer.mapAsync(GPUMapMode.READ, 0, bytes));
-    const copy = new Float32Array(this.#buffer.getMappedRange(0, bytes).slice(0));
-    this.#buffer.unmap();
-    return copy;
+    try {
+      return new Float32Array(this.#buffer.getMappedRange(0, bytes).slice(0));
+    } finally {
+      this.#buffer.unmap();
+    }
   }
 
   destroy(): void {

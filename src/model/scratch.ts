@@ -3,7 +3,7 @@ import type { ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { deltaChannels, deltaChunk } from '../kernels/delta';
 import { stepBytes } from '../kernels/step';
-import { ropeTable } from './rope';
+import { createRope } from './rope';
 import { deltaShape } from './shapes';
 
 export type Scratch = ReturnType<typeof createScratch>;
@@ -18,28 +18,20 @@ export function createScratch(
   config: ModelConfig,
   { chunkTokens, contextTokens }: { chunkTokens: number; contextTokens: number },
 ) {
-  const made: GPUBuffer[] = [];
   const { STORAGE, UNIFORM, COPY_SRC, COPY_DST } = GPUBufferUsage;
-  const make = (label: string, bytes: number, usage: number) => {
-    const buffer = gpu.memory.create(label, bytes, usage);
-    made.push(buffer);
-    return buffer;
-  };
+  const make = (label: string, bytes: number, usage: number) => gpu.memory.create(label, bytes, usage);
   const rows = (label: string, cols: number, tokens = chunkTokens) =>
     make(label, tokens * cols * 4, STORAGE | COPY_SRC | COPY_DST);
   const { hiddenSize, intermediateSize, numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim } = config;
   const delta = deltaShape(config);
   const chunks = Math.ceil(chunkTokens / deltaChunk);
   const headRows = logitRows(config.vocabSize, chunkTokens);
-  const table = ropeTable(contextTokens, config.rotaryDims, config.ropeTheta);
-  const rope = make('rope', table.byteLength, STORAGE | COPY_DST);
-  gpu.device.queue.writeBuffer(rope, 0, table);
   return {
     headRows,
     ids: make('ids', chunkTokens * 4, STORAGE | COPY_DST),
     step: make('step', stepBytes, UNIFORM | STORAGE | COPY_DST),
     headStep: make('head step', stepBytes, UNIFORM | STORAGE | COPY_DST),
-    rope,
+    rope: createRope(gpu, config, contextTokens),
     hidden: rows('hidden', hiddenSize),
     normed: rows('normed', hiddenSize),
     mixed: rows('mixed', Math.max(heads * headDim, delta.valueHeads * delta.valueDim)),
@@ -62,8 +54,5 @@ export function createScratch(
     act: rows('mlp act', intermediateSize),
     headInput: rows('head input', hiddenSize, headRows),
     logits: rows('logits', config.vocabSize, headRows),
-    destroy: () => {
-      for (const buffer of made) gpu.memory.destroy(buffer);
-    },
   };
 }

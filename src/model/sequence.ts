@@ -135,7 +135,7 @@ export class Sequence {
   async save(): Promise<SavedSequence> {
     const layers: SavedSequence['layers'] = [];
     for (const layer of this.layers) {
-      const [a, b] = this.#regions(layer);
+      const [a, b] = this.#regions(layer, this.length, this.slot);
       layers.push({ a: await this.#read(a), b: await this.#read(b) });
     }
     return { length: this.length, layers };
@@ -149,18 +149,21 @@ export class Sequence {
         `A saved sequence of ${saved.length} tokens and ${saved.layers.length} layers does not fit this model's context.`,
       );
     }
+    const writes = this.layers.flatMap((layer, i) => {
+      const [a, b] = this.#regions(layer, saved.length, 0);
+      return [
+        { ...a, saved: saved.layers[i]!.a },
+        { ...b, saved: saved.layers[i]!.b },
+      ];
+    });
+    for (const { bytes, saved } of writes) {
+      if (saved.byteLength !== bytes)
+        throw new EngineError('shape', `A saved sequence has ${saved.byteLength} bytes where this model has ${bytes}.`);
+    }
+    for (const { buffer, byteOffset, bytes, saved } of writes)
+      if (bytes > 0) this.#gpu.device.queue.writeBuffer(buffer, byteOffset, saved);
     this.length = saved.length;
     this.slot = 0;
-    for (const [i, layer] of this.layers.entries()) {
-      for (const [region, bytes] of [
-        [this.#regions(layer)[0], saved.layers[i]!.a],
-        [this.#regions(layer)[1], saved.layers[i]!.b],
-      ] as const) {
-        if (bytes.byteLength !== region.bytes)
-          throw new EngineError('shape', `A saved sequence has ${bytes.byteLength} bytes where this model has ${region.bytes}.`);
-        if (region.bytes > 0) this.#gpu.device.queue.writeBuffer(region.buffer, region.byteOffset, bytes);
-      }
-    }
   }
 
   destroy(): void {
@@ -170,18 +173,18 @@ export class Sequence {
     }
   }
 
-  #regions(layer: LayerState): readonly [Region, Region] {
+  #regions(layer: LayerState, length: number, slot: number): readonly [Region, Region] {
     const { kvPerToken, recurrentPerSlot, convPerSlot } = this.#bytes;
     if (layer.kind === 'full_attention') {
-      const bytes = this.length * kvPerToken;
+      const bytes = length * kvPerToken;
       return [
         { buffer: layer.keys, byteOffset: 0, bytes },
         { buffer: layer.values, byteOffset: 0, bytes },
       ];
     }
     return [
-      { buffer: layer.recurrent, byteOffset: this.slot * recurrentPerSlot, bytes: recurrentPerSlot },
-      { buffer: layer.conv, byteOffset: this.slot * convPerSlot, bytes: convPerSlot },
+      { buffer: layer.recurrent, byteOffset: slot * recurrentPerSlot, bytes: recurrentPerSlot },
+      { buffer: layer.conv, byteOffset: slot * convPerSlot, bytes: convPerSlot },
     ];
   }
 

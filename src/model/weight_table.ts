@@ -54,10 +54,6 @@ export class WeightTable {
     this.#gpu.device.queue.writeBuffer(this.#buffer, 0, this.#records, 0, (this.#used * recordStride) / 4);
   }
 
-  destroy(): void {
-    this.#gpu.memory.destroy(this.#buffer);
-  }
-
   #start(block: Block): number {
     return this.#placement.places.get(block)!.byteOffset / 16;
   }

@@ -20,7 +20,10 @@ export function readOptions(
       string | boolean | undefined
     >;
   } catch (error) {
-    throw new EngineError('invalid-request', `${(error as Error).message.split('\n')[0]?.replace(/\.$/, '')}. Usage: ${usage}`);
+    throw new EngineError(
+      'invalid-request',
+      `${(error as Error).message.replace(/\s*\n\s*/g, ' ').replace(/\.$/, '')}. Usage: ${usage}`,
+    );
   }
 }
 

@@ -13,11 +13,18 @@ async function main([command, ...args]: readonly string[]): Promise<void> {
   throw new EngineError('invalid-request', command === undefined ? usage : `'${command}' is not a command. ${usage}`);
 }
 
+/** Whoever reads our output may have enough: `generate … | head`. */
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
 if (!serveTextWorker()) {
   main(process.argv.slice(2)).then(
     () => process.exit(0), // Dawn's threads would keep the process alive
     (error: unknown) => {
-      console.error(error instanceof EngineError ? `sluice: ${error.message}` : error);
+      console.error(`sluice: ${error instanceof EngineError ? error.message : `internal error: ${String(error)}`}`);
+      if (process.env.SLUICE_DEBUG) console.error(error);
       process.exit(1);
     },
   );

@@ -54,10 +54,11 @@ export async function generate(args: readonly string[], script: string): Promise
   });
   const disable = disabledFeatures(o.disable);
   const files = await openDirectory(model);
+  (await files.open('tokenizer.json')).close(); // before minutes of loading: without one there is nothing to generate
   const gpu = await openNodeGpu({ disable });
-  reportSoftware(gpu);
   const text = createTextHost({ spawn: () => spawnTextWorker(script) });
   const core = await EngineCore.load({ gpu, files, text }, config);
+  reportSoftware(gpu);
   try {
     await stream(core, request);
   } finally {

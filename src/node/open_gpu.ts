@@ -34,14 +34,20 @@ export async function openNodeGpu(options: { disable?: readonly DisabledFeature[
     keepAlive.push(gpu);
     return openGpu(gpu, options);
   };
+  const driver = softwareDrivers.find(existsSync);
+  const chosen = process.env.VK_ICD_FILENAMES ?? process.env.VK_DRIVER_FILES;
+  if (driver && !chosen && !mayHaveGpu()) process.env.VK_ICD_FILENAMES = driver; // asking other drivers first only gives warnings
   try {
     return await open();
   } catch (error) {
-    const driver = softwareDrivers.find(existsSync);
-    if (!(error instanceof EngineError) || error.code !== 'unsupported' || !driver || process.env.VK_ICD_FILENAMES) throw error;
+    if (!(error instanceof EngineError) || error.code !== 'unsupported' || !driver || chosen) throw error;
     process.env.VK_ICD_FILENAMES = driver;
     return open();
   }
+}
+
+function mayHaveGpu(): boolean {
+  return process.platform !== 'linux' || ['/dev/dri', '/dev/nvidiactl', '/dev/nvidia0', '/dev/dxg'].some(existsSync);
 }
 
 /** Says so on stderr where there is no GPU. */

@@ -1,6 +1,6 @@
 /** `score`: the logits of given tokens, through prefill and through decode, into a safetensors file. */
-import { type FileHandle, open, readFile } from 'node:fs/promises';
-import { ModelSession } from '../engine/model_session';
+import { type FileHandle, open, readFile, rename } from 'node:fs/promises';
+import { ModelSession, variantsOf } from '../engine/model_session';
 import { argmax } from '../engine/sampling';
 import { EngineError } from '../errors';
 import { layOutSafetensors, type PlannedTensor } from '../format/safetensors_writer';
@@ -50,11 +50,14 @@ export async function score(args: readonly string[]): Promise<void> {
   const files = await openDirectory(model);
   const checkpoint = await openCheckpoint(files);
   checkVocabulary(checkpoint.config.vocabSize, [prompt, decode ?? new Uint32Array()]);
+  const partial = `${out}.part`; // renamed when it is whole
+  const file = await openOutput(partial);
   const gpu = await openNodeGpu({ disable, ...(kernels ? { direct: kernels === 'direct' } : {}) });
-  reportSoftware(gpu);
   const session = await ModelSession.load(gpu, checkpoint, options);
-  const times = await writeLogits(session, out, { prompt, decode, greedy });
-  const variants = Object.fromEntries(session.kernelLabels.map((label) => [label.split(' ')[0]!, label]));
+  reportSoftware(gpu);
+  const times = await writeLogits(session, file, { prompt, decode, greedy });
+  await rename(partial, out);
+  const variants = variantsOf(session.kernelLabels);
   console.log(
     JSON.stringify({
       adapter: gpu.adapter,
@@ -87,6 +90,12 @@ async function readTokens(option: string, path: string): Promise<Ids> {
   return Uint32Array.from(json as number[]);
 }
 
+function openOutput(path: string): Promise<FileHandle> {
+  return open(path, 'w').catch((cause: Error) => {
+    throw new EngineError('storage', `--out: ${path} cannot be written (${cause.message.split(':')[0]}).`);
+  });
+}
+
 function checkVocabulary(vocabSize: number, lists: readonly Ids[]): void {
   for (const id of lists.flatMap((list) => [...list])) {
     if (id >= vocabSize) throw new EngineError('format', `Token id ${id} is outside this model's vocabulary of ${vocabSize}.`);
@@ -98,7 +107,7 @@ type Wanted = { prompt: Ids; decode: Ids | undefined; greedy: number | undefined
 /** Rows go to the file as they come: a long prompt's logits would not fit in memory. */
 async function writeLogits(
   session: ModelSession,
-  out: string,
+  file: FileHandle,
   { prompt, decode, greedy }: Wanted,
 ): Promise<{ prefillMs: number; decodeMs: number }> {
   const vocab = session.config.vocabSize;
@@ -106,9 +115,6 @@ async function writeLogits(
   if (decode) tensors.push({ name: 'decode_logits', dtype: 'F32', shape: [decode.length, vocab] });
   if (greedy) tensors.push({ name: 'greedy_ids', dtype: 'I32', shape: [greedy] });
   const { head, byteOffset } = layOutSafetensors(tensors);
-  const file = await open(out, 'w').catch((cause: Error) => {
-    throw new EngineError('storage', `--out: ${out} cannot be written (${cause.message.split(':')[0]}).`);
-  });
   try {
     await file.write(head, 0, head.byteLength, 0);
     const { sequence } = session;

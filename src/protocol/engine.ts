@@ -6,7 +6,7 @@ import type { FinishReason, SamplingRequest, Timings, Usage } from './chat';
  * Where a model lies: a hub id `owner/name[@revision]`, an http(s) base URL of a folder, the files of one folder, or a
  * directory handle. (The Node adapter also takes a local directory.)
  */
-export type ModelRef = string | URL | readonly File[] | FileSystemDirectoryHandle;
+export type ModelRef = string | URL | readonly File[] | FileList | FileSystemDirectoryHandle;
 
 export type LoadPhase = 'manifest' | 'weights' | 'pipelines' | 'ready';
 /** `progress` is 0..1 over the whole load and never falls; `loaded` and `total` are bytes of weights. `text` is for people. */

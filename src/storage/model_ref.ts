@@ -14,7 +14,7 @@ export type OpenModelOptions = HttpOptions & {
 };
 
 /** The same as protocol's ModelRef, which this room may not import. */
-type Ref = string | URL | readonly File[] | FileSystemDirectoryHandle;
+type Ref = string | URL | readonly File[] | FileList | FileSystemDirectoryHandle;
 
 export type HubId = { owner: string; name: string; revision: string };
 

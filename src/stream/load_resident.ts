@@ -1,4 +1,4 @@
-/** Reads every resident block into its slab, a few at a time, with a bound on what is queued for upload. */
+/** Reads every resident block into its slab, a few at a time, with a bound on what is queued for upload. The caller owns the slabs. */
 import { throwIfAborted } from '../errors';
 import type { Gpu } from '../gpu/device';
 import { submittedWorkDone } from '../gpu/readback';
@@ -10,35 +10,19 @@ import { fillBlock, type Sources } from './fill';
 const uploadWindowBytes = 16 * 1024 * 1024;
 const blocksInFlight = 4;
 
-export type ResidentWeights = { slabs: GPUBuffer[]; destroy(): void };
-
-/** @throws EngineError 'budget' when the GPU is out of memory, 'storage' when bytes cannot be read; AbortError. Nothing stays allocated then. */
-export async function loadResident(
-  gpu: Gpu,
-  placement: Placement,
-  sources: Sources,
-  { signal, onBytes }: { signal?: AbortSignal; onBytes?: (bytes: number) => void },
-): Promise<ResidentWeights> {
+/** One buffer per slab, empty. @throws EngineError 'budget' when the GPU is out of memory. */
+export async function createSlabs(gpu: Gpu, placement: Placement): Promise<GPUBuffer[]> {
   const slabs: GPUBuffer[] = [];
-  const destroy = () => {
-    for (const slab of slabs.splice(0)) gpu.memory.destroy(slab);
-  };
-  try {
-    for (const [index, { bytes }] of placement.slabs.entries()) {
-      const label = `slab ${index}`;
-      slabs.push(
-        await gpu.memory.guarded(label, () => gpu.memory.create(label, bytes, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST)),
-      );
-    }
-    await fillSlabs(gpu, placement, slabs, sources, { signal, onBytes });
-    return { slabs, destroy };
-  } catch (error) {
-    destroy();
-    throw error;
+  for (const [index, { bytes }] of placement.slabs.entries()) {
+    const label = `slab ${index}`;
+    const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
+    slabs.push(await gpu.memory.guarded(label, () => gpu.memory.create(label, bytes, usage)));
   }
+  return slabs;
 }
 
-async function fillSlabs(
+/** @throws EngineError 'storage' when bytes cannot be read, 'device-lost'; AbortError. */
+export async function fillSlabs(
   gpu: Gpu,
   placement: Placement,
   slabs: readonly GPUBuffer[],

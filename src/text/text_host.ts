@@ -22,7 +22,10 @@ export function webWorkerHandle(worker: Worker): TextWorkerHandle {
     port: worker,
     terminate: () => worker.terminate(),
     onFailure: (listener) =>
-      worker.addEventListener('error', ({ message }) => listener({ kind: 'other', message: message || 'it could not start' })),
+      worker.addEventListener('error', (event) => {
+        event.preventDefault(); // it would go on to the engine's worker and the page, and end them
+        listener({ kind: 'other', message: event.message || 'it could not start' });
+      }),
   };
 }
 

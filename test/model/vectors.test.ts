@@ -38,6 +38,20 @@ test.each([
   expectWithin(await scoreVectors(gpu, await files(model), { chunkTokens, kv: 'f32', f16: false }), f32);
 });
 
+/** A minute or more each on a CPU adapter: `npm run test:long`. */
+const longChunks = process.env.SLUICE_LONG ? chunks : [];
+for (const chunkTokens of longChunks) {
+  test(`a prompt of 1,500 tokens in chunks of ${chunkTokens}`, { timeout: 1_200_000 }, async () => {
+    const score = await scoreVectors(
+      gpu,
+      await files('gqa6-4bit'),
+      { chunkTokens, kv: 'f32', f16: false },
+      'expected_long.safetensors',
+    );
+    expectWithin(score, f32);
+  });
+}
+
 test('chunk lengths agree with each other to 1e-4', async () => {
   const scores: Score[] = [];
   for (const chunkTokens of chunks)

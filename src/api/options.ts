@@ -1,0 +1,44 @@
+/** Checks the options of createEngine: a typo must not silently mean the default. */
+import { EngineError } from '../errors';
+import type { EngineConfig } from '../protocol/engine';
+
+type Check = { means: string; holds(value: unknown): boolean };
+
+const wholeNumber = (least: number, most: number): Check => ({
+  means: `a whole number from ${least} to ${most}`,
+  holds: (value) => Number.isInteger(value) && (value as number) >= least && (value as number) <= most,
+});
+const text: Check = { means: 'a string', holds: (value) => typeof value === 'string' };
+const features = ['subgroups', 'f16'];
+
+const checks: Record<keyof EngineConfig, Check> = {
+  contextTokens: wholeNumber(1, 2 ** 24),
+  kv: { means: "'f16' or 'f32'", holds: (value) => value === 'f16' || value === 'f32' },
+  chunkTokens: wholeNumber(1, 512),
+  disable: {
+    means: `a list of ${features.join(', ')}`,
+    holds: (value) => Array.isArray(value) && value.every((name) => features.includes(name)),
+  },
+  f16: { means: 'true or false', holds: (value) => typeof value === 'boolean' },
+  token: text,
+  headers: {
+    means: 'a plain object of strings',
+    holds: (value) =>
+      typeof value === 'object' &&
+      value !== null &&
+      Object.getPrototypeOf(value) === Object.prototype &&
+      Object.values(value).every((entry) => typeof entry === 'string'),
+  },
+  hubUrl: text,
+  textTimeoutMs: wholeNumber(1, 600_000),
+};
+
+/** @throws EngineError 'invalid-request' naming the option. */
+export function checkOptions(options: EngineConfig): void {
+  for (const [name, value] of Object.entries(options)) {
+    const check = Object.hasOwn(checks, name) ? checks[name as keyof EngineConfig] : undefined;
+    if (!check) throw new EngineError('invalid-request', `'${name}' is not an option that Sluice knows.`);
+    if (value !== undefined && !check.holds(value))
+      throw new EngineError('invalid-request', `The option '${name}' must be ${check.means}.`);
+  }
+}
