@@ -1,0 +1,66 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { ApiReport } from './api';
+import { type BrowserName, browserTitles, launch, notApplicable, poll, type TestPage } from './launch';
+import { startDevServer, type TestServer } from './servers';
+
+let server: TestServer;
+beforeAll(async () => {
+  server = await startDevServer();
+});
+afterAll(() => server.close());
+
+const reply = 'In a lush,';
+
+const expected = {
+  'an impossible URL': 'invalid-request',
+  'a hub id that is none': 'not-found', // starts with ../, so it is a URL beside the page
+  'an unknown option': 'invalid-request',
+  'a wrong option': 'invalid-request',
+  'Headers in place of an object': 'invalid-request',
+  'a folder without a model': 'not-found',
+  'an aborted signal': 'AbortError',
+  'an abort while loading': 'AbortError',
+  'progress never falls': true,
+  'progress ends ready': 'ready',
+  'a whole reply': reply,
+  'its usage': { prompt_tokens: 19, completion_tokens: 4, total_tokens: 23 },
+  'the same, streamed': reply,
+  'a completion': expect.any(String),
+  'tools: undefined': 'resolved',
+  'tools: []': 'invalid-request',
+  'no request': 'invalid-request',
+  'content missing': 'invalid-request',
+  'an image': 'unsupported-content',
+  'a function in a message': 'invalid-request',
+  'a signal that is none': 'invalid-request',
+  'text that is none': 'invalid-request',
+  'a prompt too long': 'context-length',
+  'after break, the next request waits': 'not long',
+  'after return before next, the next request waits': 'not long',
+  'a cancelled stream': 'AbortError',
+  'running at unload': 'unloaded',
+  'queued at unload': 'unloaded',
+  'tokenising at unload': 'unloaded',
+  'unload twice': 'resolved',
+  'a request after unload': 'unloaded',
+};
+
+describe.each(['chromium', 'firefox'] as BrowserName[])('the API in %s', (name) => {
+  const reason = notApplicable(name);
+  let page: TestPage | undefined;
+  afterAll(() => page?.close());
+
+  test.skipIf(reason)(`${browserTitles[name]}: every promise settles, with a typed error where one is due`, async () => {
+    page = await launch(name);
+    await page.open(`${server.url}test/browser/api.html`);
+    await poll('the API page', () => page!.evaluate(() => window.apiReport?.finished || undefined), {
+      timeoutMs: 280_000,
+      everyMs: 500,
+    });
+    const report: ApiReport = await page.evaluate(() => window.apiReport!);
+    expect(report.broken).toBeUndefined();
+    expect(report.results).toEqual(expected);
+    expect(report.unhandled).toEqual([]);
+  });
+  if (reason) console.log(`skipped: ${browserTitles[name]}: ${reason}`);
+});

@@ -1,0 +1,111 @@
+/** The public API as a page uses it, good and bad: every promise settles, every error is one of the family. */
+import { createEngine, type Engine, type LoadProgress, type ModelRef } from '../../src/api';
+
+export type ApiReport = { results: Record<string, unknown>; finished: boolean; broken?: string; unhandled: string[] };
+
+declare global {
+  interface Window {
+    apiReport?: ApiReport;
+  }
+}
+
+const model = new URL('../../demo/model/', location.href);
+const messages = [{ role: 'user' as const, content: 'Tell a story about a fox.' }];
+const report: ApiReport = { results: {}, finished: false, unhandled: [] };
+window.apiReport = report;
+addEventListener('unhandledrejection', ({ reason }) => report.unhandled.push(String(reason)));
+
+/** The code of what was thrown, or 'hangs'. */
+async function outcome(run: () => Promise<unknown>, seconds = 60): Promise<unknown> {
+  const late = new Promise((resolve) => setTimeout(() => resolve('hangs'), seconds * 1000));
+  const settled = run().then(
+    (value) => value ?? 'resolved',
+    (error: { name: string; code?: unknown }) => (error.name === 'EngineError' ? error.code : error.name),
+  );
+  return Promise.race([settled, late]);
+}
+
+async function collect(stream: AsyncIterable<{ choices: { delta: { content?: string } }[] }>): Promise<string> {
+  let text = '';
+  for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? '';
+  return text;
+}
+
+async function main(): Promise<void> {
+  const { results } = report;
+  const bad = (ref: unknown, options = {}) => outcome(() => createEngine(ref as ModelRef, options));
+  results['an impossible URL'] = await bad('https://');
+  results['a hub id that is none'] = await bad('../x/y');
+  results['an unknown option'] = await bad(model, { contextToken: 100 });
+  results['a wrong option'] = await bad(model, { kv: 'q8' });
+  results['Headers in place of an object'] = await bad(model, { headers: new Headers() });
+  results['a folder without a model'] = await bad(new URL('../fixtures/configs/', location.href));
+  results['an aborted signal'] = await bad(model, { signal: AbortSignal.abort() });
+  results['an abort while loading'] = await outcome(() => {
+    const controller = new AbortController();
+    return createEngine(model, { signal: controller.signal, onProgress: () => controller.abort() });
+  });
+
+  const progress: LoadProgress[] = [];
+  const engine = await createEngine(model, { contextTokens: 512, onProgress: (p) => progress.push(p) });
+  results['progress never falls'] = progress.every((p, i) => i === 0 || p.progress >= progress[i - 1]!.progress);
+  results['progress ends ready'] = progress.at(-1)?.phase;
+  await requests(engine, results);
+  await lifecycle(engine, results);
+  report.finished = true;
+}
+
+async function requests({ chat, completions, tokenize }: Engine, results: Record<string, unknown>): Promise<void> {
+  const { create } = chat.completions;
+  const short = { messages, temperature: 0, max_tokens: 4 };
+  const whole = await create(short);
+  results['a whole reply'] = whole.choices[0]?.message.content;
+  results['its usage'] = whole.usage;
+  results['the same, streamed'] = await collect(await create({ ...short, stream: true }));
+  results['a completion'] = (
+    await completions.create({ prompt: 'Once upon a time', temperature: 0, max_tokens: 3 })
+  ).choices[0]?.text;
+  results['tools: undefined'] = await outcome(async () => void (await create({ ...short, tools: undefined } as never)));
+  results['tools: []'] = await outcome(() => create({ ...short, tools: [] } as never));
+  results['no request'] = await outcome(() => create(null as never));
+  results['content missing'] = await outcome(() => create({ messages: [{ role: 'user' }] } as never));
+  results['an image'] = await outcome(() => create({ messages: [{ role: 'user', content: [{ type: 'image_url' }] }] } as never));
+  results['a function in a message'] = await outcome(() =>
+    create({ messages: [{ ...messages[0], content: 'x', name: () => {} }] } as never),
+  );
+  results['a signal that is none'] = await outcome(() => create({ ...short, signal: {} } as never));
+  results['text that is none'] = await outcome(() => tokenize(5 as never));
+  results['a prompt too long'] = await outcome(() => create({ messages: [{ role: 'user', content: 'word '.repeat(600) }] }));
+  for (const leave of ['break', 'return before next'] as const) {
+    const stream = await create({ messages, temperature: 0, max_tokens: 400, stream: true });
+    if (leave === 'break') for await (const _ of stream) break;
+    else await stream[Symbol.asyncIterator]().return?.();
+    const started = performance.now();
+    await create({ ...short, max_tokens: 1 });
+    results[`after ${leave}, the next request waits`] =
+      performance.now() - started < 5000 ? 'not long' : performance.now() - started;
+  }
+  const controller = new AbortController();
+  const cancelled = outcome(async () =>
+    collect(await create({ messages, max_tokens: 400, stream: true, signal: controller.signal })),
+  );
+  setTimeout(() => controller.abort(), 300);
+  results['a cancelled stream'] = await cancelled;
+}
+
+async function lifecycle(engine: Engine, results: Record<string, unknown>): Promise<void> {
+  const running = outcome(async () => collect(await engine.chat.completions.create({ messages, max_tokens: 400, stream: true })));
+  const queued = outcome(() => engine.chat.completions.create({ messages, max_tokens: 1 }));
+  const asked = outcome(() => engine.tokenize('x'.repeat(100_000)));
+  const both = [engine.unload(), engine.unload()];
+  results['running at unload'] = await running;
+  results['queued at unload'] = await queued;
+  results['tokenising at unload'] = await asked;
+  results['unload twice'] = await outcome(() => Promise.all(both).then(() => undefined));
+  results['a request after unload'] = await outcome(() => engine.chat.completions.create({ messages }));
+}
+
+main().catch((error: unknown) => {
+  report.broken = String(error);
+  report.finished = true;
+});
