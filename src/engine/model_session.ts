@@ -3,6 +3,7 @@ import { EngineError, throwIfAborted } from '../errors';
 import type { CheckpointTensors, ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { submittedWorkDone } from '../gpu/readback';
+import { subgroupsWork } from '../kernels/probe';
 import type { KvDtype } from '../kernels/variants';
 import { type Recordings, recordModel } from '../model/qwen35';
 import { createScratch } from '../model/scratch';
@@ -57,7 +58,8 @@ export class ModelSession {
     const units = modelUnits(tensors, slabBytes);
     const placement = placeResident(blocksOf(units), slabBytes);
     const total = placement.slabs.reduce((sum, slab) => sum + slab.bytes, 0);
-    const own: Gpu = { ...gpu, memory: gpu.memory.scope() };
+    const subgroups = gpu.subgroups && (gpu.direct || (await subgroupsWork(gpu)));
+    const own: Gpu = { ...gpu, subgroups, memory: gpu.memory.scope() };
     try {
       const slabs = await createSlabs(own, placement);
       const parts = await record(own, config, options, units, placement, slabs);
