@@ -1,0 +1,3 @@
+export type BuildPart = 'lib' | 'site' | 'cli';
+
+export function buildParts(names?: BuildPart[]): Promise<void>;

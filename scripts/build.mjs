@@ -1,0 +1,138 @@
+/**
+ * npm run build: everything that Sluice hands out.
+ *   dist/lib/sluice.js         the library, an ES module, with its declarations in dist/lib/types
+ *   dist/lib/sluice-worker.js  the worker of the library, one file
+ *   dist/site                  the demo page, static, for any base path
+ *   dist/cli.mjs               the Node command line, one file; needs node and dawn.node only
+ * `node scripts/build.mjs lib site cli` builds the parts named; no name means all.
+ */
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
+import { build } from 'vite';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const outLib = join(root, 'dist/lib');
+const parts = { lib: buildLibrary, site: buildSite, cli: buildCommandLine };
+
+/** @param {string[]} names */
+export async function buildParts(names = Object.keys(parts)) {
+  for (const name of names) {
+    if (!(name in parts)) throw new Error(`There is no part "${name}". Parts: ${Object.keys(parts).join(', ')}.`);
+  }
+  for (const name of names) await parts[name]();
+}
+
+async function buildLibrary() {
+  rmSync(outLib, { recursive: true, force: true });
+  await bundle({ entry: join(root, 'src/api/index.ts'), fileName: 'sluice.js' });
+  await bundle({ entry: join(root, 'scripts/library_worker.js'), fileName: 'sluice-worker.js' });
+  emitDeclarations();
+}
+
+async function buildSite() {
+  await build({ root, configFile: join(root, 'vite.config.ts'), logLevel: 'warn' });
+}
+
+async function buildCommandLine() {
+  await build({
+    root,
+    configFile: false,
+    logLevel: 'warn',
+    ssr: { noExternal: true, target: 'node' },
+    build: {
+      ssr: join(root, 'src/node/cli.ts'),
+      outDir: join(root, 'dist'),
+      emptyOutDir: false,
+      copyPublicDir: false,
+      target: 'node20',
+      minify: false,
+      rolldownOptions: { output: { entryFileNames: 'cli.mjs', codeSplitting: false } },
+    },
+  });
+}
+
+/** One ES module of the library, without imports. */
+async function bundle({ entry, fileName }) {
+  await build({
+    root,
+    configFile: false,
+    logLevel: 'warn',
+    plugins: [libraryWorkerUrls()],
+    build: {
+      outDir: outLib,
+      emptyOutDir: false,
+      copyPublicDir: false,
+      target: 'es2022',
+      sourcemap: true,
+      lib: { entry, formats: ['es'], fileName: () => fileName },
+      rolldownOptions: { output: { codeSplitting: false } },
+    },
+  });
+}
+
+/**
+ * In the library there is one worker file in two roles: beside the library for the page, and itself for the text worker. Two files
+ * would need the second beside the first, and a user's bundler that copies and renames `sluice-worker.js` knows nothing of a second.
+ * The token becomes a literal after vite has looked for assets, which this one is for the user's bundler only.
+ */
+function libraryWorkerUrls() {
+  const token = '__SLUICE_WORKER_FILE__';
+  const modules = {
+    [join(root, 'src/api/worker_url.ts')]: `export const engineWorkerUrl = () => new URL(${token}, import.meta.url);`,
+    [join(root, 'workers/text_worker_url.ts')]: 'export const textWorkerUrl = () => new URL(import.meta.url);',
+  };
+  const used = new Set();
+  return {
+    name: 'sluice:library-worker-urls',
+    enforce: 'pre',
+    load(id) {
+      if (id in modules) used.add(id);
+      return modules[id];
+    },
+    renderChunk: {
+      order: 'post',
+      handler: (code) => ({ code: code.replaceAll(token, "'./sluice-worker.js'"), map: null }),
+    },
+    generateBundle() {
+      if (used.size === 0)
+        this.error(`None of ${Object.keys(modules).join(', ')} was loaded: the build no longer knows where workers lie.`);
+    },
+  };
+}
+
+function emitDeclarations() {
+  const config = ts.getParsedCommandLineOfConfigFile(
+    join(root, 'tsconfig.build.json'),
+    {},
+    { ...ts.sys, onUnRecoverableConfigFileDiagnostic: fail },
+  );
+  const program = ts.createProgram(config.fileNames, config.options);
+  const { diagnostics } = program.emit();
+  const problems = [...ts.getPreEmitDiagnostics(program), ...diagnostics];
+  if (problems.length > 0) fail(...problems);
+  const types = config.options.outDir;
+  for (const file of readdirSync(types, { recursive: true, encoding: 'utf8' })) {
+    if (file.endsWith('.d.ts')) addExtensions(join(types, file));
+  }
+}
+
+/** Node's own resolution (TypeScript's `nodenext`) wants `./x.js` where our sources, made for a bundler, say `./x`. */
+function addExtensions(file) {
+  const text = readFileSync(file, 'utf8');
+  const complete = text.replace(/((?:from|import\()\s*['"])(\.{1,2}\/[^'"]+)(?=['"])/g, (whole, start, path) => {
+    return existsSync(resolve(dirname(file), `${path}.d.ts`)) ? `${start}${path}.js` : whole;
+  });
+  writeFileSync(file, complete);
+}
+
+function fail(...diagnostics) {
+  const host = { getCanonicalFileName: (name) => name, getCurrentDirectory: () => root, getNewLine: () => '\n' };
+  throw new Error(ts.formatDiagnostics(diagnostics, host));
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const names = process.argv.slice(2);
+  await buildParts(names.length > 0 ? names : undefined);
+}

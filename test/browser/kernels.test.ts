@@ -1,0 +1,57 @@
+/** Every kernel case in real browsers, on the three sets of features that users meet. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { KernelReport } from './kernels';
+import { type BrowserName, browserTitles, launch, notApplicable, poll, type TestPage } from './launch';
+import { startDevServer, type TestServer } from './servers';
+
+let server: TestServer;
+beforeAll(async () => {
+  server = await startDevServer();
+});
+afterAll(() => server.close());
+
+const browsers: { name: BrowserName; subgroups: boolean; f16: boolean }[] = [
+  { name: 'chromium', subgroups: true, f16: false },
+  { name: 'firefox', subgroups: false, f16: false },
+  { name: 'firefox-f16', subgroups: false, f16: true },
+];
+
+describe.each(browsers)('kernels in $name', ({ name, subgroups, f16 }) => {
+  const reason = notApplicable(name);
+  let page: TestPage | undefined;
+  afterAll(() => page?.close());
+
+  test.skipIf(reason)(`${browserTitles[name]} computes what the references compute`, async () => {
+    page = await launch(name);
+    await page.open(`${server.url}test/browser/kernels.html`);
+    const report = await finished(page);
+    const skipped = report.rows.filter((row) => row.skipped !== undefined);
+    console.log(`${name} (${report.adapter}): ${report.total - skipped.length} kernel cases ran, ${skipped.length} skipped`);
+    for (const [why, count] of countBy(skipped.map((row) => row.skipped!))) console.log(`  ${count} skipped: ${why}`);
+    expect(report.broken).toBeUndefined();
+    expect(report.rows.filter((row) => row.failure).map((row) => `${row.title}: ${row.failure}`)).toEqual([]);
+    expect(report.rows).toHaveLength(report.total);
+    expect(report.total).toBeGreaterThan(0);
+    if (process.platform === 'linux') expect({ subgroups: report.subgroups, f16: report.f16 }).toEqual({ subgroups, f16 });
+    expect(page.errors).toEqual([]);
+  });
+  if (reason) console.log(`skipped: ${browserTitles[name]}: ${reason}`);
+});
+
+async function finished(page: TestPage): Promise<KernelReport> {
+  await poll(
+    'the kernel cases',
+    () => page.evaluate(() => (window.kernelReport?.finished || window.kernelReport?.broken ? true : undefined)),
+    { timeoutMs: 280_000, everyMs: 500 },
+  ).catch(async (error: Error) => {
+    const far = await page.evaluate(() => `${window.kernelReport?.rows.length} of ${window.kernelReport?.total}`);
+    throw new Error(`${error.message}; ${far} were done. ${page.errors.join('\n')}`);
+  });
+  return page.evaluate(() => window.kernelReport!);
+}
+
+function countBy(words: string[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const word of words) counts.set(word, (counts.get(word) ?? 0) + 1);
+  return counts;
+}

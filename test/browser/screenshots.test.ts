@@ -1,0 +1,77 @@
+/**
+ * Pictures of the page at phone, tablet and wide-screen width, light and dark, for people to look at: test/screenshots (not in git).
+ * What a machine can tell is checked here: nothing scrolls sideways, and nothing that can be pressed is out of sight.
+ */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ended, openChat, press, send, watchReply } from './chat_page';
+import { launch, type TestPage } from './launch';
+import { repository, startStaticServer, type TestServer } from './servers';
+
+const folder = join(repository, 'test/screenshots');
+const sizes = [
+  { width: 390, height: 844 },
+  { width: 900, height: 1100 },
+  { width: 1600, height: 1000 },
+];
+const schemes = ['light', 'dark'] as const;
+const cases = sizes.flatMap((size) => schemes.map((scheme) => ({ ...size, scheme })));
+
+let server: TestServer;
+let page: TestPage;
+beforeAll(async () => {
+  mkdirSync(folder, { recursive: true });
+  server = await startStaticServer({ folder: join(repository, 'dist/site') });
+  page = await launch('chromium');
+  await openChat(page, server.url, { maxTokens: 80 });
+});
+afterAll(async () => {
+  await page?.close();
+  await server?.close();
+});
+
+test.each(cases)('before the first message, $width pixels, $scheme', (each) => picture('start', each));
+
+test('a story is told', async () => {
+  await send(page, 'Tell me a story about a fox who lost its tail.');
+  const seen = await watchReply(page, ended);
+  expect(seen.at(-1)!.text.length).toBeGreaterThan(80);
+});
+
+test.each(cases)('after a story, $width pixels, $scheme', (each) => picture('story', each));
+
+test.each(cases)('settings, $width pixels, $scheme', async (each) => {
+  await press(page, 'open-settings');
+  await picture('settings', each);
+  await page.evaluate(() => document.querySelector<HTMLDialogElement>('dialog[open]')!.close());
+});
+
+test.each(cases)('the model picker, $width pixels, $scheme', async (each) => {
+  await press(page, 'open-picker');
+  await picture('picker', each);
+  await page.evaluate(() => document.querySelector<HTMLDialogElement>('dialog[open]')!.close());
+});
+
+test('no console errors', () => expect(page.errors).toEqual([]));
+
+async function picture(what: string, { width, height, scheme }: (typeof cases)[number]): Promise<void> {
+  await page.setViewport({ width, height });
+  await page.setColorScheme(scheme);
+  await page.screenshot(join(folder, `${what}-${width}-${scheme}.png`));
+  const layout = await page.evaluate(() => {
+    const root = document.documentElement;
+    const shown = Array.from(document.querySelectorAll<HTMLElement>('button, input, select, textarea, a[href]')).filter(
+      (element) => element.checkVisibility({ visibilityProperty: true, opacityProperty: true }),
+    );
+    const outside = shown.filter((element) => {
+      const { left, right, width } = element.getBoundingClientRect();
+      return width > 1 && (left < -1 || right > root.clientWidth + 1) && !element.matches('.skip');
+    });
+    return {
+      overflow: Math.max(root.scrollWidth, document.body.scrollWidth) - root.clientWidth,
+      outside: outside.map((element) => element.id || element.outerHTML.slice(0, 80)),
+    };
+  });
+  expect(layout).toEqual({ overflow: 0, outside: [] });
+}

@@ -1,0 +1,89 @@
+/**
+ * Dev server, demo site and test projects. `vite` serves index.html as it is; `vite build` writes dist/site, which works under any
+ * path; the library and the command line are built by scripts/build.mjs.
+ */
+import { cpSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Plugin } from 'vite';
+import { defineConfig } from 'vitest/config';
+
+const root = fileURLToPath(new URL('.', import.meta.url));
+
+/** Folders of test/ that open a Dawn device, so that `--project unit` needs no Vulkan driver. */
+const dawnTests = ['gpu', 'kernels', 'model', 'engine', 'node'].map((folder) => `test/${folder}/**/*.test.ts`);
+const browserTests = ['test/browser/**/*.test.ts'];
+
+export default defineConfig({
+  base: './',
+  build: { outDir: 'dist/site', emptyOutDir: true, target: 'es2022' },
+  worker: { format: 'es' },
+  // Named, so that a first visit with an empty cache does not reload the page when the server meets them.
+  optimizeDeps: { include: ['comlink', '@huggingface/jinja', '@huggingface/tokenizers'] },
+  // One port for one checkout would be an error for the second; vite takes the next free one.
+  server: { strictPort: false },
+  plugins: [copyBundledModel(), keepRenderBlocking()],
+  test: {
+    watch: false,
+    testTimeout: 20_000,
+    hookTimeout: 120_000,
+    // Two cores: more workers than that only make timeouts likelier.
+    maxWorkers: 2,
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'unit',
+          include: ['test/**/*.test.ts'],
+          exclude: [...dawnTests, ...browserTests],
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'dawn',
+          include: dawnTests,
+          testTimeout: 120_000,
+          // SwiftShader takes every core it gets, so a second process at the same time gains nothing. A process per file, because
+          // Dawn never gives back what a file held.
+          pool: 'forks',
+          fileParallelism: false,
+          sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'browser',
+          include: browserTests,
+          testTimeout: 300_000,
+          fileParallelism: false,
+          globalSetup: 'test/browser/setup.ts',
+          sequence: { groupOrder: 2 },
+        },
+      },
+    ],
+  },
+});
+
+/** The page reads the model by URL at run time, so no import tells the bundler of it. The reference output stays behind. */
+function copyBundledModel(): Plugin {
+  return {
+    name: 'sluice:bundled-model',
+    apply: 'build',
+    writeBundle({ dir }) {
+      const wanted = (path: string) => basename(path) !== 'expected.safetensors';
+      cpSync(join(root, 'demo/model'), join(dir!, 'demo/model'), { recursive: true, filter: wanted });
+    },
+  };
+}
+
+/** Vite writes the page's script element anew and forgets this attribute, without which a stored dark theme flashes light. */
+function keepRenderBlocking(): Plugin {
+  return {
+    name: 'sluice:render-blocking',
+    apply: 'build',
+    transformIndexHtml: { order: 'post', handler: (html) => html.replace('<script type="module"', '$& blocking="render"') },
+  };
+}
