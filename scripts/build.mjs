@@ -11,6 +11,7 @@ import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { build } from 'vite';
+import { buildCli } from './build_cli.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const outLib = join(root, 'dist/lib');
@@ -36,21 +37,7 @@ async function buildSite() {
 }
 
 async function buildCommandLine() {
-  await build({
-    root,
-    configFile: false,
-    logLevel: 'warn',
-    ssr: { noExternal: true, target: 'node' },
-    build: {
-      ssr: join(root, 'src/node/cli.ts'),
-      outDir: join(root, 'dist'),
-      emptyOutDir: false,
-      copyPublicDir: false,
-      target: 'node20',
-      minify: false,
-      rolldownOptions: { output: { entryFileNames: 'cli.mjs', codeSplitting: false } },
-    },
-  });
+  await buildCli(root, join(root, 'dist'));
 }
 
 /** One ES module of the library, without imports. */

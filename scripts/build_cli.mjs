@@ -12,6 +12,7 @@ export async function buildCli(root, outDir) {
       ssr: join(root, 'src/node/cli.ts'),
       outDir,
       emptyOutDir: false,
+      copyPublicDir: false,
       target: 'node20',
       minify: false,
       rolldownOptions: { output: { entryFileNames: 'cli.mjs', format: 'es', codeSplitting: false } },
