@@ -27,7 +27,7 @@ export async function buildParts(names = Object.keys(parts)) {
 
 async function buildLibrary() {
   rmSync(outLib, { recursive: true, force: true });
-  await bundle({ entry: join(root, 'src/api/index.ts'), fileName: 'sluice.js' });
+  await bundle({ entry: join(root, 'src/api/index.ts'), fileName: 'sluice.js', plugins: [libraryWorkerUrls()] });
   await bundle({ entry: join(root, 'scripts/library_worker.js'), fileName: 'sluice-worker.js' });
   emitDeclarations();
 }
@@ -41,12 +41,12 @@ async function buildCommandLine() {
 }
 
 /** One ES module of the library, without imports. */
-async function bundle({ entry, fileName }) {
+async function bundle({ entry, fileName, plugins = [] }) {
   await build({
     root,
     configFile: false,
     logLevel: 'warn',
-    plugins: [libraryWorkerUrls()],
+    plugins,
     build: {
       outDir: outLib,
       emptyOutDir: false,
@@ -60,15 +60,17 @@ async function bundle({ entry, fileName }) {
 }
 
 /**
- * In the library there is one worker file in two roles: beside the library for the page, and itself for the text worker. Two files
- * would need the second beside the first, and a user's bundler that copies and renames `sluice-worker.js` knows nothing of a second.
+ * In the library there is one worker file in two roles, told apart by the name it is started with: one file to copy, to serve and
+ * to name as `workerUrl`.
  * The token becomes a literal after vite has looked for assets, which this one is for the user's bundler only.
  */
 function libraryWorkerUrls() {
   const token = '__SLUICE_WORKER_FILE__';
   const modules = {
-    [join(root, 'src/api/worker_url.ts')]: `export const engineWorkerUrl = () => new URL(${token}, import.meta.url);`,
-    [join(root, 'workers/text_worker_url.ts')]: 'export const textWorkerUrl = () => new URL(import.meta.url);',
+    [join(root, 'src/api/worker_url.ts')]: [
+      `export const engineWorkerUrl = () => new URL(${token}, import.meta.url);`,
+      'export const textWorkerUrl = engineWorkerUrl;',
+    ].join('\n'),
   };
   const used = new Set();
   return {
@@ -83,8 +85,7 @@ function libraryWorkerUrls() {
       handler: (code) => ({ code: code.replaceAll(token, "'./sluice-worker.js'"), map: null }),
     },
     generateBundle() {
-      if (used.size === 0)
-        this.error(`None of ${Object.keys(modules).join(', ')} was loaded: the build no longer knows where workers lie.`);
+      if (used.size === 0) this.error(`${Object.keys(modules)} was not loaded: the build no longer knows where workers lie.`);
     },
   };
 }

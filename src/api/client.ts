@@ -5,14 +5,16 @@ import type { EngineInfo, EngineWorkerApi, GenerateRequest, LoadProgress, ModelR
 import { spawnModuleWorker } from '../protocol/spawn_worker';
 import { EventStream, type ReplyEvent } from './event_stream';
 import { checkOptions } from './options';
+import { PageTextWorkers } from './text_workers';
 import type { EngineOptions } from './types';
-import { engineWorkerUrl } from './worker_url';
+import { engineWorkerUrl, textWorkerUrl } from './worker_url';
 
 export class EngineClient {
   info: EngineInfo;
   readonly lost: Promise<{ reason: string; message: string }>;
   readonly #worker: Worker;
   readonly #remote: Remote<EngineWorkerApi>;
+  readonly #textWorkers: PageTextWorkers;
   readonly #running = new Set<EventStream>();
   /** Rejects when the engine ends, for whatever reason; every wait for the worker races against it. */
   readonly #ending: Promise<never>;
@@ -21,8 +23,9 @@ export class EngineClient {
   #unloading: Promise<void> | undefined;
   #nextRequest = 1;
 
-  private constructor(worker: Worker, remote: Remote<EngineWorkerApi>, info: EngineInfo) {
+  private constructor(worker: Worker, remote: Remote<EngineWorkerApi>, textWorkers: PageTextWorkers, info: EngineInfo) {
     this.info = info;
+    this.#textWorkers = textWorkers;
     this.#worker = worker;
     this.#remote = remote;
     this.#ending = new Promise((_, reject) => {
@@ -41,7 +44,9 @@ export class EngineClient {
     const { onProgress, signal, workerUrl, ...config } = options;
     checkOptions(config);
     throwIfAborted(signal);
-    const worker = startWorker(workerUrl);
+    const urls = workerUrls(workerUrl);
+    const worker = startWorker(urls.engine);
+    const textWorkers = new PageTextWorkers(urls.text);
     const remote = wrap<EngineWorkerApi>(worker);
     const stop = new AbortController(); // takes the listeners off again
     const cancelled = new Promise<never>((_, reject) => {
@@ -49,16 +54,17 @@ export class EngineClient {
     });
     try {
       const report = progressReporter(onProgress, stop.signal);
-      const load = remote.load(cloneable(model), config, proxy(report));
+      const load = remote.load(cloneable(model), config, proxy(report), proxy(textWorkers));
       const couldNotStart = workerFailure(
         worker,
         'The engine’s worker could not start (is its file served, and does the Content-Security-Policy allow workers?)',
       );
       const result = await Promise.race([load, couldNotStart, cancelled]);
       if ('error' in result) throw fromWire(result.error);
-      return new EngineClient(worker, remote, result.info);
+      return new EngineClient(worker, remote, textWorkers, result.info);
     } catch (error) {
       worker.terminate(); // ends the load, too, and with it what it had allocated
+      textWorkers.endAll();
       throw typed(error, 'createEngine');
     } finally {
       stop.abort();
@@ -109,6 +115,7 @@ export class EngineClient {
     this.#end(new EngineError('unloaded', 'The engine was unloaded. Create a new one.'));
     if (!crashed) await Promise.race([this.#remote.unload(), new Promise((resolve) => setTimeout(resolve, 2000))]); // a hung GPU must not hang the page
     this.#worker.terminate();
+    this.#textWorkers.endAll();
   }
 
   #ask<T>(answer: Promise<T>): Promise<T> {
@@ -120,17 +127,29 @@ export class EngineClient {
     this.#ended ??= error;
     this.#reject(error);
     for (const stream of [...this.#running]) stream.fail(error);
-    if (error.code !== 'unloaded') this.#worker.terminate();
+    if (error.code === 'unloaded') return; // the worker may still release the GPU
+    this.#worker.terminate();
+    this.#textWorkers.endAll();
   }
 }
 
-function startWorker(workerUrl: string | URL | undefined): Worker {
+/** A worker file that the caller names is the library's own, which serves as either worker by its name. */
+function workerUrls(workerUrl: string | URL | undefined): { engine: URL; text: URL } {
+  if (workerUrl === undefined) return { engine: engineWorkerUrl(), text: textWorkerUrl() };
+  if (!URL.canParse(workerUrl, location.href))
+    throw new EngineError('invalid-request', `The option 'workerUrl' is not a URL: ${workerUrl}`);
+  const url = new URL(workerUrl, location.href);
+  return { engine: url, text: url };
+}
+
+function startWorker(url: URL): Worker {
   try {
-    return spawnModuleWorker(workerUrl === undefined ? engineWorkerUrl() : new URL(workerUrl, location.href), 'sluice');
+    return spawnModuleWorker(url, 'sluice');
   } catch (cause) {
+    const why = (cause as Error).message;
     throw new EngineError(
       'unsupported',
-      `The engine’s worker could not be started: ${(cause as Error).message} Engines run in a browser page, served over http(s).`,
+      `The engine’s worker could not be started: ${why} Engines run in a browser page, served over http(s).`,
       { cause },
     );
   }

@@ -1,4 +1,5 @@
 /** The worker's side of the protocol: one engine, requests by id, errors as plain data. */
+import { proxy, type Remote, transfer } from 'comlink';
 import { EngineError, throwIfAborted, toWire } from '../errors';
 import { type Gpu, openGpu } from '../gpu/device';
 import type {
@@ -9,6 +10,7 @@ import type {
   GenerateRequest,
   LoadProgress,
   ModelRef,
+  TextWorkers,
 } from '../protocol/engine';
 import type { ModelFiles } from '../storage/byte_source';
 import { openModel } from '../storage/model_ref';
@@ -17,12 +19,37 @@ import { EngineCore } from './engine_core';
 
 type Loaded = { core: EngineCore; gpu: Gpu; text: TextHost; files: ModelFiles };
 
-export function createEngineWorker(spawnText: () => TextWorkerHandle): EngineWorkerApi {
-  return new EngineWorker(spawnText);
+export function createEngineWorker(): EngineWorkerApi {
+  return new EngineWorker();
+}
+
+/** A text worker that the page starts: what is said before it listens waits in the port. */
+function pageTextWorkers(page: Remote<TextWorkers>): () => TextWorkerHandle {
+  let count = 0;
+  return () => {
+    const id = count++;
+    const { port1, port2 } = new MessageChannel();
+    let report: (message: string) => void = () => {};
+    const started = page.start(
+      id,
+      transfer(port2, [port2]),
+      proxy((message: string) => report(message)),
+    );
+    started.catch((error: Error) => report(error.message));
+    return {
+      port: port1,
+      terminate: () => {
+        port1.close();
+        page.end(id).catch(() => {}); // the page may be gone
+      },
+      onFailure: (listener) => {
+        report = (message) => listener({ kind: 'other', message });
+      },
+    };
+  };
 }
 
 class EngineWorker implements EngineWorkerApi {
-  readonly #spawnText: () => TextWorkerHandle;
   readonly #requests = new Map<number, AbortController>();
   #resolveLost: (info: { reason: string; message: string }) => void = () => {};
   readonly #lost = new Promise<{ reason: string; message: string }>((resolve) => {
@@ -31,11 +58,7 @@ class EngineWorker implements EngineWorkerApi {
   #loading: AbortController | undefined;
   #loaded: Loaded | undefined;
 
-  constructor(spawnText: () => TextWorkerHandle) {
-    this.#spawnText = spawnText;
-  }
-
-  async load(model: ModelRef, config: EngineConfig, onProgress: (progress: LoadProgress) => void) {
+  async load(model: ModelRef, config: EngineConfig, onProgress: (progress: LoadProgress) => void, textWorkers: TextWorkers) {
     this.#loading = new AbortController();
     const { signal } = this.#loading;
     const release: (() => void)[] = [];
@@ -49,8 +72,9 @@ class EngineWorker implements EngineWorkerApi {
       throwIfAborted(signal);
       const files = await openModel(model, { ...config, signal });
       release.push(() => files.close());
+      const spawn = pageTextWorkers(textWorkers as unknown as Remote<TextWorkers>); // what comlink makes of the page's object
       const text = createTextHost({
-        spawn: this.#spawnText,
+        spawn,
         ...(config.textTimeoutMs ? { timeoutMs: config.textTimeoutMs } : {}),
       });
       release.push(() => text.dispose());

@@ -82,12 +82,19 @@ export type GenerateEvent =
   | { type: 'done'; finishReason: FinishReason; usage: Usage; timings: Timings }
   | { type: 'error'; error: WireError };
 
+/** What the page offers to the engine's worker: threads for text, each known by a number and reached through a port. */
+export interface TextWorkers {
+  start(id: number, port: MessagePort, onFailure: (message: string) => void): void;
+  end(id: number): void;
+}
+
 /** What the worker offers; comlink makes it asynchronous. Callbacks are comlink proxies. */
 export interface EngineWorkerApi {
   load(
     model: ModelRef,
     config: EngineConfig,
     onProgress: (progress: LoadProgress) => void,
+    textWorkers: TextWorkers,
   ): Promise<{ info: EngineInfo } | { error: WireError }>;
   cancelLoad(): void;
   /** Events arrive in order; 'done' or 'error' is the last one. */

@@ -16,19 +16,6 @@ export type TextWorkerHandle = {
   onFailure?(listener: (failure: { kind: 'memory' | 'other'; message: string }) => void): void;
 };
 
-/** A browser's worker that runs `workers/text.worker.ts`. */
-export function webWorkerHandle(worker: Worker): TextWorkerHandle {
-  return {
-    port: worker,
-    terminate: () => worker.terminate(),
-    onFailure: (listener) =>
-      worker.addEventListener('error', (event) => {
-        event.preventDefault(); // it would go on to the engine's worker and the page, and end them
-        listener({ kind: 'other', message: event.message || 'it could not start' });
-      }),
-  };
-}
-
 export type TextHostOptions = {
   /** Starts a worker that exposes `createTextWorkerApi()` on the port. */
   spawn: () => TextWorkerHandle;

@@ -22,7 +22,7 @@ export async function waitUntilReady(page: TestPage): Promise<void> {
       return document.querySelector<HTMLElement>('#composer-form')?.dataset.ready === 'true' ? 'ready' : undefined;
     });
   const end = await poll('the bundled model', state, { timeoutMs: LOAD_LIMIT_MS }).catch(async (error: Error) => {
-    const notice = await page.evaluate(() => document.querySelector<HTMLElement>('#notice')?.innerText ?? '');
+    const notice = await page.evaluate(() => document.querySelector('#notice')?.textContent ?? '');
     throw new Error(`${error.message}. The page says: ${notice}. ${page.errors.join('; ')}`);
   });
   if (end !== 'ready') throw new Error(end);

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { EngineError } from '../../src/errors';
 import { spawnTextWorker } from '../../src/node/text_worker_spawn';
-import { createTextHost, type TextHost, type TextHostOptions, webWorkerHandle } from '../../src/text/text_host';
+import { createTextHost, type TextHost, type TextHostOptions } from '../../src/text/text_host';
 import type { TextFiles, TextWorkerApi } from '../../src/text/text_worker_api';
 import { bundleTextWorker } from './bundled_worker';
 import { storyTokenizer } from './fixtures';
@@ -73,10 +73,12 @@ describe('normal calls', () => {
     expect(spawned).toBe(1);
   });
 
-  test('a browser worker that cannot start is an error, not a wait', async () => {
-    const worker = Object.assign(new EventTarget(), { postMessage: () => {}, terminate: () => {} });
-    const host = newHost({ spawn: () => webWorkerHandle(worker as unknown as Worker) });
-    setTimeout(() => worker.dispatchEvent(Object.assign(new Event('error'), { message: 'gone' })), 20);
+  test('a worker that cannot start is an error, not a wait', async () => {
+    const port = Object.assign(new EventTarget(), { postMessage: () => {} });
+    const onFailure = (listener: (failure: { kind: 'other'; message: string }) => void) => {
+      setTimeout(() => listener({ kind: 'other', message: 'gone' }), 20);
+    };
+    const host = newHost({ spawn: () => ({ port, terminate: () => {}, onFailure }) });
     await expect(host.load(storyTokenizer())).rejects.toThrow(failsWith('internal', 'gone'));
   });
 
