@@ -61,6 +61,8 @@ export class EngineClient {
       );
       const result = await Promise.race([load, couldNotStart, cancelled]);
       if ('error' in result) throw fromWire(result.error);
+      const { parameterBytes: bytes } = result.info;
+      report({ phase: 'ready', loaded: bytes, total: bytes, progress: 1, text: 'Ready' }); // the worker's own may come later than its answer
       return new EngineClient(worker, remote, textWorkers, result.info);
     } catch (error) {
       worker.terminate(); // ends the load, too, and with it what it had allocated
@@ -160,13 +162,14 @@ function progressReporter(
   onProgress: ((progress: LoadProgress) => void) | undefined,
   ended: AbortSignal,
 ): (progress: LoadProgress) => void {
-  let failed = false;
+  let over = false;
   return (progress) => {
-    if (!onProgress || failed || ended.aborted) return;
+    if (!onProgress || over || ended.aborted) return;
+    over = progress.phase === 'ready';
     try {
       onProgress(progress);
     } catch (error) {
-      failed = true;
+      over = true;
       reportError(error);
     }
   };

@@ -31,6 +31,7 @@ const checks: Record<keyof EngineConfig, Check> = {
   },
   hubUrl: text,
   textTimeoutMs: wholeNumber(1, 600_000),
+  loadTimeoutMs: wholeNumber(1, 600_000),
 };
 
 /** @throws EngineError 'invalid-request' naming the option. */

@@ -76,6 +76,7 @@ class EngineWorker implements EngineWorkerApi {
       const text = createTextHost({
         spawn,
         ...(config.textTimeoutMs ? { timeoutMs: config.textTimeoutMs } : {}),
+        ...(config.loadTimeoutMs ? { loadTimeoutMs: config.loadTimeoutMs } : {}),
       });
       release.push(() => text.dispose());
       const core = await EngineCore.load({ gpu, files, text }, config, { signal, onProgress });

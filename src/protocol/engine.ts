@@ -35,6 +35,8 @@ export type EngineConfig = {
   hubUrl?: string;
   /** Longest time one template rendering or tokenisation may take. Default 2000. */
   textTimeoutMs?: number;
+  /** Longest time that loading the tokenizer may take. Default 30000. */
+  loadTimeoutMs?: number;
 };
 
 export type AdapterReport = {

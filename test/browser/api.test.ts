@@ -43,6 +43,8 @@ const expected = {
   'tokenising at unload': 'unloaded',
   'unload twice': 'resolved',
   'a request after unload': 'unloaded',
+  'a template that never ends': 'limit',
+  'the request after it': 'resolved',
 };
 
 describe.each(['chromium', 'firefox'] as BrowserName[])('the API in %s', (name) => {

@@ -52,7 +52,24 @@ async function main(): Promise<void> {
   results['progress ends ready'] = progress.at(-1)?.phase;
   await requests(engine, results);
   await lifecycle(engine, results);
+  await hostileTemplate(results);
   report.finished = true;
+}
+
+/** The bundled model as the files of a folder, with a template that never ends for one message. */
+async function hostileTemplate(results: Record<string, unknown>): Promise<void> {
+  const names = ['config.json', 'generation_config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'];
+  const files = await Promise.all(names.map(async (name) => new File([await (await fetch(new URL(name, model))).blob()], name)));
+  const loops = '{% for a in range(9999) %}{% for b in range(9999) %}{% if a + b < 0 %}x{% endif %}{% endfor %}{% endfor %}';
+  const template = `{% if messages[0].content == 'bad' %}${loops}{% endif %}{{ messages[0].content }}`;
+  const engine = await createEngine([...files, new File([template], 'chat_template.jinja')], {
+    contextTokens: 64,
+    textTimeoutMs: 500,
+  });
+  const ask = (content: string) => engine.chat.completions.create({ messages: [{ role: 'user', content }], max_tokens: 2 });
+  results['a template that never ends'] = await outcome(() => ask('bad'));
+  results['the request after it'] = await outcome(async () => void (await ask('Once upon a time')));
+  await engine.unload();
 }
 
 async function requests({ chat, completions, tokenize }: Engine, results: Record<string, unknown>): Promise<void> {
