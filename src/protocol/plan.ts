@@ -1,0 +1,62 @@
+/** What a memory plan says to people and programs: where every byte of GPU memory goes, what moves per token, how fast that is. */
+
+/** A number of bytes, or text such as '4GB' (10^9), '512MB', '1.5GiB' (2^30). */
+export type ByteBudget = number | string;
+
+export type PlanUnit = {
+  /** 'layers.3.mixer', 'layers.3.mlp', 'head 0' … in the order of use. */
+  label: string;
+  bytes: number;
+  residency: 'resident' | 'streamed';
+};
+
+/** Predicted cost of one decoded token, steady state. */
+export type PlanPrediction = {
+  tokensPerSecond: number;
+  readMs: number;
+  uploadMs: number;
+  computeMs: number;
+  /** What decides. */
+  bound: 'read' | 'upload' | 'compute';
+};
+
+export type PlanReport = {
+  model: string;
+  /** undefined: no limit was set, everything is resident. */
+  gpuBudgetBytes: number | undefined;
+  /** The smallest budget that this model accepts with this context and chunk. */
+  smallestBudgetBytes: number;
+  contextTokens: number;
+  chunkTokens: number;
+  /** Prompt tokens that one pass over the weights takes. */
+  passTokens: number;
+  /** GPU bytes by use; they add up to `total`, which is at most the budget. */
+  gpu: {
+    residentWeights: number;
+    /** Reused slots that streamed weights pass through. */
+    ring: number;
+    kvCache: number;
+    recurrentState: number;
+    /** Activations, logits, tables. */
+    scratch: number;
+    /** Upload buffers. */
+    staging: number;
+    total: number;
+  };
+  ring: { slots: number; slotBytes: number };
+  /** Bytes of all weights of the text model, as they lie in GPU memory. */
+  weightBytes: number;
+  streamedBytesPerToken: number;
+  units: PlanUnit[];
+  disk: {
+    /** Where weights are kept: 'opfs', 'local' (files on this machine), 'none' (network for every token). */
+    home: 'opfs' | 'local' | 'none';
+    neededBytes: number;
+    storedBytes: number;
+    /** Undefined where the browser does not say. Chrome reports at least this much. */
+    availableBytes: number | undefined;
+    persisted: boolean | undefined;
+  };
+  /** undefined until speeds are known. */
+  prediction: PlanPrediction | undefined;
+};
