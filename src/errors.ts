@@ -68,3 +68,20 @@ export function toWire(error: unknown): WireError {
 export function fromWire(wire: WireError): EngineError | DOMException {
   return wire.code === 'AbortError' ? abortError(wire.message) : new EngineError(wire.code, wire.message);
 }
+
+/** `pending`, or AbortError as soon as `signal` aborts: what is waited for may be far away. It goes on by itself then. */
+export async function unlessAborted<T>(pending: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  throwIfAborted(signal);
+  if (!signal) return pending;
+  let abort: () => void = () => {};
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(abortError());
+    signal.addEventListener('abort', abort, { once: true });
+  });
+  pending.catch(() => {}); // lost the race, it must not count as unhandled
+  try {
+    return await Promise.race([pending, aborted]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}

@@ -7,6 +7,8 @@ export interface ByteSource {
   readonly label: string;
   /** Length in bytes. */
   readonly size: number;
+  /** Strong validator of this content, as the server wrote it (quotes included); HTTP only, and only where it can be read. */
+  readonly etag?: string | undefined;
   /**
    * Fills `into` with bytes [byteOffset, byteOffset + into.byteLength). Concurrent reads are allowed.
    * @throws EngineError 'storage' on a short read, a range past the end or a failed transfer; AbortError when cancelled.
@@ -14,6 +16,13 @@ export interface ByteSource {
   read(byteOffset: number, into: Uint8Array, signal?: AbortSignal): Promise<void>;
   close(): void;
 }
+
+/** What someone other than the sender of the bytes says of a file. */
+export type ExpectedFile = {
+  /** Of the whole file, lower-case hex. */
+  sha256?: string;
+  byteLength?: number;
+};
 
 /** The files of one model, wherever they are. */
 export interface ModelFiles {
@@ -23,5 +32,7 @@ export interface ModelFiles {
   readonly revision: string | undefined;
   /** @throws EngineError 'not-found' if there is no such file. */
   open(name: string, signal?: AbortSignal): Promise<ByteSource>;
+  /** What the hub's listing says of a file; undefined where it does not know or cannot be asked. @throws AbortError only. */
+  expected?(name: string, signal?: AbortSignal): Promise<ExpectedFile | undefined>;
   close(): void;
 }

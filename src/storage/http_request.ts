@@ -1,8 +1,10 @@
 /**
  * One HTTP request with everything around it that a download of hours meets: credentials that stay home, redirects, retries
- * with back-off, stalled connections, and a clear sentence for each status.
+ * with back-off, stalled connections, and a clear sentence for each status (`http_error.ts`).
  */
 import { abortError, EngineError, throwIfAborted } from '../errors';
+import { HttpError, statusError, Transient } from './http_error';
+import { shortRead } from './range';
 
 export type HttpOptions = {
   /** Sent as `Authorization: Bearer …` to the origin asked for, never to another. */
@@ -13,13 +15,16 @@ export type HttpOptions = {
   tries?: number;
   /** First pause before another attempt, ms; it doubles each time and is jittered. Default 300. */
   retryDelayMs?: number;
+  /** Longest pause, ms, whatever the server's Retry-After asks for. Default 60,000. */
+  maxPauseMs?: number;
   /** A connection that brings nothing for this long counts as broken, ms. Default 60,000. */
   stallMs?: number;
 };
 
-type Attempt = { method?: 'GET' | 'HEAD'; range?: string; accept?: string };
+/** `range` is asked anew for every attempt, so that one goes on where the last one broke off. */
+export type Attempt = { method?: 'GET' | 'HEAD'; range?: () => string; accept?: string };
 
-/** A response with its body still to be read; `stalled` must be called whenever bytes arrive. */
+/** A response with its body still to be read. */
 export type HttpResponse = {
   response: Response;
   /** Where the bytes came from in the end; its query may be a signature, so it stays out of messages. */
@@ -29,19 +34,6 @@ export type HttpResponse = {
 };
 
 const MAX_REDIRECTS = 5;
-const MAX_PAUSE_MS = 30_000;
-const RETRIED = new Set([408, 425, 429, 500, 502, 503, 504]);
-
-/** A failure that another attempt may mend. */
-export class Transient extends Error {
-  constructor(
-    readonly error: EngineError,
-    readonly retryAfterMs = 0,
-  ) {
-    super(error.message);
-  }
-}
-
 /** A URL as messages show it: without credentials, query and fragment. */
 export function urlLabel(url: string | URL): string {
   const { origin, pathname } = new URL(url);
@@ -66,7 +58,7 @@ export function checkUrl(url: string | URL): URL {
 /**
  * Runs `use` on the response to a request, again after failures that may pass (network, stall, 429, 5xx, or a Transient thrown by
  * `use`). `home`: the origin that may see token and headers. `use` checks the status itself where it is not an error.
- * @throws EngineError 'storage' or 'not-found'; AbortError when cancelled.
+ * @throws HttpError ('storage' or 'not-found'); AbortError when cancelled.
  */
 export async function withResponse<T>(
   target: () => string,
@@ -83,14 +75,16 @@ export async function withResponse<T>(
       return await once(target(), home, options, attempt, use, signal);
     } catch (error) {
       if (!(error instanceof Transient)) throw error;
-      if (n >= tries)
-        throw tries > 1
-          ? new EngineError('storage', `${error.error.message} (tried ${n} times)`, { cause: error.error.cause })
-          : error.error;
-      const backOff = (options.retryDelayMs ?? 300) * 2 ** (n - 1) * (0.5 + Math.random());
-      await pause(Math.min(Math.max(backOff, error.retryAfterMs), MAX_PAUSE_MS), signal);
+      if (n >= tries) throw tries > 1 ? error.error.after(n) : error.error;
+      await pause(pauseMs(n, error.retryAfterMs, options), signal);
     }
   }
+}
+
+/** Jittered both ways of counting, because connections that were refused together would come back together. */
+function pauseMs(failures: number, retryAfterMs: number, { retryDelayMs = 300, maxPauseMs = 60_000 }: HttpOptions): number {
+  const backOff = retryDelayMs * 2 ** (failures - 1) * (0.5 + Math.random());
+  return Math.min(Math.max(backOff, retryAfterMs * (1 + Math.random() / 4)), maxPauseMs);
 }
 
 async function once<T>(
@@ -105,7 +99,8 @@ async function once<T>(
   const connection = new Connection(label, options.stallMs ?? 60_000, signal);
   try {
     const { response, finalUrl } = await connection.guard(follow(url, home, options, attempt, connection.signal));
-    if (response.status >= 400 && response.status !== 416) throw await connection.guard(statusError(response, label, options));
+    if (response.status >= 400 && response.status !== 416)
+      throw await connection.guard(statusError(response, label, options.token !== undefined && options.token !== ''));
     return await use({ response, url: finalUrl, guard: (work) => connection.guard(work) });
   } catch (error) {
     if (signal?.aborted) throw abortError();
@@ -138,7 +133,8 @@ class Connection {
   async guard<T>(work: Promise<T>): Promise<T> {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
-      this.stall = new Transient(new EngineError('storage', `${this.label} sent nothing for ${this.stallMs / 1000} s.`));
+      const message = `${this.label} sent nothing for ${this.stallMs / 1000} s. Check the connection and load again.`;
+      this.stall = new Transient(new HttpError('stalled', message));
       this.controller.abort();
     }, this.stallMs);
     try {
@@ -155,9 +151,9 @@ class Connection {
 
   private broken(cause: Error): Transient {
     const message =
-      `${this.label} could not be reached, or the connection broke. ` +
+      `${this.label} could not be reached, or the connection broke. Check the connection and load again. ` +
       `If it is on another site, that site must allow cross-origin requests (CORS).`;
-    return new Transient(new EngineError('storage', message, { cause }));
+    return new Transient(new HttpError('unreachable', message, { cause }));
   }
 
   /** Also drops a body that nobody read, so the socket is free. */
@@ -185,7 +181,7 @@ async function follow(
   for (let hops = 0; hops <= MAX_REDIRECTS; hops++) {
     secrets &&= new URL(at).origin === home;
     const headers = secrets ? secretHeaders(options) : new Headers();
-    if (range !== undefined) headers.set('Range', range);
+    if (range !== undefined) headers.set('Range', range());
     if (accept !== undefined) headers.set('Accept', accept);
     const manual = custom && secrets;
     // no-store: weights are cached in OPFS if at all, and Chrome's HTTP cache serialises ranges of one URL.
@@ -194,8 +190,8 @@ async function follow(
     if (!opaque && ![301, 302, 303, 307, 308].includes(response.status)) return { response, finalUrl: response.url || at };
     const location = response.headers.get('location');
     if (opaque || location === null) {
-      throw new EngineError(
-        'storage',
+      throw new HttpError(
+        'redirect',
         `${urlLabel(url)} redirects elsewhere, and browsers would send your extra headers along. ` +
           `Use \`token\` in place of \`headers\`, or give the URL that it redirects to.`,
       );
@@ -203,7 +199,10 @@ async function follow(
     await response.body?.cancel();
     at = checkUrl(new URL(location, at)).href;
   }
-  throw new EngineError('storage', `${urlLabel(url)} redirects more than ${MAX_REDIRECTS} times.`);
+  throw new HttpError(
+    'redirect',
+    `${urlLabel(url)} redirects more than ${MAX_REDIRECTS} times. Give the address it should end at.`,
+  );
 }
 
 /** Built by hand so that a bad value never reaches a message: fetch's own error quotes it. */
@@ -222,36 +221,47 @@ function secretHeaders({ token, headers = {} }: HttpOptions): Headers {
   return result;
 }
 
-async function statusError(response: Response, label: string, { token }: HttpOptions): Promise<EngineError | Transient> {
-  const { status } = response;
-  const hubCode = response.headers.get('x-error-code'); // the hub's own, exposed to scripts
-  await response.body?.cancel();
-  if (status === 404 || status === 410 || hubCode === 'RepoNotFound') {
-    return new EngineError(
-      'not-found',
-      `${label} does not exist (HTTP ${status}). Check the name${hubCode === 'RepoNotFound' ? '; if it is private, pass a token' : ''}.`,
-    );
+/**
+ * A whole body of at most `maxBytes`. Memory follows the bytes that come, not the length that is claimed; more than that length is
+ * a compressed transfer, less is a cut one.
+ * @param tooLarge makes the error for a longer one.
+ */
+export async function readBody(
+  { response, guard, url }: HttpResponse,
+  maxBytes: number,
+  tooLarge: () => EngineError,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const claimed = Number(response.headers.get('content-length') ?? 0);
+  if (claimed > maxBytes) throw tooLarge();
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  await eachChunk({ response, guard }, (chunk) => {
+    size += chunk.byteLength;
+    if (size > maxBytes) throw tooLarge();
+    chunks.push(chunk);
+  });
+  if (size < claimed) throw new Transient(new HttpError('cut-off', shortRead(urlLabel(url), 0, claimed, size).message));
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.byteLength;
   }
-  if (status === 401) {
-    const advice = token
-      ? 'The token was not accepted: check that it is valid and may read this repository.'
-      : 'It needs an access token, or does not exist.';
-    return new EngineError('storage', `${label} refused access (HTTP 401). ${advice}`);
+  return whole;
+}
+
+/** Gives `take` the body as it comes. */
+export async function eachChunk(
+  { response, guard }: Pick<HttpResponse, 'response' | 'guard'>,
+  take: (chunk: Uint8Array) => void,
+): Promise<void> {
+  const reader = response.body?.getReader();
+  if (!reader) return;
+  for (;;) {
+    const { done, value } = await guard(reader.read());
+    if (done) return;
+    take(value);
   }
-  if (status === 403) {
-    const gated =
-      hubCode === 'GatedRepo' ? "Accept the model's terms on its page, then pass a token." : 'Check that your token may read it.';
-    return new EngineError('storage', `${label} refused access (HTTP 403). ${gated}`);
-  }
-  if (RETRIED.has(status)) {
-    const seconds = Number(response.headers.get('retry-after') ?? 0);
-    const why = status === 429 ? 'gets too many requests; wait a few minutes' : 'has a server fault; try again later';
-    return new Transient(
-      new EngineError('storage', `${label} ${why} (HTTP ${status}).`),
-      Number.isFinite(seconds) ? seconds * 1000 : 0,
-    );
-  }
-  return new EngineError('storage', `${label} answered with HTTP ${status}.`);
 }
 
 function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {

@@ -5,6 +5,7 @@ import type { ByteSource, ModelFiles } from './byte_source';
 import { checkFileName } from './file_name';
 import { openHttp } from './http';
 import { checkUrl, type HttpOptions, urlLabel } from './http_request';
+import { type HubId, hubListing, parseHubId, resolveRevision } from './hub';
 import { fileSystemError, openFileHandle } from './opfs';
 
 export type OpenModelOptions = HttpOptions & {
@@ -16,13 +17,7 @@ export type OpenModelOptions = HttpOptions & {
 /** The same as protocol's ModelRef, which this room may not import. */
 type Ref = string | URL | readonly File[] | FileList | FileSystemDirectoryHandle;
 
-export type HubId = { owner: string; name: string; revision: string };
-
 const DEFAULT_HUB = 'https://huggingface.co';
-const HUB_ANSWER_BYTES = 16 << 20;
-const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?$/;
-const REVISION = /^[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,198}[A-Za-z0-9_-])?$/;
-const COMMIT = /^[0-9a-f]{40}(?:[0-9a-f]{24})?$/;
 
 /**
  * @throws EngineError 'invalid-request' for a reference of no known form, 'not-found' or 'storage' where the hub does not know it.
@@ -38,66 +33,14 @@ export async function openModel(ref: Ref, options: OpenModelOptions = {}): Promi
   throw new EngineError('invalid-request', 'A model is a hub id, an http(s) URL, a list of files or a directory handle.');
 }
 
-/** `owner/name` or `owner/name@revision`; the revision is a branch, tag or commit, 'main' if absent. */
-export function parseHubId(id: string): HubId {
-  const at = id.indexOf('@');
-  const [path, revision] = at < 0 ? [id, 'main'] : [id.slice(0, at), id.slice(at + 1)];
-  const [owner = '', name = '', ...rest] = path.split('/');
-  const dotted = [owner, name, revision].some((part) => part.includes('..') || part.includes('//'));
-  if (
-    rest.length > 0 ||
-    dotted ||
-    !NAME.test(owner) ||
-    !NAME.test(name) ||
-    !REVISION.test(revision) ||
-    /\/\.|\.\/|\.lock$/.test(revision)
-  ) {
-    throw new EngineError(
-      'invalid-request',
-      `${JSON.stringify(id.slice(0, 120))} is neither a hub id (owner/name or owner/name@revision) nor an http(s) URL.`,
-    );
-  }
-  return { owner, name, revision };
-}
-
-async function openHub({ owner, name, revision }: HubId, options: OpenModelOptions): Promise<ModelFiles> {
+async function openHub(id: HubId, options: OpenModelOptions): Promise<ModelFiles> {
+  const { owner, name } = id;
   const hub = folder(checkUrl(options.hubUrl ?? DEFAULT_HUB));
   // A branch moves; every file must come from one commit, so it is looked up once.
-  const commit = COMMIT.test(revision) ? revision : await resolveRevision(hub, { owner, name, revision }, options);
-  return openFolderUrl(new URL(`${owner}/${name}/resolve/${commit}/`, hub), commit, `${owner}/${name}`, options);
-}
-
-async function resolveRevision(hub: URL, { owner, name, revision }: HubId, options: OpenModelOptions): Promise<string> {
-  const url = new URL(`api/models/${owner}/${name}/revision/${encodeURIComponent(revision)}`, hub);
-  const source = await openHttp(url, options, options.signal).catch((cause: unknown) => {
-    if (!(cause instanceof EngineError) || cause.code !== 'not-found') throw cause;
-    throw new EngineError(
-      'not-found',
-      `${hub.host} has no model ${owner}/${name} with a revision '${revision}'. Check the spelling.`,
-      { cause },
-    );
-  });
-  try {
-    if (source.size > HUB_ANSWER_BYTES)
-      throw new EngineError('storage', `${source.label} is too long an answer (${source.size} bytes).`);
-    const bytes = new Uint8Array(source.size);
-    await source.read(0, bytes, options.signal);
-    const sha = readSha(new TextDecoder().decode(bytes));
-    if (sha === undefined)
-      throw new EngineError('storage', `${source.label} did not answer with a commit. Is ${hub.origin} a model hub?`);
-    return sha;
-  } finally {
-    source.close();
-  }
-}
-
-function readSha(text: string): string | undefined {
-  try {
-    const sha = (JSON.parse(text) as { sha?: unknown } | null)?.sha;
-    return typeof sha === 'string' && COMMIT.test(sha) ? sha : undefined;
-  } catch {
-    return undefined;
-  }
+  const revision = await resolveRevision(hub, id, options, options.signal);
+  const files = openFolderUrl(new URL(`${owner}/${name}/resolve/${revision}/`, hub), revision, `${owner}/${name}`, options);
+  const lookUp = hubListing(hub, { owner, name, revision }, options);
+  return { ...files, expected: (file, signal = options.signal) => lookUp(file, signal) };
 }
 
 function openFolderUrl(url: URL, revision: string | undefined, label: string, options: OpenModelOptions): ModelFiles {

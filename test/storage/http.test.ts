@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { isAbort } from '../../src/errors';
 import { openHttp } from '../../src/storage/http';
+import type { HttpFailure } from '../../src/storage/http_error';
 import { type Fault, type HubServer, type Logged, startHub } from '../servers/hub_server';
 import { patternBytes } from './contract';
 
@@ -101,26 +102,31 @@ test('messages never show a query, where signatures are', async () => {
 });
 
 describe('faults at open', () => {
-  const faults: { fault: Fault; code: string; says: RegExp; requests: number }[] = [
-    { fault: 401, code: 'storage', says: /access token/, requests: 1 },
-    { fault: 403, code: 'storage', says: /403/, requests: 1 },
-    { fault: 404, code: 'not-found', says: /does not exist/, requests: 1 },
-    { fault: 429, code: 'storage', says: /too many requests.*tried 3 times/s, requests: 3 },
-    { fault: 500, code: 'storage', says: /server fault/, requests: 3 },
-    { fault: 503, code: 'storage', says: /server fault/, requests: 3 },
-    { fault: 'reset', code: 'storage', says: /could not be reached.*CORS/s, requests: 3 },
-    { fault: 'html', code: 'not-found', says: /web page/, requests: 1 },
-    { fault: 'hang', code: 'storage', says: /sent nothing for 0\.1 s/, requests: 3 },
-    { fault: 'short-body', code: 'storage', says: /of 65536 bytes/, requests: 3 },
-    { fault: 'long-body', code: 'storage', says: /more than the 65536/, requests: 1 },
-    { fault: 'short-range', code: 'storage', says: /Content-Range/, requests: 1 },
-    { fault: 'wrong-content-range', code: 'storage', says: /Content-Range/, requests: 1 },
+  const faults: { fault: Fault; code: string; reason: HttpFailure; says: RegExp; requests: number }[] = [
+    { fault: 401, code: 'storage', reason: 'unauthorized', says: /access token/, requests: 1 },
+    { fault: 403, code: 'storage', reason: 'forbidden', says: /403/, requests: 1 },
+    { fault: 404, code: 'not-found', reason: 'missing', says: /does not exist/, requests: 1 },
+    { fault: 429, code: 'storage', reason: 'rate-limited', says: /too many requests.*tried 3 times/s, requests: 3 },
+    { fault: 500, code: 'storage', reason: 'server-fault', says: /server fault/, requests: 3 },
+    { fault: 503, code: 'storage', reason: 'server-fault', says: /server fault/, requests: 3 },
+    { fault: 'reset', code: 'storage', reason: 'unreachable', says: /could not be reached.*CORS/s, requests: 3 },
+    { fault: 'html', code: 'not-found', reason: 'web-page', says: /web page/, requests: 1 },
+    { fault: 'hang', code: 'storage', reason: 'stalled', says: /sent nothing for 0\.1 s/, requests: 3 },
+    { fault: 'short-body', code: 'storage', reason: 'cut-off', says: /of 65536 bytes/, requests: 3 },
+    { fault: 'long-body', code: 'storage', reason: 'wrong-range', says: /more than the 65536/, requests: 1 },
+    { fault: 'reset-body', code: 'storage', reason: 'unreachable', says: /connection broke/, requests: 3 },
+    { fault: 'html-unnamed', code: 'not-found', reason: 'web-page', says: /web page/, requests: 1 },
+    { fault: 'silent', code: 'storage', reason: 'stalled', says: /sent nothing for 0\.1 s/, requests: 3 },
+    { fault: { status: 501 }, code: 'storage', reason: 'status', says: /501.*Check the address/, requests: 1 },
+    { fault: { status: 520 }, code: 'storage', reason: 'server-fault', says: /520/, requests: 3 },
+    { fault: 'short-range', code: 'storage', reason: 'wrong-range', says: /Content-Range/, requests: 1 },
+    { fault: 'wrong-content-range', code: 'storage', reason: 'wrong-range', says: /Content-Range/, requests: 1 },
   ];
-  test.each(faults)('$fault -> $code', async ({ fault, code, says, requests }) => {
+  test.each(faults)('$fault -> $code, $reason', async ({ fault, code, reason, says, requests }) => {
     hub.redirect = false;
     hub.fault = () => fault;
-    const opening = openHttp(url(), fault === 'hang' ? hanging : quick);
-    await expect(opening).rejects.toMatchObject({ name: 'EngineError', code, message: expect.stringMatching(says) });
+    const opening = openHttp(url(), fault === 'hang' || fault === 'silent' ? hanging : quick);
+    await expect(opening).rejects.toMatchObject({ name: 'EngineError', code, reason, message: expect.stringMatching(says) });
     expect(count('hub')).toBe(requests);
   });
 
@@ -146,6 +152,7 @@ describe('faults in a later range', () => {
     'reset',
     'html',
     'short-body',
+    'reset-body',
     'long-body',
     'short-range',
     'wrong-content-range',
@@ -157,9 +164,9 @@ describe('faults in a later range', () => {
     await readAt(source);
   });
 
-  test.each<Fault>([503, 429, 'reset', 'hang', 'short-body'])('%s once is retried', async (fault) => {
+  test.each<Fault>([503, 429, 'reset', 'hang', 'silent', 'short-body', 'reset-body'])('%s once is retried', async (fault) => {
     hub.redirect = false;
-    const source = await openHttp(url(), { ...quick, stallMs: fault === 'hang' ? 2000 : quick.stallMs });
+    const source = await openHttp(url(), { ...quick, stallMs: fault === 'hang' || fault === 'silent' ? 2000 : quick.stallMs });
     hub.log.length = 0;
     hub.fault = () => (hub.log.length === 1 ? fault : undefined);
     await readAt(source);

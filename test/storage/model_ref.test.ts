@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { ModelFiles } from '../../src/storage/byte_source';
-import { openModel, parseHubId } from '../../src/storage/model_ref';
+import { parseHubId } from '../../src/storage/hub';
+import { openModel } from '../../src/storage/model_ref';
 import { HUB_COMMIT, HUB_MODEL, type HubServer, startHub } from '../servers/hub_server';
 
 const config = new TextEncoder().encode('{"model_type":"qwen3_5"}');

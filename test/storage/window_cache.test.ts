@@ -1,4 +1,5 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { abortError } from '../../src/errors';
 import type { ByteSource } from '../../src/storage/byte_source';
 import { memorySource } from '../../src/storage/memory';
 import { windowCache } from '../../src/storage/window_cache';
@@ -38,13 +39,27 @@ test('a thousand neighbouring small reads are few reads of the source, and give 
     await cache.read(at, piece);
     expect(Buffer.compare(piece, bytes.subarray(at, at + piece.byteLength))).toBe(0);
   }
-  expect(source.reads).toBe(3); // windows of 4 MiB
+  expect(source.reads).toBe(10); // windows of 1 MiB
   expect(source.bytes).toBe(bytes.byteLength);
 });
 
+test('the last eight windows are kept, and no more', async () => {
+  const source = counting(memorySource(patternBytes(12 * mib)));
+  const cache = windowCache(source);
+  const touch = (window: number) => cache.read(window * mib + 5, new Uint8Array(10));
+  for (let window = 0; window < 8; window++) await touch(window);
+  await touch(0);
+  expect(source.reads).toBe(8);
+  await touch(8); // in place of window 1, which has waited longest
+  await touch(0);
+  expect(source.reads).toBe(9);
+  await touch(1);
+  expect(source.reads).toBe(10);
+});
+
 test('reads of a window or more go straight through', async () => {
-  const source = counting(memorySource(patternBytes(6 * mib)));
-  await windowCache(source).read(1, new Uint8Array(5 * mib));
+  const source = counting(memorySource(patternBytes(3 * mib)));
+  await windowCache(source).read(1, new Uint8Array(2 * mib));
   expect(source.reads).toBe(1);
 });
 
@@ -56,6 +71,60 @@ test('cancelling one reader of a window does not fail another', async () => {
   controller.abort();
   await expect(cancelled).rejects.toMatchObject({ name: 'AbortError' });
   await other;
+});
+
+describe('a source that answers when it is told to', () => {
+  /** Reads wait for `answer`; a read whose signal aborts fails. */
+  function slow() {
+    const inner = memorySource(patternBytes(1000));
+    let answer = () => {};
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    const signals: AbortSignal[] = [];
+    const source: ByteSource = {
+      label: 'slow',
+      size: inner.size,
+      etag: '"v1"',
+      async read(byteOffset, into, signal) {
+        signals.push(signal!);
+        await Promise.race([answered, new Promise((_, reject) => signal!.addEventListener('abort', () => reject(abortError())))]);
+        await inner.read(byteOffset, into, signal);
+      },
+      close() {},
+    };
+    return { cache: windowCache(source), signals, answer: () => answer() };
+  }
+
+  test('a cancelled reader stops waiting at once; the window still comes for the other', async () => {
+    const { cache, signals, answer } = slow();
+    const controller = new AbortController();
+    const cancelled = cache.read(0, new Uint8Array(10), controller.signal);
+    const other = cache.read(5, new Uint8Array(10));
+    controller.abort(new Error('own reason'));
+    await expect(cancelled).rejects.toMatchObject({ name: 'AbortError' });
+    expect(signals.map(({ aborted }) => aborted)).toEqual([false]);
+    answer();
+    await other;
+  });
+
+  test('when the last reader has left, the read itself is cancelled, and the next reader starts another', async () => {
+    const { cache, signals, answer } = slow();
+    const controllers = [new AbortController(), new AbortController()];
+    const reads = controllers.map(({ signal }) => cache.read(0, new Uint8Array(10), signal));
+    const failures = Promise.allSettled(reads);
+    controllers[0]!.abort();
+    expect(signals[0]!.aborted).toBe(false);
+    controllers[1]!.abort();
+    expect(signals[0]!.aborted).toBe(true);
+    const next = cache.read(0, new Uint8Array(10)); // before the failure of the first has come through
+    expect((await failures).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    answer();
+    await next;
+    expect(signals).toHaveLength(2);
+  });
+
+  test('the ETag is that of the source', () => expect(slow().cache.etag).toBe('"v1"'));
 });
 
 test('a failed window is read again', async () => {
