@@ -1,0 +1,140 @@
+/** From what was asked for to every file's name and bytes, checked by the code that reads checkpoints, before a byte is written. */
+import { Random } from '../../engine/random';
+import { EngineError } from '../../errors';
+import { describeCheckpoint } from '../../format/checkpoint';
+import { parseConfig } from '../../format/config';
+import { layOutSafetensors } from '../../format/safetensors_writer';
+import { dtypeBytes, type QuantizationParams } from '../../format/types';
+import { type PresetName, presetShapes, regularLayerTypes, type SyntheticShapes } from './presets';
+import { parameterCount, type SyntheticTensor, syntheticTensors, type WeightFormat } from './tensors';
+import { configJson, generationConfigJson, type TokenizerFiles } from './texts';
+import { SyntheticValues } from './values';
+
+export const syntheticBits = [3, 4, 16] as const;
+
+export type SyntheticModel = ({ preset: PresetName } | { shapes: SyntheticShapes }) & {
+  /** 16: BF16, not quantised. */
+  bits: (typeof syntheticBits)[number];
+  /** Default 64. */
+  groupSize?: number;
+  /** The first n layers only, or more in the same pattern. */
+  layers?: number;
+  /** 0 to 2^31 - 1, default 0. Files are the same, byte for byte, for the same seed and model. */
+  seed?: number;
+  /** A shard ends before the tensor that would exceed this. Default 5 GiB, as MLX writes them. */
+  shardBytes?: number;
+  /** Tensors lie in each shard in no particular order, as MLX leaves them. Default: in the order of use. The values are the same. */
+  shuffle?: boolean;
+  /** 'original': the names and the zero-centred norms of the original repositories. Default 'mlx'. */
+  naming?: WeightFormat['naming'];
+  /** By the end of a module's path: `{ 'mlp.down_proj': { bits: 3, groupSize: 32 }, lm_head: false }`. */
+  overrides?: Record<string, QuantizationParams | false>;
+};
+
+/** A weight file: `head`, then each tensor at its byte offset, without gaps. */
+export type Shard = { file: string; head: Uint8Array; tensors: SyntheticTensor[]; bytes: number };
+
+export type SyntheticLayout = {
+  shapes: SyntheticShapes;
+  parameters: number;
+  /** Text files by name. */
+  texts: Map<string, string>;
+  shards: Shard[];
+  values: SyntheticValues;
+  /** Of all files. */
+  bytes: number;
+};
+
+const defaultShardBytes = 5 * 2 ** 30;
+
+export function syntheticShapes(model: SyntheticModel): SyntheticShapes {
+  const shapes = 'preset' in model ? presetShapes(model.preset) : model.shapes;
+  return model.layers === undefined ? shapes : { ...shapes, layerTypes: regularLayerTypes(model.layers) };
+}
+
+/** @throws EngineError of format/ where Sluice could not read such a checkpoint, 'invalid-request' for a seed out of range. */
+export function layOutSynthetic(model: SyntheticModel, { files, endIds }: TokenizerFiles): SyntheticLayout {
+  const { seed = 0, groupSize = 64, bits } = model;
+  if (!(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 31)) {
+    throw new EngineError('invalid-request', `The seed must be a whole number from 0 to ${2 ** 31 - 1}; it is ${seed}.`);
+  }
+  const shapes = syntheticShapes(model);
+  const format: WeightFormat = {
+    naming: model.naming ?? 'mlx',
+    quantization: bits === 16 ? undefined : { bits, groupSize },
+    overrides: model.overrides ?? {},
+  };
+  const tensors = syntheticTensors(shapes, format);
+  const config = configJson(shapes, format, tensors, endIds);
+  const generation = generationConfigJson(endIds);
+  checkReadable(config, generation, tensors);
+  const shards = layOutShards(tensors, format, model);
+  const texts = new Map([...files, ['config.json', config], ['generation_config.json', generation]]);
+  const parameters = parameterCount(tensors, format);
+  texts.set('model.safetensors.index.json', indexJson(shards, tensors, parameters));
+  const values = new SyntheticValues(tensors, { seed, naming: format.naming, tied: shapes.tieWordEmbeddings });
+  const textBytes = [...texts.values()].reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  const bytes = shards.reduce((sum, shard) => sum + shard.bytes, textBytes);
+  return { shapes, parameters, texts, shards, values, bytes };
+}
+
+function checkReadable(config: string, generation: string, tensors: readonly SyntheticTensor[]): void {
+  const infos = tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape, file: '', byteOffset: 0, byteLength: 0 }));
+  describeCheckpoint(parseConfig(config, generation), new Map(infos.map((info) => [info.name, info])));
+}
+
+function layOutShards(tensors: readonly SyntheticTensor[], { naming }: WeightFormat, model: SyntheticModel): Shard[] {
+  const most = model.shardBytes ?? defaultShardBytes;
+  const groups: SyntheticTensor[][] = [];
+  let room = 0;
+  for (const tensor of tensors) {
+    const bytes = bytesOf(tensor);
+    if (groups.length === 0 || bytes > room) {
+      groups.push([]);
+      room = most;
+    }
+    groups.at(-1)!.push(tensor);
+    room -= bytes;
+  }
+  const random = new Random(model.seed ?? 0);
+  return groups.map((group, i) => {
+    if (model.shuffle) shuffle(group, random);
+    const head = shardHead(group, naming);
+    const bytes = group.reduce((sum, tensor) => sum + bytesOf(tensor), head.byteLength);
+    return { file: shardName(i, groups.length), head, tensors: group, bytes };
+  });
+}
+
+function shardName(index: number, count: number): string {
+  const digits = (n: number) => String(n).padStart(5, '0');
+  return count === 1 ? 'model.safetensors' : `model-${digits(index + 1)}-of-${digits(count)}.safetensors`;
+}
+
+function shuffle<T>(list: T[], random: Random): void {
+  for (let i = list.length - 1; i > 0; i--) {
+    const j = Math.floor(random.next() * (i + 1));
+    [list[i], list[j]] = [list[j]!, list[i]!];
+  }
+}
+
+/** With metadata; MLX does not pad its headers, so that its tensors begin at odd offsets. */
+function shardHead(tensors: readonly SyntheticTensor[], naming: WeightFormat['naming']): Uint8Array {
+  const header = JSON.parse(new TextDecoder().decode(layOutSafetensors(tensors).head.subarray(8))) as object;
+  const json = JSON.stringify({ __metadata__: { format: naming === 'mlx' ? 'mlx' : 'pt' }, ...header });
+  const text = naming === 'mlx' ? json : json.padEnd(Math.ceil(json.length / 8) * 8);
+  const head = new Uint8Array(8 + text.length); // names are ASCII
+  new DataView(head.buffer).setBigUint64(0, BigInt(text.length), true);
+  head.set(new TextEncoder().encode(text), 8);
+  return head;
+}
+
+function indexJson(shards: readonly Shard[], tensors: readonly SyntheticTensor[], parameters: number): string {
+  const entries = shards.flatMap(({ file, tensors }) => tensors.map(({ name }) => [name, file] as const));
+  const weightMap = Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));
+  const totalSize = tensors.reduce((sum, tensor) => sum + bytesOf(tensor), 0);
+  return JSON.stringify({ metadata: { total_size: totalSize, total_parameters: parameters }, weight_map: weightMap }, null, 2);
+}
+
+function bytesOf({ dtype, shape }: SyntheticTensor): number {
+  return shape.reduce((product, size) => product * size, dtypeBytes[dtype]);
+}

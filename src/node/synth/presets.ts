@@ -1,0 +1,63 @@
+/** The published text models by shape. Source: their config.json; the parameter totals are checked in test/node/synth.test.ts. */
+import type { LayerType, ModelConfig } from '../../format/types';
+
+/** What decides a checkpoint's tensors. Sizes are element counts, named as in ModelConfig. */
+export type SyntheticShapes = Pick<
+  ModelConfig,
+  | 'hiddenSize'
+  | 'intermediateSize'
+  | 'vocabSize'
+  | 'numAttentionHeads'
+  | 'numKeyValueHeads'
+  | 'headDim'
+  | 'layerTypes'
+  | 'linearNumKeyHeads'
+  | 'linearNumValueHeads'
+  | 'linearKeyHeadDim'
+  | 'linearValueHeadDim'
+  | 'tieWordEmbeddings'
+>;
+
+export const presetNames = ['qwen3.5-0.8b', 'qwen3.5-2b', 'qwen3.5-4b', 'qwen3.5-9b', 'qwen3.5-27b'] as const;
+export type PresetName = (typeof presetNames)[number];
+
+type Row = [
+  hidden: number,
+  layers: number,
+  intermediate: number,
+  heads: number,
+  kvHeads: number,
+  valueHeads: number,
+  tied: boolean,
+];
+
+const rows: Record<PresetName, Row> = {
+  'qwen3.5-0.8b': [1024, 24, 3584, 8, 2, 16, true],
+  'qwen3.5-2b': [2048, 24, 6144, 8, 2, 16, true],
+  'qwen3.5-4b': [2560, 32, 9216, 16, 4, 32, true],
+  'qwen3.5-9b': [4096, 32, 12288, 16, 4, 32, false],
+  'qwen3.5-27b': [5120, 64, 17408, 24, 4, 48, false],
+};
+
+export function presetShapes(name: PresetName): SyntheticShapes {
+  const [hiddenSize, layers, intermediateSize, numAttentionHeads, numKeyValueHeads, linearNumValueHeads, tied] = rows[name];
+  return {
+    hiddenSize,
+    intermediateSize,
+    vocabSize: 248_320,
+    numAttentionHeads,
+    numKeyValueHeads,
+    headDim: 256,
+    layerTypes: regularLayerTypes(layers),
+    linearNumKeyHeads: 16,
+    linearNumValueHeads,
+    linearKeyHeadDim: 128,
+    linearValueHeadDim: 128,
+    tieWordEmbeddings: tied,
+  };
+}
+
+/** Three GatedDeltaNet layers, then one with full attention, from the start. */
+export function regularLayerTypes(layers: number): LayerType[] {
+  return Array.from({ length: layers }, (_, i) => ((i + 1) % 4 === 0 ? 'full_attention' : 'linear_attention'));
+}
