@@ -6,14 +6,16 @@ export class GpuMemory {
   #peakBytes = 0;
   readonly #device: GPUDevice;
   readonly #parent: GpuMemory | undefined;
-  readonly #alive = new Set<GPUBuffer>();
+  /** Bytes of each buffer and reservation that is alive. */
+  readonly #alive = new Map<GPUBuffer | Reservation, number>();
+  #limit: number | undefined;
 
   constructor(device: GPUDevice, parent?: GpuMemory) {
     this.#device = device;
     this.#parent = parent;
   }
 
-  /** Bytes of the buffers that are alive now. */
+  /** Bytes of the buffers and reservations that are alive now. */
   get bytes(): number {
     return this.#bytes;
   }
@@ -29,8 +31,16 @@ export class GpuMemory {
   }
 
   /**
+   * From now on `create` and `reserve`, here and in scopes of this memory, throw rather than take the counted bytes above `bytes`.
+   * Undefined lifts the limit. One below what is alive now takes nothing away: it only lets nothing more be made.
+   */
+  limit(bytes: number | undefined): void {
+    this.#limit = bytes;
+  }
+
+  /**
    * @param size bytes; rounded up to a multiple of 16, because kernels address vec4.
-   * @throws EngineError 'budget' if the device's largest buffer or, for storage, its largest binding is smaller.
+   * @throws EngineError 'budget' if the device's largest buffer or, for storage, its largest binding is smaller, or the limit is.
    */
   create(label: string, size: number, usage: GPUBufferUsageFlags): GPUBuffer {
     const bytes = Math.max(16, Math.ceil(size / 16) * 16);
@@ -42,9 +52,21 @@ export class GpuMemory {
         `${label} needs one buffer of ${bytes} bytes; this device allows ${limit}. Lower contextTokens or chunkTokens, or choose a smaller model.`,
       );
     }
+    this.#requireWithinLimit(label, bytes);
     const buffer = this.#device.createBuffer({ label, size: bytes, usage });
-    this.#count(buffer);
+    this.#count(buffer, buffer.size);
     return buffer;
+  }
+
+  /**
+   * Counts bytes that the browser holds for us without a buffer that we could see. Ends with its `release`, or with the scope's.
+   * @throws EngineError 'budget' if the limit is smaller.
+   */
+  reserve(label: string, bytes: number): Reservation {
+    this.#requireWithinLimit(label, bytes);
+    const reservation: Reservation = { bytes, release: () => this.#forget(reservation) };
+    this.#count(reservation, bytes);
+    return reservation;
   }
 
   destroy(buffer: GPUBuffer): void {
@@ -52,9 +74,12 @@ export class GpuMemory {
     buffer.destroy();
   }
 
-  /** Destroys every buffer made here that is still alive. */
+  /** Destroys every buffer made here that is still alive, and ends every reservation. */
   release(): void {
-    for (const buffer of [...this.#alive]) this.destroy(buffer);
+    for (const each of [...this.#alive.keys()]) {
+      if ('release' in each) each.release();
+      else this.destroy(each);
+    }
   }
 
   /**
@@ -87,19 +112,35 @@ export class GpuMemory {
     return Promise.all([this.#device.popErrorScope(), this.#device.popErrorScope()]);
   }
 
-  #count(buffer: GPUBuffer): void {
-    this.#alive.add(buffer);
-    this.#bytes += buffer.size;
-    this.#peakBytes = Math.max(this.#peakBytes, this.#bytes);
-    if (this.#parent) this.#parent.#count(buffer);
+  /** Counting comes before making, so that no moment exceeds the limit. */
+  #requireWithinLimit(label: string, bytes: number): void {
+    if (this.#limit !== undefined && this.#bytes + bytes > this.#limit) {
+      throw new EngineError(
+        'budget',
+        `${label} needs ${bytes} bytes of GPU memory; of the budget of ${this.#limit} bytes, ${this.#bytes} are taken. Raise gpuBudget, lower contextTokens, or choose a smaller model.`,
+      );
+    }
+    if (this.#parent) this.#parent.#requireWithinLimit(label, bytes);
   }
 
-  #forget(buffer: GPUBuffer): void {
-    if (!this.#alive.delete(buffer)) return; // destroying twice must not count twice
-    this.#bytes -= buffer.size;
-    if (this.#parent) this.#parent.#forget(buffer);
+  #count(key: GPUBuffer | Reservation, bytes: number): void {
+    this.#alive.set(key, bytes);
+    this.#bytes += bytes;
+    this.#peakBytes = Math.max(this.#peakBytes, this.#bytes);
+    if (this.#parent) this.#parent.#count(key, bytes);
+  }
+
+  #forget(key: GPUBuffer | Reservation): void {
+    const bytes = this.#alive.get(key);
+    if (bytes === undefined) return; // destroying twice must not count twice
+    this.#alive.delete(key);
+    this.#bytes -= bytes;
+    if (this.#parent) this.#parent.#forget(key);
   }
 }
+
+/** Bytes that are counted without a buffer. */
+export type Reservation = { readonly bytes: number; release(): void };
 
 /** A piece of a buffer, as a bind group wants it. */
 export type BufferRange = { buffer: GPUBuffer; offset?: number; size?: number };

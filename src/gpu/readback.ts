@@ -7,9 +7,16 @@ import type { Gpu } from './device';
 
 const nudgeNeeded = typeof navigator !== 'undefined' && /Firefox\//.test(navigator.userAgent ?? '');
 
-/** Waits for `pending`, nudging where that is needed. @throws EngineError 'device-lost' */
-async function settled<T>(gpu: Gpu, pending: Promise<T>): Promise<T> {
-  const timer = nudgeNeeded ? setInterval(() => gpu.device.queue.submit([]), 1) : undefined;
+/** How many waits a device has pending, and the timer that serves them all. */
+type Nudge = { waits: number; timer: ReturnType<typeof setInterval> };
+const nudges = new WeakMap<GPUDevice, Nudge>();
+
+/**
+ * Waits for something that the GPU will do, nudging where that is needed; many may wait at once.
+ * @throws EngineError 'device-lost', whatever `pending` rejects with.
+ */
+export async function settled<T>(gpu: Gpu, pending: Promise<T>): Promise<T> {
+  if (nudgeNeeded) startNudging(gpu.device);
   let failure: unknown;
   try {
     const result = await pending;
@@ -17,10 +24,27 @@ async function settled<T>(gpu: Gpu, pending: Promise<T>): Promise<T> {
   } catch (error) {
     failure = error;
   } finally {
-    clearInterval(timer);
+    if (nudgeNeeded) stopNudging(gpu.device);
   }
+  throw deviceLostError(gpu, failure);
+}
+
+export function deviceLostError(gpu: Gpu, cause?: unknown): EngineError {
   const why = gpu.loss.info?.message ? `: ${gpu.loss.info.message}` : '';
-  throw new EngineError('device-lost', `The GPU device was lost${why}. Load the model again.`, { cause: failure });
+  return new EngineError('device-lost', `The GPU device was lost${why}. Load the model again.`, { cause });
+}
+
+function startNudging(device: GPUDevice): void {
+  const nudge = nudges.get(device);
+  if (nudge) nudge.waits++;
+  else nudges.set(device, { waits: 1, timer: setInterval(() => device.queue.submit([]), 1) });
+}
+
+function stopNudging(device: GPUDevice): void {
+  const nudge = nudges.get(device)!;
+  if (--nudge.waits > 0) return;
+  clearInterval(nudge.timer);
+  nudges.delete(device);
 }
 
 /** Resolves when all work submitted so far is done. @throws EngineError 'device-lost'. */
@@ -32,6 +56,7 @@ export async function submittedWorkDone(gpu: Gpu): Promise<void> {
 export class Readback {
   readonly #gpu: Gpu;
   readonly #buffer: GPUBuffer;
+  #copy: Float32Array<ArrayBuffer> | undefined;
 
   constructor(gpu: Gpu, label: string, bytes: number) {
     this.#gpu = gpu;
@@ -43,11 +68,17 @@ export class Readback {
     encoder.copyBufferToBuffer(source, byteOffset, this.#buffer, 0, bytes);
   }
 
-  /** The first `bytes` copied, as f32; call after the copy was submitted. @throws EngineError 'device-lost'. */
+  /**
+   * The first `bytes` copied, as f32; call after the copy was submitted. The array is this object's own: the next call overwrites it.
+   * @throws EngineError 'device-lost'.
+   */
   async floats(bytes: number): Promise<Float32Array<ArrayBuffer>> {
     await settled(this.#gpu, this.#buffer.mapAsync(GPUMapMode.READ, 0, bytes));
     try {
-      return new Float32Array(this.#buffer.getMappedRange(0, bytes).slice(0));
+      this.#copy ??= new Float32Array(this.#buffer.size / 4); // not at load: most runs read far less than the largest result
+      const values = this.#copy.subarray(0, bytes / 4);
+      values.set(new Float32Array(this.#buffer.getMappedRange(0, bytes)));
+      return values;
     } finally {
       this.#buffer.unmap();
     }
