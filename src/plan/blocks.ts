@@ -16,7 +16,7 @@ import {
   type VectorSource,
 } from '../format/types';
 
-/** A byte range of a checkpoint file. */
+/** A byte range of a file: of a checkpoint, or of a model repacked in the store. */
 export type FileRange = { file: string; byteOffset: number; byteLength: number };
 
 /** One way of getting bytes from a file into a block; `at` is the byte offset in the block, a multiple of 16. */
@@ -39,7 +39,10 @@ export type MatrixBlocks = { rows: number; cols: number; format: MatrixFormat; p
 /** Several small parameters in one block; `at` gives each one's byte offset. */
 export type VectorBlock<Name extends string> = { block: Block; at: Record<Name, number> };
 
-const align16 = (bytes: number): number => Math.ceil(bytes / 16) * 16;
+/** Where a repacked matrix (words, then pairs, of all its rows) or small parameter begins in the store, by its label. */
+export type StoreIndex = ReadonlyMap<string, { file: string; byteOffset: number }>;
+
+export const align16 = (bytes: number): number => Math.ceil(bytes / 16) * 16;
 const storageDtype: Record<FloatDtype, StorageDtype> = { BF16: 'bf16', F16: 'f16', F32: 'f32' };
 
 export function matrixFormat(source: MatrixSource): MatrixFormat {
@@ -58,56 +61,92 @@ function rowsOf(tensor: TensorInfo, totalRows: number, firstRow: number, rows: n
   return { file: tensor.file, byteOffset: tensor.byteOffset + firstRow * rowBytes, byteLength: rows * rowBytes };
 }
 
+/** Bytes of one row in a block, without its pairs. */
+function wordBytes(source: MatrixSource): number {
+  if (source.kind === 'float') return align16(source.cols * dtypeBytes[source.dtype]);
+  return (source.cols * source.bits) / 8;
+}
+
+/** Bytes of one row's (scale, bias) pairs in a block. */
+function pairBytes(source: MatrixSource): number {
+  if (source.kind === 'float') return 0;
+  return (source.cols / source.groupSize) * 2 * dtypeBytes[source.scales.dtype];
+}
+
+/** Bytes of a block of `rows` rows. */
+export function blockBytes(source: MatrixSource, rows: number): number {
+  return align16(align16(rows * wordBytes(source)) + rows * pairBytes(source));
+}
+
+/** The most rows whose block takes at most `bytes`. */
+export function rowsWithin(source: MatrixSource, bytes: number): number {
+  let rows = Math.max(0, Math.floor(bytes / (wordBytes(source) + pairBytes(source))));
+  while (rows > 0 && blockBytes(source, rows) > bytes) rows -= 1;
+  return rows;
+}
+
+/** @throws EngineError 'budget' if not even one row fits `bytes`. */
+export function requireRow(label: string, source: MatrixSource, bytes: number): void {
+  if (rowsWithin(source, bytes) > 0) return;
+  throw new EngineError('budget', `${label}: one row takes ${blockBytes(source, 1)} bytes, a buffer holds ${bytes}.`);
+}
+
 /**
- * Lays a matrix out, split by rows where it is larger than `maxBlockBytes`.
- * @throws EngineError 'budget' if not even one row fits.
+ * Rows [firstRow, firstRow + rows) of a matrix as a block. `stored`: the whole matrix lies repacked in the store, so that words
+ * and pairs are plain copies.
  */
-export function matrixBlocks(label: string, source: MatrixSource, maxBlockBytes: number): MatrixBlocks {
-  const { rows, cols } = source;
-  const bytesPerRow = bytesOf(source, 1);
-  const most = Math.floor((maxBlockBytes - 32) / bytesPerRow);
-  if (most < 1) throw new EngineError('budget', `${label}: one row takes ${bytesPerRow} bytes, a buffer holds ${maxBlockBytes}.`);
-  const parts: MatrixPart[] = [];
-  for (let firstRow = 0; firstRow < rows; firstRow += most) {
-    parts.push(matrixPart(label, source, firstRow, Math.min(most, rows - firstRow)));
-  }
-  return { rows, cols, format: matrixFormat(source), parts };
-}
-
-/** Unpadded bytes of `rows` rows with their pairs. */
-function bytesOf(source: MatrixSource, rows: number): number {
-  if (source.kind === 'float') return rows * align16(source.cols * dtypeBytes[source.dtype]);
-  const pairBytes = 2 * dtypeBytes[source.scales.dtype];
-  return rows * ((source.cols * source.bits) / 8 + (source.cols / source.groupSize) * pairBytes);
-}
-
-function matrixPart(label: string, source: MatrixSource, firstRow: number, rows: number): MatrixPart {
+export function matrixPart(label: string, source: MatrixSource, firstRow: number, rows: number, stored?: StoreIndex): MatrixPart {
   const name = firstRow === 0 && rows === source.rows ? label : `${label}[${firstRow}..${firstRow + rows})`;
+  const pairsAt = source.kind === 'float' ? 0 : align16(rows * wordBytes(source));
+  const home = stored?.get(label);
+  const fills = home ? storedFills(home, source, firstRow, rows, pairsAt) : checkpointFills(source, firstRow, rows, pairsAt);
+  return { block: { label: name, bytes: blockBytes(source, rows), fills }, firstRow, rows, pairsAt };
+}
+
+function storedFills(
+  { file, byteOffset }: { file: string; byteOffset: number },
+  source: MatrixSource,
+  firstRow: number,
+  rows: number,
+  pairsAt: number,
+): Fill[] {
+  const range = (start: number, rowBytes: number): FileRange => ({
+    file,
+    byteOffset: byteOffset + start + firstRow * rowBytes,
+    byteLength: rows * rowBytes,
+  });
+  const words: Fill = { kind: 'copy', at: 0, from: range(0, wordBytes(source)) };
+  if (source.kind === 'float') return [words];
+  return [words, { kind: 'copy', at: pairsAt, from: range(align16(source.rows * wordBytes(source)), pairBytes(source)) }];
+}
+
+function checkpointFills(source: MatrixSource, firstRow: number, rows: number, pairsAt: number): Fill[] {
   const words = rowsOf(source.weight, source.rows, firstRow, rows);
   if (source.kind === 'float') {
     const rowBytes = source.cols * dtypeBytes[source.dtype];
-    const stride = align16(rowBytes);
-    const fill: Fill =
-      rowBytes === stride ? { kind: 'copy', at: 0, from: words } : { kind: 'rows', at: 0, from: words, rowBytes, stride };
-    return { block: { label: name, bytes: rows * stride, fills: [fill] }, firstRow, rows, pairsAt: 0 };
+    const stride = wordBytes(source);
+    if (rowBytes === stride) return [{ kind: 'copy', at: 0, from: words }];
+    return [{ kind: 'rows', at: 0, from: words, rowBytes, stride }];
   }
-  const pairsAt = align16(words.byteLength);
   const scales = rowsOf(source.scales, source.rows, firstRow, rows);
   const biases = rowsOf(source.biases, source.rows, firstRow, rows);
   const bytes = dtypeBytes[source.scales.dtype] as 2 | 4;
-  const fills: Fill[] = [
+  return [
     { kind: 'copy', at: 0, from: words },
     { kind: 'pairs', at: pairsAt, scales, biases, bytes },
   ];
-  return { block: { label: name, bytes: align16(pairsAt + 2 * scales.byteLength), fills }, firstRow, rows, pairsAt };
 }
 
 type Transform = 'none' | 'addOne' | 'negExp';
 
-/** Lays small parameters out one after another as f32. A zero-centred norm gets its 1 here, once. */
+/**
+ * Lays small parameters out one after another as f32. A zero-centred norm gets its 1 here, once. The store keeps their bytes as
+ * the checkpoint has them, each under its label and place.
+ */
 export function vectorBlock<Name extends string>(
   label: string,
   vectors: Record<Name, VectorSource | { vector: VectorSource; transform: Transform }>,
+  stored?: StoreIndex,
 ): VectorBlock<Name> {
   const fills: Fill[] = [];
   const at = {} as Record<Name, number>;
@@ -118,7 +157,8 @@ export function vectorBlock<Name extends string>(
   ][]) {
     const vector = 'vector' in entry ? entry.vector : entry;
     const transform = 'vector' in entry ? entry.transform : vector.add === 1 ? 'addOne' : 'none';
-    const { file, byteOffset, byteLength, dtype } = vector.tensor;
+    const { byteLength, dtype } = vector.tensor;
+    const { file, byteOffset } = stored?.get(`${label} ${fills.length}`) ?? vector.tensor;
     at[name] = bytes;
     fills.push({ kind: 'f32', at: bytes, from: { file, byteOffset, byteLength }, dtype: dtype as FloatDtype, transform });
     bytes += align16(vector.length * 4);

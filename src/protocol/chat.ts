@@ -43,8 +43,18 @@ export type ChatRequest = GenerationRequest & {
 export type CompletionRequest = GenerationRequest & { prompt: string };
 
 export type FinishReason = 'stop' | 'length';
-export type Usage = { prompt_tokens: number; completion_tokens: number; total_tokens: number };
-/** Milliseconds of wall clock; prefill ends when the first token is sampled. tokens/s = tokens / ms * 1000. */
+/** `prompt_tokens` are those that the reply began with. Where turns are dropped in mid-reply `total_tokens` may exceed the context. */
+export type Usage = {
+  prompt_tokens: number;
+  completion_tokens: number;
+  total_tokens: number;
+  /** Messages that contextOverflow 'truncate' dropped, before or during the reply; missing where none was. */
+  truncated_messages?: number;
+};
+/**
+ * Milliseconds of wall clock; prefill ends when the first token is sampled. What 'truncate' reads once more in mid-reply is prefill too.
+ * tokens/s = tokens / ms * 1000.
+ */
 export type Timings = { prefillTokens: number; prefillMs: number; decodeTokens: number; decodeMs: number };
 
 export type ChatCompletion = {

@@ -1,6 +1,8 @@
 /** What page and worker say to each other. Types only: both sides import this, neither imports the other. */
 import type { WireError } from '../errors';
 import type { FinishReason, SamplingRequest, Timings, Usage } from './chat';
+import type { ByteBudget, PlanReport, TokenCosts } from './plan';
+import type { StoredModel } from './storage';
 
 /**
  * Where a model lies: a hub id `owner/name[@revision]`, an http(s) base URL of a folder, the files of one folder, or a
@@ -8,15 +10,50 @@ import type { FinishReason, SamplingRequest, Timings, Usage } from './chat';
  */
 export type ModelRef = string | URL | readonly File[] | FileList | FileSystemDirectoryHandle;
 
-export type LoadPhase = 'manifest' | 'weights' | 'pipelines' | 'ready';
+export type LoadPhase = 'manifest' | 'download' | 'weights' | 'pipelines' | 'ready';
 /** `progress` is 0..1 over the whole load and never falls; `loaded` and `total` are bytes of weights. `text` is for people. */
 export type LoadProgress = { phase: LoadPhase; loaded: number; total: number; progress: number; text: string };
+
+/**
+ * What a request does when prompt and reply outgrow the context, which never grows. Whatever the choice, a prompt that leaves no room
+ * for a single token of reply is an EngineError 'context-length'.
+ * - 'error'     fails with 'context-length': before anything runs if the prompt and an explicit max_tokens do not fit together, else
+ *               when the reply has filled the context, after its text so far was streamed
+ * - 'stop'      ends the reply there, with finish_reason 'length', as it does at max_tokens
+ * - 'truncate'  drops the oldest whole turns (a user message with what answers it; system messages and the last turn stay) and goes
+ *               on: from the prompt until max_tokens fit beside it (counted as half of the context at most; where it is not set an
+ *               eighth of the context, at least 16), and in mid-reply, where what stays of the prompt and the reply so far are read
+ *               once more. With no turn left to drop, as with a prompt that is text, it is 'stop'. `usage.truncated_messages` tells
+ */
+export type ContextOverflow = 'error' | 'truncate' | 'stop';
+
+/** Something took memory or a reading away: what happened, and a smaller budget that would do. */
+export type Pressure = {
+  reason: 'out-of-memory' | 'device-lost' | 'storage';
+  message: string;
+  suggestedBudgetBytes: number | undefined;
+};
 
 export type KvDtype = 'f16' | 'f32';
 export type Feature = 'subgroups' | 'f16';
 
 /** Engine options that cross the worker boundary. */
 export type EngineConfig = {
+  /**
+   * Most GPU memory that the engine may ever hold, upload buffers included. What does not fit streams from disk or network for
+   * every token. Default: half of the device's memory as far as the browser tells, else 4GB; 1GB where buffers are small (phones).
+   */
+  gpuBudget?: ByteBudget;
+  /** What a request does when prompt and reply outgrow `contextTokens`. Default 'stop'. */
+  contextOverflow?: ContextOverflow;
+  /** Where weights from the network are kept: in the browser's private file system, or nowhere. Default 'opfs' where it works. */
+  storage?: 'opfs' | 'none';
+  /** 'full': hash all that is stored, and compare every file with the hub's sha256. Default: what changed since it was stored. */
+  verify?: 'changed' | 'full';
+  /** Ask the hub for a newer commit of a branch although the model is stored. Default false: a stored model needs no network. */
+  update?: boolean;
+  /** Resolve as soon as requests can be taken: layers are then computed as they arrive. Default false: when all weights are there. */
+  answerWhileLoading?: boolean;
   /** Longest prompt plus reply, in tokens. Default: 4096 or the model's own maximum if that is less. */
   contextTokens?: number;
   /** Storage type of keys and values. Default 'f16'. */
@@ -61,6 +98,7 @@ export type EngineInfo = {
   kv: KvDtype;
   vocabSize: number;
   parameterBytes: number;
+  plan: PlanReport;
   /** Bytes of GPU buffers now held, and the most ever held. */
   gpuBytes: number;
   peakGpuBytes: number;
@@ -78,6 +116,7 @@ export type GenerateRequest = {
   stop: string[];
 };
 
+/** 'prefill' comes between pieces of text too, from the start again, where contextOverflow 'truncate' reads tokens once more. */
 export type GenerateEvent =
   | { type: 'prefill'; done: number; total: number }
   | { type: 'text'; text: string }
@@ -97,13 +136,31 @@ export interface EngineWorkerApi {
     config: EngineConfig,
     onProgress: (progress: LoadProgress) => void,
     textWorkers: TextWorkers,
+    onPressure?: (pressure: Pressure) => void,
   ): Promise<{ info: EngineInfo } | { error: WireError }>;
   cancelLoad(): void;
+  /** The plan alone: reads headers, measures the device for a moment, loads and stores nothing. */
+  plan(model: ModelRef, config: EngineConfig): Promise<{ plan: PlanReport } | { error: WireError }>;
+  /** Downloads into the store, or goes on with it; no GPU is needed. Resolves when everything is stored and checked. */
+  download(
+    model: ModelRef,
+    config: EngineConfig,
+    onProgress: (progress: LoadProgress) => void,
+  ): Promise<{ done: true } | { error: WireError }>;
+  /** Of a download under way, be it by `load` or by `download`. */
+  pauseDownload(): void;
+  resumeDownload(): void;
+  listModels(): Promise<{ models: StoredModel[] } | { error: WireError }>;
+  deleteModel(id: string): Promise<{ done: true } | { error: WireError }>;
+  /** Lets files go: a page calls it on `pagehide`. */
+  releaseFiles(): void;
   /** Events arrive in order; 'done' or 'error' is the last one. */
   generate(requestId: number, request: GenerateRequest, onEvent: (event: GenerateEvent) => void): Promise<void>;
   cancel(requestId: number): void;
   tokenize(text: string): Promise<{ ids: number[] } | { error: WireError }>;
   info(): EngineInfo | undefined;
+  /** Waits for requests before it. */
+  measure(): Promise<{ costs: TokenCosts } | { error: WireError }>;
   unload(): Promise<void>;
   /** Resolves once, when the device is lost. */
   lost(): Promise<{ reason: string; message: string }>;

@@ -60,3 +60,9 @@ export type PlanReport = {
   /** undefined until speeds are known. */
   prediction: PlanPrediction | undefined;
 };
+
+/**
+ * What one decoded token takes, each part alone, milliseconds: reading its streamed bytes into memory, bringing as many from memory to
+ * the GPU, both at once as the engine does it (reads go straight into staging where they can), computing.
+ */
+export type TokenCosts = { readMs: number; uploadMs: number; throughMs: number; computeMs: number };

@@ -1,0 +1,274 @@
+/**
+ * The plan: every GPU byte's home under a budget. Either everything is resident, or the embedding's rows are read as tokens need
+ * them, as many units as fit are resident, and the others stream through a ring of equal slots once a token.
+ */
+import { EngineError } from '../errors';
+import type { CheckpointTensors, ModelConfig } from '../format/types';
+import { blockBytes, type MatrixBlocks, matrixFormat, matrixPart, type StoreIndex } from './blocks';
+import { formatBytes } from './byte_budget';
+import { imageAlignment, type Placement, placeImages, type SlabLimits, slabBytesFor } from './placement';
+import { chooseResidency, smallestRing } from './residency';
+import { bufferBytes, type ScratchShape, scratchBytes, sequenceBytes } from './shapes';
+import { type PassTimeline, type Speeds, simulatePass, type TimelineUnit } from './timeline';
+import { type ModelUnits, modelUnits, type Unit } from './units';
+
+export type PlanInput = {
+  config: ModelConfig;
+  tensors: CheckpointTensors;
+  limits: SlabLimits;
+  /** Most GPU bytes that may ever be held; undefined for no limit. */
+  gpuBudgetBytes?: number;
+  contextTokens: number;
+  chunkTokens: number;
+  kv: 'f16' | 'f32';
+  /** Where the matrices lie, if not in the checkpoint's own files. */
+  stored?: StoreIndex;
+  /** Largest slab of resident weights; the default follows the device, tests make it small to split matrices. */
+  slabBytes?: number;
+  /** Of one slot; the default follows the model's largest unit. */
+  slotBytes?: number;
+  /** Upload buffers: how many, and of what size where slots are as large. Default 4 of 4 MiB. */
+  staging?: Staging;
+  /** Scales and biases are interleaved on the GPU, which takes a buffer of a piece's size; default false. */
+  weave?: boolean;
+  speeds?: Speeds;
+  /** Units are computed as they arrive, so a prompt should pass over them once: room for residual rows although everything fits. */
+  asTheyArrive?: boolean;
+};
+
+export type PlanBytes = {
+  residentWeights: number;
+  ring: number;
+  kvCache: number;
+  recurrentState: number;
+  scratch: number;
+  staging: number;
+  total: number;
+};
+
+export type MemoryPlan = {
+  gpuBudgetBytes: number | undefined;
+  smallestBudgetBytes: number;
+  model: ModelUnits;
+  /** For each unit of `model.units`: whether it passes through the ring. */
+  streamed: boolean[];
+  placement: Placement;
+  ring: { slots: number; slotBytes: number };
+  staging: { buffers: number; pieceBytes: number; weave: boolean };
+  scratch: ScratchShape;
+  /** The table that rows of the embedding are gathered into; undefined where the whole embedding is resident. */
+  gather: MatrixBlocks | undefined;
+  /** Records that the weight table must hold. */
+  records: number;
+  bytes: PlanBytes;
+  weightBytes: number;
+  streamedBytesPerToken: number;
+  timeline: PassTimeline | undefined;
+};
+
+const mib = 1024 * 1024;
+/** Bytes of one record, and of its stride, in the weight table. */
+const recordStride = 256;
+const defaultStaging: Staging = { buffers: 4, pieceBytes: 4 * mib };
+/** Of the uniform of the kernel that interleaves. */
+const weaveParameterBytes = 16;
+
+/** @throws EngineError 'budget' naming the smallest budget that would do, and the longest context that this one allows. */
+export function planMemory(input: PlanInput): MemoryPlan {
+  const resident = residentPlan(input, input.chunkTokens);
+  const stream = streaming(input);
+  const least = smallestStreamed(input, stream);
+  const smallestBudgetBytes = Math.min(resident.bytes.total, least);
+  const budget = input.gpuBudgetBytes ?? Number.POSITIVE_INFINITY;
+  if (budget < smallestBudgetBytes) throw refusal(input, stream, budget, smallestBudgetBytes);
+  // A slot's size is only named to see weights stream.
+  const fits = resident.bytes.total <= budget && (input.slotBytes === undefined || budget < least);
+  if (!fits) return { ...streamedPlan(input, stream, budget), smallestBudgetBytes };
+  const passTokens = input.asTheyArrive ? passShare(input, budget - resident.bytes.total).tokens : input.chunkTokens;
+  return { ...(passTokens > input.chunkTokens ? residentPlan(input, passTokens) : resident), smallestBudgetBytes };
+}
+
+/**
+ * Slots as large as a quarter of the largest unit: small enough to share, large enough to read at full speed. Models of more than a
+ * few megabytes get 4 MiB at least, because every slot's worth of head is a submit.
+ */
+export function slotBytesFor(tensors: CheckpointTensors, limits: SlabLimits): number {
+  const { units } = modelUnits(tensors, { slotBytes: 2 ** 50, residentEmbedding: true });
+  const largest = Math.max(...units.filter(({ kind }) => kind !== 'embed' && kind !== 'head').map(({ bytes }) => bytes));
+  const rows = [tensors.embedTokens, ...(tensors.lmHead ? [tensors.lmHead] : []), ...tensors.layers.map((l) => l.mlp.downProj)];
+  const least = Math.max(64 * 1024, ...rows.map((source) => blockBytes(source, 16)));
+  const all = units.reduce((sum, { bytes }) => sum + bytes, 0);
+  const quarter = Math.ceil(Math.max(largest / 4, Math.min(4 * mib, all / 64)) / 65536) * 65536;
+  return Math.min(Math.max(Math.min(quarter, 32 * mib), Math.ceil(least / 65536) * 65536), slabBytesFor(limits));
+}
+
+type Staging = { buffers: number; pieceBytes: number };
+type Fixed = { scratch: ScratchShape; bytes: Omit<PlanBytes, 'residentWeights' | 'ring' | 'total'>; records: number };
+
+/** Everything but weights. */
+function fixedBytes(input: PlanInput, model: ModelUnits, passTokens: number, gatherBytes: number, staging: Staging): Fixed {
+  const { config, contextTokens, chunkTokens, kv } = input;
+  const scratch = { chunkTokens, contextTokens, passTokens, sliceWords: Math.max(...model.head.map(({ words }) => words)) };
+  const buffers = scratchBytes(config, scratch);
+  const parts = model.units.flatMap(({ images }) => images).reduce((sum, { blocks }) => sum + blocks.length, 0);
+  const records = parts + 5 * config.numHiddenLayers + 3;
+  const readback = 2 * buffers.logits;
+  const sum = Object.values(buffers).reduce((total, bytes) => total + bytes, 0);
+  return {
+    scratch,
+    records,
+    bytes: {
+      ...sequenceBytes(config, { contextTokens, kv, slots: 1 }),
+      scratch: sum + readback + records * recordStride + gatherBytes,
+      staging: staging.buffers * staging.pieceBytes + (input.weave ? bufferBytes(staging.pieceBytes) + weaveParameterBytes : 0),
+    },
+  };
+}
+
+function finish(
+  input: PlanInput,
+  model: ModelUnits,
+  streamed: boolean[],
+  ring: MemoryPlan['ring'],
+  fixed: Fixed,
+  uploads: Staging,
+  gather: MatrixBlocks | undefined,
+): Omit<MemoryPlan, 'smallestBudgetBytes'> {
+  const slabBytes = input.slabBytes ?? slabBytesFor(input.limits);
+  const images = (wanted: boolean) => model.units.flatMap((unit, i) => (streamed[i] === wanted ? unit.images : []));
+  const placement = placeImages([model.vectors, ...images(false)], images(true), slabBytes);
+  const residentWeights = placement.slabs.reduce((sum, { bytes }) => sum + bufferBytes(bytes), 0);
+  const ringBytes = ring.slots * ring.slotBytes;
+  const { kvCache, recurrentState, scratch, staging } = fixed.bytes;
+  return {
+    gpuBudgetBytes: input.gpuBudgetBytes,
+    model,
+    streamed,
+    placement,
+    ring,
+    staging: { ...uploads, weave: input.weave ?? false },
+    scratch: fixed.scratch,
+    gather,
+    records: fixed.records,
+    bytes: {
+      residentWeights,
+      ring: ringBytes,
+      ...fixed.bytes,
+      total: residentWeights + ringBytes + kvCache + recurrentState + scratch + staging,
+    },
+    weightBytes: model.vectors.bytes + model.units.reduce((sum, { bytes }) => sum + bytes, 0),
+    streamedBytesPerToken: model.units.reduce((sum, { bytes }, i) => sum + (streamed[i] ? bytes : 0), 0),
+    timeline: input.speeds
+      ? simulatePass(timelineUnits(model.units, streamed, input.speeds), { slots: ring.slots }, input.speeds)
+      : undefined,
+  };
+}
+
+function residentPlan(input: PlanInput, passTokens: number): Omit<MemoryPlan, 'smallestBudgetBytes'> {
+  const slabBytes = input.slabBytes ?? slabBytesFor(input.limits);
+  const model = modelUnits(input.tensors, { slotBytes: slabBytes, residentEmbedding: true, stored: input.stored });
+  const pieceBytes = Math.min(defaultStaging.pieceBytes, Math.max(65536, Math.floor(slabBytes / 256) * 256));
+  const staging = { ...defaultStaging, pieceBytes };
+  const fixed = fixedBytes(input, model, passTokens, 0, staging);
+  const streamed = model.units.map(() => false);
+  return finish(input, model, streamed, { slots: 0, slotBytes: 0 }, fixed, staging, undefined);
+}
+
+/** `ring`: its fewest slots. */
+type Streaming = { model: ModelUnits; slotBytes: number; ring: number; staging: Staging; gather: MatrixBlocks };
+
+function streaming(input: PlanInput): Streaming {
+  const { slotBytes: wanted = slotBytesFor(input.tensors, input.limits), slabBytes = Number.POSITIVE_INFINITY } = input;
+  const slotBytes = Math.floor(Math.min(wanted, slabBytes) / 16) * 16; // as buffers are; a slot's image may become resident
+  const model = modelUnits(input.tensors, { slotBytes, residentEmbedding: false, stored: input.stored });
+  const source = input.tensors.embedTokens;
+  const { block, pairsAt } = matrixPart('embedding rows', source, 0, input.chunkTokens);
+  const gather: MatrixBlocks = {
+    rows: input.chunkTokens,
+    cols: source.cols,
+    format: matrixFormat(source),
+    parts: [{ block: { ...block, fills: [] }, firstRow: 0, rows: input.chunkTokens, pairsAt }],
+  };
+  const ring = smallestRing(timelineUnits(model.units, allStreamed(model), input.speeds));
+  const { buffers, pieceBytes } = input.staging ?? defaultStaging;
+  return { model, slotBytes, ring, staging: { buffers, pieceBytes: Math.min(pieceBytes, slotBytes) }, gather };
+}
+
+const fixedTotal = ({ bytes }: Fixed): number => Object.values(bytes).reduce((sum, part) => sum + part, 0);
+
+const allStreamed = (model: ModelUnits): boolean[] => model.units.map(() => true);
+
+function streamedFixed(input: PlanInput, { model, staging, gather }: Streaming, passTokens: number): Fixed {
+  return fixedBytes(input, model, passTokens, bufferBytes(gather.parts[0]!.block.bytes), staging);
+}
+
+function smallestStreamed(input: PlanInput, stream: Streaming): number {
+  const { model, slotBytes, ring } = stream;
+  return fixedTotal(streamedFixed(input, stream, input.chunkTokens)) + bufferBytes(model.vectors.bytes) + ring * slotBytes;
+}
+
+function streamedPlan(input: PlanInput, stream: Streaming, budget: number): Omit<MemoryPlan, 'smallestBudgetBytes'> {
+  const { model, slotBytes, ring, staging, gather } = stream;
+  const spareBytes = budget - smallestStreamed(input, stream);
+  const passes = passShare(input, spareBytes);
+  const fixed = streamedFixed(input, stream, passes.tokens);
+  // Resident images start on whole alignments.
+  const images = model.units.reduce((sum, unit) => sum + unit.images.length, 0);
+  const freeBytes = spareBytes - passes.bytes + ring * slotBytes - (images + 1) * imageAlignment;
+  const units = timelineUnits(model.units, allStreamed(model), input.speeds);
+  const chosen =
+    freeBytes < ring * slotBytes
+      ? { streamed: allStreamed(model), ringSlots: ring }
+      : chooseResidency(units, { freeBytes, slotBytes, ...(input.speeds ? { speeds: input.speeds } : {}) });
+  const plan = finish(input, model, chosen.streamed, { slots: chosen.ringSlots, slotBytes }, fixed, staging, gather);
+  if (plan.bytes.total > budget)
+    throw new EngineError('internal', `The plan takes ${plan.bytes.total} bytes of a budget of ${budget}.`);
+  return plan;
+}
+
+/**
+ * An eighth of what the smallest plan leaves goes to residual rows: each saves a prompt a share of a pass over the weights.
+ * `bytes` is what they may take, not what whole chunks then do: it grows as evenly as the budget, so that what is left for
+ * weights never shrinks.
+ */
+function passShare({ config, chunkTokens, contextTokens }: PlanInput, spareBytes: number): { tokens: number; bytes: number } {
+  const most = Math.min(contextTokens, 8192);
+  if (most <= chunkTokens) return { tokens: chunkTokens, bytes: 0 };
+  const rowBytes = config.hiddenSize * 4;
+  const bytes = Math.min(Math.floor(spareBytes / 8), bufferBytes(most * rowBytes));
+  const rows = Math.floor(bytes / rowBytes);
+  return { tokens: rows >= most ? most : Math.max(1, Math.floor(rows / chunkTokens)) * chunkTokens, bytes };
+}
+
+export function timelineUnits(units: readonly Unit[], streamed: readonly boolean[], speeds: Speeds | undefined): TimelineUnit[] {
+  const perMs = speeds?.computeBytesPerMs;
+  return units.map(({ bytes, images }, i) => ({
+    bytes,
+    slots: images.length,
+    streamed: streamed[i]!,
+    computeMs: perMs ? bytes / perMs : 0,
+  }));
+}
+
+function refusal(input: PlanInput, stream: Streaming, budget: number, smallest: number): EngineError {
+  const longest = longestContext(input, stream, budget);
+  const shorter = longest > 0 ? ` A context of ${longest} tokens would fit this budget.` : '';
+  return new EngineError(
+    'budget',
+    `A GPU budget of ${formatBytes(budget)} is too small for this model with a context of ${input.contextTokens} tokens: ` +
+      `it needs at least ${smallest} bytes (${formatBytes(smallest)}).${shorter}`,
+  );
+}
+
+/** The longest context that the budget allows, in steps of 256 tokens (down to 256); 0 if none does. */
+function longestContext(input: PlanInput, stream: Streaming, budget: number): number {
+  let low = 0;
+  let high = Math.ceil(input.contextTokens / 256);
+  while (low < high) {
+    const middle = Math.ceil((low + high) / 2);
+    const contextTokens = Math.min(middle * 256, input.contextTokens);
+    if (smallestStreamed({ ...input, contextTokens }, stream) <= budget) low = middle;
+    else high = middle - 1;
+  }
+  return Math.min(low * 256, input.contextTokens);
+}
