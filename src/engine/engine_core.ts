@@ -1,69 +1,94 @@
 /** A loaded model that answers requests: what the browser's worker and the Node command line have in common. */
-import { EngineError } from '../errors';
+import { EngineError, unlessAborted } from '../errors';
 import type { GenerationDefaults } from '../format/generation';
 import type { Gpu } from '../gpu/device';
-import type { EngineConfig, EngineInfo, GenerateEvent, GenerateRequest, LoadProgress } from '../protocol/engine';
-import type { ByteSource, ModelFiles } from '../storage/byte_source';
-import { windowCache } from '../storage/window_cache';
-import { type OpenedCheckpoint, openCheckpoint } from '../stream/open_checkpoint';
+import { parseBytes } from '../plan/byte_budget';
+import { timelineUnits } from '../plan/memory_plan';
+import { type Speeds, simulatePass } from '../plan/timeline';
+import type { ContextOverflow, EngineConfig, EngineInfo, GenerateEvent, GenerateRequest, LoadProgress } from '../protocol/engine';
+import type { PlanReport, TokenCosts } from '../protocol/plan';
+import type { ModelSource } from '../stream/model_source';
+import type { OpenedCheckpoint } from '../stream/open_checkpoint';
 import type { TextHost } from '../text/text_host';
 import type { TextInfo } from '../text/text_worker_api';
 import { generate } from './generate';
-import { ModelSession, type SessionOptions, variantsOf } from './model_session';
+import { ModelSession, type SessionOptions, sessionPlan, variantsOf } from './model_session';
+import { planReport } from './plan_report';
 import { ProgressMeter } from './progress';
 import { FairQueue } from './queue';
+import { measureSpeeds } from './speeds';
 
 const defaultContextTokens = 4096;
 
-export type EngineParts = { gpu: Gpu; files: ModelFiles; text: TextHost };
-type LoadOptions = { signal?: AbortSignal; onProgress?: (progress: LoadProgress) => void };
+export type EngineParts = { gpu: Gpu; model: ModelSource; text: TextHost };
+type LoadOptions = { signal?: AbortSignal; onProgress?: (progress: LoadProgress) => void; meter?: ProgressMeter };
 
 export class EngineCore {
   readonly session: ModelSession;
-  readonly #files: ModelFiles;
+  readonly plan: PlanReport;
+  readonly #model: ModelSource;
   readonly #text: TextHost;
   readonly #textInfo: TextInfo | undefined;
   readonly #defaults: GenerationDefaults;
+  readonly #overflow: ContextOverflow;
   readonly #queue = new FairQueue();
 
-  private constructor(parts: EngineParts, session: ModelSession, defaults: GenerationDefaults, textInfo: TextInfo | undefined) {
+  private constructor(
+    { model, text }: EngineParts,
+    session: ModelSession,
+    plan: PlanReport,
+    textInfo: TextInfo | undefined,
+    overflow: ContextOverflow,
+  ) {
     this.session = session;
-    this.#files = parts.files;
-    this.#text = parts.text;
-    this.#defaults = defaults;
+    this.plan = plan;
+    this.#model = model;
+    this.#text = text;
+    this.#defaults = model.checkpoint.generation;
     this.#textInfo = textInfo;
+    this.#overflow = overflow;
   }
 
   /**
-   * Loads checkpoint, tokenizer, weights and pipelines. The caller owns `parts` and releases them, also when this throws.
+   * Plans; loads tokenizer, weights and pipelines. The caller owns `parts` and releases them, also when this throws.
    * @throws EngineError of any kind; AbortError.
    */
-  static async load(parts: EngineParts, config: EngineConfig, { signal, onProgress }: LoadOptions = {}): Promise<EngineCore> {
-    const meter = new ProgressMeter(onProgress ?? (() => {}));
-    meter.manifest(parts.files.label);
-    const checkpoint = await openCheckpoint(parts.files, signal);
-    const sources = new Map([...checkpoint.sources].map(([name, source]): [string, ByteSource] => [name, windowCache(source)]));
+  static async load(
+    parts: EngineParts,
+    config: EngineConfig,
+    { signal, onProgress, meter }: LoadOptions = {},
+  ): Promise<EngineCore> {
+    const { gpu, model, text } = parts;
+    const progress = meter ?? new ProgressMeter(onProgress ?? (() => {}));
+    if (!meter) progress.manifest(model.label);
+    const options = await withSpeeds(parts, sessionOptions(config, model.checkpoint, gpu), signal);
+    const { config: modelConfig, tensors } = model.checkpoint;
+    const checkpoint = {
+      config: modelConfig,
+      tensors,
+      sources: model.sources,
+      ...(model.stored ? { stored: model.stored } : {}),
+    };
+    const [textInfo, session] = await both(signal, (joined) => [
+      loadText(text, model.checkpoint, joined),
+      ModelSession.load(gpu, checkpoint, options, { signal: joined, onProgress: (p) => progress.session(p) }),
+    ]);
     try {
-      const options = sessionOptions(config, checkpoint, parts.gpu);
-      const [textInfo, session] = await both(signal, (joined) => [
-        loadText(parts.text, checkpoint, joined),
-        ModelSession.load(parts.gpu, { ...checkpoint, sources }, options, {
-          signal: joined,
-          onProgress: (p) => meter.session(p),
-        }),
-      ]);
-      meter.ready();
-      return new EngineCore(parts, session, checkpoint.generation, textInfo);
-    } finally {
-      for (const source of sources.values()) source.close();
+      if (!config.answerWhileLoading) await unlessAborted(model.download?.done ?? Promise.resolve(), signal);
+      const plan = await loadedPlan(model, session, options.speeds);
+      progress.ready();
+      return new EngineCore(parts, session, plan, textInfo, config.contextOverflow ?? 'stop');
+    } catch (error) {
+      session.destroy();
+      throw error;
     }
   }
 
   info(): EngineInfo {
     const { gpu, config, options, kernelLabels, parameterBytes } = this.session;
     return {
-      model: this.#files.label,
-      revision: this.#files.revision,
+      model: this.#model.label,
+      revision: this.#model.revision,
       adapter: gpu.adapter,
       variants: variantsOf(kernelLabels),
       contextTokens: options.contextTokens,
@@ -71,6 +96,7 @@ export class EngineCore {
       kv: options.kv,
       vocabSize: config.vocabSize,
       parameterBytes,
+      plan: this.plan,
       gpuBytes: gpu.memory.bytes,
       peakGpuBytes: gpu.memory.peakBytes,
       hasChatTemplate: this.#textInfo?.hasChatTemplate ?? false,
@@ -85,7 +111,21 @@ export class EngineCore {
       const textInfo = this.#requireText();
       const vocab = Math.min(config.vocabSize, textInfo.vocabSize);
       const stopIds = stopIdsOf([...config.eosTokenIds, ...this.#defaults.eosTokenIds], textInfo);
-      yield* generate({ session: this.session, text: this.#text, defaults: this.#defaults, vocab, stopIds }, request, signal);
+      yield* generate(
+        { session: this.session, text: this.#text, defaults: this.#defaults, vocab, stopIds, overflow: this.#overflow },
+        request,
+        signal,
+      );
+    } finally {
+      release();
+    }
+  }
+
+  /** What one token takes, each part alone; waits for the requests before it. */
+  async measure(): Promise<TokenCosts> {
+    const release = await this.#queue.enter(new AbortController().signal);
+    try {
+      return await this.session.measure();
     } finally {
       release();
     }
@@ -104,7 +144,7 @@ export class EngineCore {
     if (!this.#textInfo)
       throw new EngineError(
         'not-found',
-        `${this.#files.label} has no tokenizer.json, so text cannot be read or written with it.`,
+        `${this.#model.label} has no tokenizer.json, so text cannot be read or written with it.`,
       );
     return this.#textInfo;
   }
@@ -159,11 +199,46 @@ async function both(
 }
 
 /** A CPU adapter takes seconds per chunk, so its chunks are small: progress and cancel come between them. */
-function sessionOptions(config: EngineConfig, { config: model }: OpenedCheckpoint, gpu: Gpu): SessionOptions {
+export function sessionOptions(config: EngineConfig, { config: model }: OpenedCheckpoint, gpu: Gpu): SessionOptions {
   return {
     contextTokens: config.contextTokens ?? Math.min(defaultContextTokens, model.maxPositionEmbeddings),
     chunkTokens: config.chunkTokens ?? (gpu.adapter.isCpu ? 32 : 256),
     kv: config.kv ?? 'f16',
     f16: config.f16 ?? false,
+    ...(config.gpuBudget === undefined ? {} : { gpuBudgetBytes: parseBytes('gpuBudget', config.gpuBudget) }),
+    answerWhileLoading: config.answerWhileLoading ?? false,
   };
+}
+
+/** The plan alone: nothing is allocated for long, loaded or stored. @throws EngineError 'budget', … */
+export async function planOf(gpu: Gpu, model: ModelSource, config: EngineConfig, signal?: AbortSignal): Promise<PlanReport> {
+  const options = await withSpeeds({ gpu, model }, sessionOptions(config, model.checkpoint, gpu), signal, true);
+  const { config: modelConfig, tensors } = model.checkpoint;
+  const plan = sessionPlan(gpu, { config: modelConfig, tensors, ...(model.stored ? { stored: model.stored } : {}) }, options);
+  return planReport(model, plan);
+}
+
+/** Speeds choose which units stay resident and predict what comes out; where all is resident they are not worth a moment's wait. */
+async function withSpeeds(
+  { gpu, model }: Pick<EngineParts, 'gpu' | 'model'>,
+  options: SessionOptions,
+  signal: AbortSignal | undefined,
+  always = false,
+): Promise<SessionOptions> {
+  const { config, tensors } = model.checkpoint;
+  const plan = sessionPlan(gpu, { config, tensors }, options);
+  if (!always && plan.streamedBytesPerToken === 0) return options;
+  const speeds = await measureSpeeds(gpu, model, plan.bytes.total, signal);
+  return speeds ? { ...options, speeds } : options;
+}
+
+/** The plan with what this device was seen to do: computing one token is measured, which also warms every pipeline up. */
+async function loadedPlan(model: ModelSource, session: ModelSession, speeds: Speeds | undefined): Promise<PlanReport> {
+  const { plan } = session;
+  if (!speeds || session.gpu.adapter.isCpu) return planReport(model, plan);
+  const computeMs = await session.measureCompute();
+  const passed = plan.model.units.reduce((sum, { bytes, kind }) => sum + (kind === 'embed' ? 0 : bytes), 0);
+  const seen = { ...speeds, computeBytesPerMs: passed / computeMs };
+  const units = timelineUnits(plan.model.units, plan.streamed, seen);
+  return planReport(model, plan, simulatePass(units, { slots: plan.ring.slots }, seen));
 }

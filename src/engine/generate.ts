@@ -1,10 +1,12 @@
 /** One request: prompt to tokens, prefill, then sample, decode and detokenise until something ends it. */
-import { EngineError } from '../errors';
 import type { GenerationDefaults } from '../format/generation';
 import type { FinishReason, SamplingRequest } from '../protocol/chat';
-import type { GenerateEvent, GenerateRequest, PromptInput } from '../protocol/engine';
+import type { ContextOverflow, GenerateEvent, GenerateRequest } from '../protocol/engine';
 import type { TextHost, TextStream } from '../text/text_host';
+import { Latest } from './latest';
+import { LogitRow } from './logit_row';
 import type { ModelSession } from './model_session';
+import { contextFull, fitPrompt, type LengthLimits, makeRoom, PromptWindow } from './overflow';
 import { Random } from './random';
 import { type SamplingParams, sample, TokenHistory } from './sampling';
 
@@ -16,36 +18,66 @@ export type Generation = {
   vocab: number;
   /** Ids that end a reply. */
   stopIds: ReadonlySet<number>;
+  /** Default 'stop'. */
+  overflow?: ContextOverflow;
 };
 
-type Events = AsyncGenerator<Exclude<GenerateEvent, { type: 'error' }>, void, undefined>;
+type Event<T extends GenerateEvent['type']> = Extract<GenerateEvent, { type: T }>;
+type Events = AsyncGenerator<Event<'prefill' | 'text' | 'done'>, void, undefined>;
+
+/** One request under way. */
+type Run = {
+  session: ModelSession;
+  stopIds: ReadonlySet<number>;
+  limits: LengthLimits;
+  prompt: PromptWindow;
+  reply: Reply;
+  stream: TextStream;
+  /** Logits after the last token that the sequence has read. */
+  row: LogitRow;
+  signal: AbortSignal;
+  times: Times;
+};
+
+/** Tokens that were read again after others were dropped, and how long that took, are prefill too. */
+type Times = { firstTokenMs: number; rereadTokens: number; rereadMs: number };
 
 /**
  * Runs one request on the session's sequence, which must be free.
  * @throws EngineError 'context-length', 'format', 'limit', 'non-finite', 'device-lost', …; AbortError.
  */
 export async function* generate(g: Generation, request: GenerateRequest, signal: AbortSignal): Events {
-  const { session } = g;
-  const prompt = await promptTokens(g, request.prompt, signal);
-  const room = checkLength(prompt.length, session.options.contextTokens);
-  const maxTokens = Math.min(request.maxTokens ?? room, room);
+  const { session, stopIds, overflow = 'stop' } = g;
+  const { contextTokens } = session.options;
+  const limits: LengthLimits = { contextTokens, maxTokens: request.maxTokens, overflow };
+  const prompt = await PromptWindow.open(g.text, request.prompt, signal);
+  await fitPrompt(prompt, limits, signal);
+  const promptTokens = prompt.tokens.length;
   const started = performance.now();
-  const logits = yield* prefill(session, prompt, signal);
-  const reply = new Reply(g, request, prompt);
+  const row = new LogitRow(session.config.vocabSize);
+  yield* prefill(session, prompt.tokens, row, signal);
+  const reply = new Reply(g, request, prompt.tokens);
   const stream = g.text.openStream({ stop: request.stop });
+  const times: Times = { firstTokenMs: 0, rereadTokens: 0, rereadMs: 0 };
   try {
-    const { firstTokenMs, finishReason } = yield* decode(g, reply, stream, logits, maxTokens, signal);
+    const end = yield* decode({ session, stopIds, limits, prompt, reply, stream, row, signal, times });
     const done = performance.now();
-    const tokens = reply.tokens;
+    const tokens = reply.ids.length;
+    if (end === 'overflow' && overflow === 'error') throw contextFull(promptTokens, tokens, contextTokens);
     yield {
       type: 'done',
-      finishReason,
-      usage: { prompt_tokens: prompt.length, completion_tokens: tokens, total_tokens: prompt.length + tokens },
+      finishReason: end === 'stop' ? 'stop' : 'length',
+      usage: {
+        prompt_tokens: promptTokens,
+        completion_tokens: tokens,
+        total_tokens: promptTokens + tokens,
+        ...(prompt.droppedMessages > 0 ? { truncated_messages: prompt.droppedMessages } : {}),
+      },
       timings: {
-        prefillTokens: prompt.length,
-        prefillMs: firstTokenMs - started,
+        prefillTokens: promptTokens + times.rereadTokens,
+        prefillMs: times.firstTokenMs - started + times.rereadMs,
         decodeTokens: Math.max(0, tokens - 1),
-        decodeMs: done - firstTokenMs,
+        decodeMs: done - times.firstTokenMs - times.rereadMs,
       },
     };
   } finally {
@@ -53,104 +85,88 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
   }
 }
 
-async function promptTokens({ text }: Generation, prompt: PromptInput, signal: AbortSignal): Promise<Uint32Array<ArrayBuffer>> {
-  const rendered =
-    'text' in prompt
-      ? prompt.text
-      : await text.render({ messages: prompt.messages, templateKwargs: prompt.templateKwargs }, { signal });
-  const ids = await text.encode(rendered, { allowSpecialTokens: true, signal });
-  if (ids.length === 0) throw new EngineError('invalid-request', 'The prompt is empty. Pass some text.');
-  return Uint32Array.from(ids);
-}
-
-/** Tokens that the reply may have. */
-function checkLength(promptTokens: number, contextTokens: number): number {
-  const room = contextTokens - promptTokens;
-  if (room < 1) {
-    throw new EngineError(
-      'context-length',
-      `The prompt has ${promptTokens} tokens; the context holds ${contextTokens}, reply included. Shorten it, or load the model with a larger contextTokens.`,
-    );
-  }
-  return room;
-}
-
-/** Returns the logits after the prompt's last token. */
+/** Reads `tokens` into an empty sequence and puts the logits after the last one into `row`. */
 async function* prefill(
-  session: ModelSession,
+  { sequence, runner }: ModelSession,
   tokens: Uint32Array<ArrayBuffer>,
+  row: LogitRow,
   signal: AbortSignal,
-): AsyncGenerator<{ type: 'prefill'; done: number; total: number }, Float32Array, undefined> {
-  const { sequence, runner, options } = session;
+): AsyncGenerator<Event<'prefill'>, void, undefined> {
   sequence.reset();
-  let logits = new Float32Array(0);
-  for (let done = 0; done < tokens.length; ) {
-    const chunk = tokens.subarray(done, done + options.chunkTokens);
-    const isLast = done + chunk.length === tokens.length;
-    await runner.step(
-      [
-        {
-          sequence,
-          tokens: chunk,
-          logits: isLast ? 'last' : 'none',
-          onLogits: (row) => {
-            logits = row as Float32Array<ArrayBuffer>;
-          },
-        },
-      ],
-      signal,
-    );
-    done += chunk.length;
-    yield { type: 'prefill', done, total: tokens.length };
+  const total = tokens.length;
+  const progress = new Latest<number>();
+  const onProgress = (done: number) => progress.put(done);
+  const stop = new AbortController();
+  const joined = AbortSignal.any([signal, stop.signal]);
+  const step = runner.step([{ sequence, tokens, logits: 'last', onLogits: row.add, onProgress }], joined);
+  step.then(
+    () => progress.end(),
+    () => progress.end(),
+  );
+  try {
+    for await (const done of progress) if (done < total) yield { type: 'prefill', done, total };
+    await step;
+  } finally {
+    stop.abort(); // whoever leaves the loop early must not leave a step running on a sequence that is free again
+    await Promise.allSettled([step]);
   }
-  return logits;
+  yield { type: 'prefill', done: total, total };
 }
 
-async function* decode(
-  { session, stopIds }: Generation,
-  reply: Reply,
-  stream: TextStream,
-  firstLogits: Float32Array,
-  maxTokens: number,
-  signal: AbortSignal,
-): AsyncGenerator<{ type: 'text'; text: string }, { firstTokenMs: number; finishReason: FinishReason }, undefined> {
-  let logits = firstLogits;
-  let firstTokenMs = 0;
-  let finishReason: FinishReason | undefined;
-  while (finishReason === undefined) {
-    const token = reply.next(logits);
-    firstTokenMs ||= performance.now();
+/** Why a reply ended; 'overflow' is a full context, after all text was delivered. */
+type ReplyEnd = FinishReason | 'overflow';
+
+/** Samples until something ends the reply. Its text flows on unbroken where turns are dropped meanwhile. */
+async function* decode(run: Run): AsyncGenerator<Event<'prefill' | 'text'>, ReplyEnd, undefined> {
+  const { session, stopIds, limits, prompt, reply, stream, row, signal, times } = run;
+  let end: ReplyEnd | undefined;
+  while (end === undefined) {
+    const token = reply.next(row.values);
+    times.firstTokenMs ||= performance.now();
     if (stopIds.has(token)) {
-      finishReason = 'stop';
+      end = 'stop';
       break;
     }
     const piece = await stream.push([token], { signal });
     if (piece.text) yield { type: 'text', text: piece.text };
-    if (piece.stopped) return { firstTokenMs, finishReason: 'stop' };
-    if (reply.tokens >= maxTokens) finishReason = 'length';
-    else {
-      const part = { sequence: session.sequence, tokens: Uint32Array.of(token), logits: 'last' as const };
-      await session.runner.step(
-        [
-          {
-            ...part,
-            onLogits: (row) => {
-              logits = row;
-            },
-          },
-        ],
-        signal,
-      );
+    if (piece.stopped) return 'stop';
+    if (reply.ids.length >= (limits.maxTokens ?? Number.POSITIVE_INFINITY)) end = 'length';
+    else if (prompt.tokens.length + reply.ids.length >= limits.contextTokens) {
+      if (!(yield* rereadWithoutOldest(run))) end = 'overflow';
+    } else {
+      const part = { sequence: session.sequence, tokens: Uint32Array.of(token), logits: 'last' as const, onLogits: row.add };
+      await session.runner.step([part], signal);
     }
   }
   const rest = await stream.finish({ signal });
   if (rest) yield { type: 'text', text: rest };
-  return { firstTokenMs, finishReason };
+  return end;
+}
+
+/** Where turns can be dropped, reads what stays of the prompt and the reply so far into an empty sequence. Returns whether. */
+async function* rereadWithoutOldest({
+  session,
+  limits,
+  prompt,
+  reply,
+  row,
+  signal,
+  times,
+}: Run): AsyncGenerator<Event<'prefill'>, boolean, undefined> {
+  const started = performance.now();
+  if (!(await makeRoom(prompt, reply.ids.length, limits, signal))) return false;
+  const tokens = new Uint32Array(prompt.tokens.length + reply.ids.length);
+  tokens.set(prompt.tokens);
+  tokens.set(reply.ids, prompt.tokens.length);
+  yield* prefill(session, tokens, row, signal);
+  times.rereadTokens += tokens.length;
+  times.rereadMs += performance.now() - started;
+  return true;
 }
 
 /** The tokens of one reply: what sampling needs to remember. */
 class Reply {
-  tokens = 0;
+  readonly ids: number[] = [];
   readonly #vocab: number;
   readonly #params: SamplingParams;
   readonly #history: TokenHistory;
@@ -167,7 +183,7 @@ class Reply {
   next(logits: Float32Array): number {
     const token = sample(logits, this.#vocab, this.#history, this.#params, this.#random);
     this.#history.add(token);
-    this.tokens += 1;
+    this.ids.push(token);
     return token;
   }
 }

@@ -1,5 +1,5 @@
-/** A checkpoint in GPU memory, ready to run: weights, activations, one sequence, compiled pipelines. */
-import { EngineError, throwIfAborted } from '../errors';
+/** A checkpoint ready to run under its plan: weights resident or streaming, activations, one sequence, compiled pipelines. */
+import { EngineError, throwIfAborted, unlessAborted } from '../errors';
 import type { CheckpointTensors, ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { submittedWorkDone } from '../gpu/readback';
@@ -9,116 +9,249 @@ import { type Recordings, recordModel } from '../model/qwen35';
 import { createScratch } from '../model/scratch';
 import { Sequence } from '../model/sequence';
 import { WeightTable } from '../model/weight_table';
-import { type Placement, placeResident, slabBytesFor } from '../plan/placement';
-import { blocksOf, type ModelUnits, modelUnits } from '../plan/units';
+import type { StoreIndex } from '../plan/blocks';
+import { type MemoryPlan, planMemory } from '../plan/memory_plan';
+import type { Speeds } from '../plan/timeline';
+import { EmbeddingRows } from '../stream/embedding_rows';
 import type { Sources } from '../stream/fill';
-import { createSlabs, fillSlabs } from '../stream/load_resident';
+import { chooseUpload, type UploadPath } from '../stream/upload';
+import { WeightStream } from '../stream/weight_stream';
+import { createPairWeaver } from './pair_weaver';
 import { Runner } from './runner';
 
-/** `slabBytes`: largest slab of weights; the default follows the device, tests make it small to split matrices. */
-export type SessionOptions = { contextTokens: number; chunkTokens: number; kv: KvDtype; f16: boolean; slabBytes?: number };
+const mib = 1024 * 1024;
+
+export type SessionOptions = {
+  contextTokens: number;
+  chunkTokens: number;
+  kv: KvDtype;
+  f16: boolean;
+  /** Most GPU bytes that may ever be held; none: everything is resident. */
+  gpuBudgetBytes?: number;
+  /** Resolve when pipelines are ready: units are then computed as their weights arrive. */
+  answerWhileLoading?: boolean;
+  /** Largest slab, and size of a slot; the defaults follow device and model, tests make them small to split matrices. */
+  slabBytes?: number;
+  slotBytes?: number;
+  /** Interleave scales and biases on the GPU or the CPU; the default chooses by device and checkpoint, tests force one. */
+  weave?: boolean;
+  speeds?: Speeds;
+};
+
+export type SessionCheckpoint = {
+  config: ModelConfig;
+  tensors: CheckpointTensors;
+  /** What the fills of the plan name. */
+  sources: Sources;
+  /** Where the weights lie in the store, if they were repacked. */
+  stored?: StoreIndex;
+};
 
 export type SessionProgress = { phase: 'weights'; loaded: number; total: number } | { phase: 'pipelines' };
 
-type Parts = { runner: Runner; recordings: Recordings; sequence: Sequence };
+type Parts = {
+  plan: MemoryPlan;
+  runner: Runner;
+  recordings: Recordings;
+  sequence: Sequence;
+  weights: WeightStream;
+  upload: UploadPath;
+  /** Resolves when all resident weights are in place. */
+  loaded: Promise<void>;
+};
 
 export class ModelSession {
   readonly gpu: Gpu;
   readonly config: ModelConfig;
   readonly options: SessionOptions;
-  readonly parameterBytes: number;
+  readonly plan: MemoryPlan;
   readonly sequence: Sequence;
   readonly runner: Runner;
+  readonly weights: WeightStream;
+  /** Resolves when all resident weights are in place; rejects with what a read threw. */
+  readonly loaded: Promise<void>;
   readonly kernelLabels: readonly string[];
+  readonly #upload: UploadPath;
 
-  private constructor(gpu: Gpu, config: ModelConfig, options: SessionOptions, parameterBytes: number, parts: Parts) {
+  private constructor(gpu: Gpu, config: ModelConfig, options: SessionOptions, parts: Parts) {
     this.gpu = gpu;
     this.config = config;
     this.options = options;
-    this.parameterBytes = parameterBytes;
+    this.plan = parts.plan;
     this.sequence = parts.sequence;
     this.runner = parts.runner;
+    this.weights = parts.weights;
+    this.loaded = parts.loaded;
     this.kernelLabels = parts.recordings.kernelLabels;
+    this.#upload = parts.upload;
+  }
+
+  get parameterBytes(): number {
+    return this.plan.weightBytes;
   }
 
   /**
-   * Allocates and records everything first, so that what cannot work fails before a byte is fetched; then loads weights and
-   * compiles pipelines at the same time.
+   * Plans, allocates and records everything first, so that what cannot work fails before a byte of weights is fetched; then loads
+   * resident weights and compiles pipelines at the same time.
    * @throws EngineError 'budget', 'storage', 'shape', 'context-length'; AbortError. Nothing stays allocated then.
    */
   static async load(
     gpu: Gpu,
-    checkpoint: { config: ModelConfig; tensors: CheckpointTensors; sources: Sources },
+    checkpoint: SessionCheckpoint,
     options: SessionOptions,
     { signal, onProgress }: { signal?: AbortSignal; onProgress?: (progress: SessionProgress) => void } = {},
   ): Promise<ModelSession> {
-    const { config, tensors, sources } = checkpoint;
-    checkOptions(options, config);
-    const slabBytes = options.slabBytes ?? slabBytesFor(gpu.device.limits);
-    const units = modelUnits(tensors, slabBytes);
-    const placement = placeResident(blocksOf(units), slabBytes);
-    const total = placement.slabs.reduce((sum, slab) => sum + slab.bytes, 0);
+    const { config } = checkpoint;
+    const plan = sessionPlan(gpu, checkpoint, options);
     const subgroups = gpu.subgroups && (gpu.direct || (await subgroupsWork(gpu)));
     const own: Gpu = { ...gpu, subgroups, memory: gpu.memory.scope() };
+    if (plan.gpuBudgetBytes !== undefined) own.memory.limit(plan.gpuBudgetBytes);
+    const undo = [() => own.memory.release()];
     try {
-      const slabs = await createSlabs(own, placement);
-      const parts = await record(own, config, options, units, placement, slabs);
+      const parts = await prepare(own, checkpoint, options, plan, undo);
+      const total = plan.bytes.residentWeights;
       let loaded = 0;
       const onBytes = (bytes: number) => {
         loaded += bytes;
-        onProgress?.({ phase: 'weights', loaded, total });
-        if (loaded === total) onProgress?.({ phase: 'pipelines' });
+        onProgress?.({ phase: 'weights', loaded: Math.min(loaded, total), total });
       };
-      await together(signal, (joined) => [
-        fillSlabs(own, placement, slabs, sources, { signal: joined, onBytes }),
-        parts.recordings.ready,
-      ]);
+      const resident = parts.weights.start(onBytes);
+      resident.catch(() => {}); // a request reports it too, where nobody waits here
+      // Nothing streams: staging has done its work with the last resident byte.
+      if (plan.streamedBytesPerToken === 0)
+        resident
+          .then(() => parts.upload.idle())
+          .then(
+            () => parts.upload.destroy(),
+            () => {},
+          );
+      await unlessAborted(
+        Promise.all(options.answerWhileLoading ? [parts.recordings.ready] : [resident, parts.recordings.ready]),
+        signal,
+      );
+      onProgress?.({ phase: 'pipelines' });
       await submittedWorkDone(own); // a device lost meanwhile is an error here, not at the first request
       throwIfAborted(signal);
-      return new ModelSession(own, config, options, total, parts);
+      return new ModelSession(own, config, options, { ...parts, loaded: resident });
     } catch (error) {
-      own.memory.release();
+      for (const step of undo.reverse()) step();
       throw error;
     }
   }
 
+  /** What reading, uploading and computing one token takes, each alone. Nothing else may run; the sequence is reset. */
+  async measure(): Promise<{ readMs: number; uploadMs: number; throughMs: number; computeMs: number }> {
+    const readMs = await this.weights.measureRead();
+    const uploadMs = await this.weights.measureUpload();
+    const throughMs = await this.weights.measureThrough();
+    return { readMs, uploadMs, throughMs, computeMs: await this.measureCompute() };
+  }
+
+  /** Milliseconds to compute a step of `tokens` tokens; the sequence is reset. */
+  async measureCompute(tokens = 1): Promise<number> {
+    await this.runner.measureCompute(this.sequence, tokens); // the first one warms up
+    const ms = await this.runner.measureCompute(this.sequence, tokens);
+    this.sequence.reset();
+    return ms;
+  }
+
   destroy(): void {
+    this.weights.destroy();
+    this.#upload.destroy();
     this.gpu.memory.release();
   }
 }
 
-/** Sequence, activations, weight table and dispatches; pipelines compile from here on. */
-async function record(
+/** Large pieces cost fewer submits, and many keep a fast disk busy; a CPU adapter has neither to gain, and its staging is the tab's. */
+export function stagingFor(gpu: Gpu): { buffers: number; pieceBytes: number } {
+  return gpu.adapter.isCpu ? { buffers: 4, pieceBytes: 4 * mib } : { buffers: 8, pieceBytes: 8 * mib };
+}
+
+/** @throws EngineError 'budget', 'invalid-request', 'context-length'. */
+export function sessionPlan(
   gpu: Gpu,
-  config: ModelConfig,
+  { config, tensors, stored }: Pick<SessionCheckpoint, 'config' | 'tensors' | 'stored'>,
   options: SessionOptions,
-  units: ModelUnits,
-  placement: Placement,
-  slabs: readonly GPUBuffer[],
-): Promise<Parts> {
-  const { contextTokens, chunkTokens, kv, f16 } = options;
-  const sequence = await Sequence.create(gpu, config, { contextTokens, kv, slots: 1 });
-  return gpu.memory.guarded('activations', () => {
-    const scratch = createScratch(gpu, config, options);
-    const table = new WeightTable(gpu, placement, slabs, placement.places.size + 5 * config.numHiddenLayers + 2);
-    const recordings = recordModel({ gpu, config, table, scratch, kv, f16 }, units, sequence);
-    table.upload();
-    const runner = new Runner(gpu, config, scratch, new Map([[sequence, recordings]]), chunkTokens);
-    return { runner, recordings, sequence };
+): MemoryPlan {
+  checkOptions(options, config);
+  const { contextTokens, chunkTokens, kv, gpuBudgetBytes, slabBytes, slotBytes, speeds, answerWhileLoading } = options;
+  return planMemory({
+    config,
+    tensors,
+    limits: gpu.device.limits,
+    contextTokens,
+    chunkTokens,
+    kv,
+    staging: stagingFor(gpu),
+    weave: options.weave ?? weaves(gpu, tensors, stored),
+    ...(gpuBudgetBytes === undefined ? {} : { gpuBudgetBytes }),
+    ...(stored ? { stored } : {}),
+    ...(slabBytes === undefined ? {} : { slabBytes }),
+    ...(slotBytes === undefined ? {} : { slotBytes }),
+    ...(speeds ? { speeds } : {}),
+    ...(answerWhileLoading ? { asTheyArrive: true } : {}),
   });
 }
 
-/** Resolves when all have; when one fails, the others' signal aborts, and all have ended before the error is thrown. */
-async function together(signal: AbortSignal | undefined, start: (signal: AbortSignal) => Promise<unknown>[]): Promise<void> {
-  const stop = new AbortController();
-  const jobs = start(signal ? AbortSignal.any([signal, stop.signal]) : stop.signal);
-  try {
-    await Promise.all(jobs);
-  } catch (error) {
-    stop.abort();
-    await Promise.allSettled(jobs);
-    throw error;
-  }
+/**
+ * Scales and biases lie apart in checkpoints, not in the store. A CPU adapter would interleave them on the same cores; and where the
+ * MLPs, most of a model, have none there is not enough to be worth a buffer.
+ */
+function weaves(gpu: Gpu, { layers }: CheckpointTensors, stored: StoreIndex | undefined): boolean {
+  const affine = layers.some(({ mlp }) => Object.values(mlp).some(({ kind }) => kind === 'affine'));
+  return !gpu.direct && !stored && affine;
+}
+
+/** Buffers, sequence, weight table and dispatches; pipelines compile from here on. `undo` grows with what must be taken back. */
+async function prepare(
+  gpu: Gpu,
+  checkpoint: SessionCheckpoint,
+  { kv, f16, contextTokens }: SessionOptions,
+  plan: MemoryPlan,
+  undo: (() => void)[],
+): Promise<Omit<Parts, 'loaded'>> {
+  const { config, tensors, sources, stored } = checkpoint;
+  const upload = await openUpload(gpu, plan);
+  undo.push(() => upload.destroy());
+  const sequence = await Sequence.create(gpu, config, { contextTokens, kv, slots: 1 });
+  const { STORAGE, COPY_DST } = GPUBufferUsage;
+  const make = (label: string, bytes: number) =>
+    gpu.memory.guarded(label, () => gpu.memory.create(label, bytes, STORAGE | COPY_DST));
+  const slabs: GPUBuffer[] = [];
+  for (const [i, { bytes }] of plan.placement.slabs.entries()) slabs.push(await make(`slab ${i}`, bytes));
+  const slots: GPUBuffer[] = [];
+  for (let i = 0; i < plan.ring.slots; i++) slots.push(await make(`ring slot ${i}`, plan.ring.slotBytes));
+  const gatherBlock = plan.gather?.parts[0]?.block;
+  const gathered = gatherBlock && { block: gatherBlock, buffer: await make('embedding rows', gatherBlock.bytes) };
+  return gpu.memory.guarded('activations', () => {
+    const scratch = createScratch(gpu, config, plan.scratch);
+    const table = new WeightTable(gpu, plan.placement, { slabs, slots, ...(gathered ? { gathered } : {}) }, plan.records);
+    const recordings = recordModel({ gpu, config, table, scratch, kv, f16 }, plan.model, sequence, plan.gather);
+    table.upload();
+    const { slotGroups, imageRefs } = table;
+    const weaver = plan.staging.weave ? createPairWeaver(gpu, plan.staging.pieceBytes, [...slabs, ...slots]) : undefined;
+    const weights = new WeightStream(plan, { slabs, slots, slotGroups, imageRefs }, upload, sources, weaver);
+    undo.push(() => weights.destroy());
+    const rows = gathered
+      ? new EmbeddingRows(gpu, gathered.buffer, plan.gather!, { source: tensors.embedTokens, stored, sources })
+      : undefined;
+    if (rows)
+      gpu.device.queue.writeBuffer(
+        scratch.ids,
+        0,
+        Uint32Array.from({ length: plan.scratch.chunkTokens }, (_, i) => i),
+      );
+    const runner = new Runner(gpu, config, { plan, scratch, recordings: new Map([[sequence, recordings]]), weights, rows });
+    return { plan, runner, recordings, sequence, weights, upload };
+  });
+}
+
+/** The faster way up, measured with memory that the plan will use for something else later. */
+function openUpload(gpu: Gpu, plan: MemoryPlan): Promise<UploadPath> {
+  const { pieceBytes, buffers } = plan.staging;
+  const spare = plan.bytes.total - plan.bytes.staging;
+  const scratchBytes = Math.min(16 * 1024 * 1024, Math.floor(spare / 4 / 256) * 256);
+  return chooseUpload(gpu, { pieceBytes, buffers, scratchBytes }).then(({ path }) => path);
 }
 
 function checkOptions({ contextTokens, chunkTokens }: SessionOptions, config: ModelConfig): void {

@@ -1,60 +1,91 @@
 /** Runs steps: tokens of a sequence through the recorded model, logits of the rows asked for back to the CPU. */
-import { EngineError, throwIfAborted } from '../errors';
+import { EngineError, throwIfAborted, unlessAborted } from '../errors';
 import type { ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
-import { encode } from '../gpu/dispatch';
-import { Readback, submittedWorkDone } from '../gpu/readback';
+import { deviceLostError, Readback } from '../gpu/readback';
 import { packStep } from '../kernels/step';
-import type { Recordings } from '../model/qwen35';
+import type { HeadSection, Recordings } from '../model/qwen35';
 import type { Mode, Section } from '../model/recorder';
 import type { Scratch } from '../model/scratch';
 import type { Sequence } from '../model/sequence';
+import type { MemoryPlan } from '../plan/memory_plan';
+import { Deferred } from '../stream/deferred';
+import type { EmbeddingRows } from '../stream/embedding_rows';
+import type { WeightStream } from '../stream/weight_stream';
+import { Batches, bySlab } from './batch';
 import { Pacer } from './pacing';
+import { type Chunk, chunksOf, headSlices, passesOf, type Slice } from './passes';
 
 /** Which rows of logits a step returns: none, that of the last token, or every token's. */
 export type WantedLogits = 'none' | 'last' | 'all';
+
+/** Logits [rows, words] f32 of tokens from `firstToken` on (counted within the step) and words from `firstWord` on. */
+export type LogitsTile = {
+  values: Float32Array<ArrayBuffer>;
+  firstToken: number;
+  rows: number;
+  firstWord: number;
+  words: number;
+};
 
 /** Tokens for one sequence. A step takes any number of these; each advances its own sequence. */
 export type StepPart = {
   sequence: Sequence;
   tokens: Uint32Array<ArrayBuffer>;
   logits: WantedLogits;
-  /** Called in order with [rows, vocabSize] f32; `firstToken` counts within `tokens`. */
-  onLogits?(logits: Float32Array, firstToken: number): void;
+  /** Called for every tile of the rows asked for: all words of them, slice by slice. */
+  onLogits?(tile: LogitsTile): void;
   onProgress?(tokensDone: number): void;
 };
 
-/** 100 ms at half a TFLOP/s, which a slow integrated GPU gives attention. */
-const attentionFlopPerDispatch = 5e10;
+export type RunnerParts = {
+  plan: MemoryPlan;
+  scratch: Scratch;
+  recordings: ReadonlyMap<Sequence, Recordings>;
+  weights: WeightStream;
+  /** Undefined where the whole embedding is resident. */
+  rows: EmbeddingRows | undefined;
+};
+
+/** A pass under way: some chunks of a part, run unit by unit. */
+type Pass = {
+  sequence: Sequence;
+  recordings: Recordings;
+  chunks: Chunk[];
+  ids: Uint32Array<ArrayBuffer>;
+  signal: AbortSignal | undefined;
+  /** Several chunks share a unit: their residual rows wait in scratch.residual. */
+  shared: boolean;
+};
 
 export class Runner {
   readonly #gpu: Gpu;
   readonly #config: ModelConfig;
-  readonly #scratch: Scratch;
-  readonly #recordings: ReadonlyMap<Sequence, Recordings>;
-  readonly #chunkTokens: number;
+  readonly #parts: RunnerParts;
+  /** What passes take turns with; a measurement puts an idle one in its place. */
+  #weights: Pick<WeightStream, 'beginPass' | 'endPass' | 'acquire' | 'release'>;
   readonly #pacer: Pacer;
-  readonly #readback: Readback;
+  readonly #batches: Batches;
+  readonly #readbacks: Readback[];
+  /** Rejects when the device is lost; each step has its own. */
+  #lost: Deferred | undefined;
 
-  constructor(
-    gpu: Gpu,
-    config: ModelConfig,
-    scratch: Scratch,
-    recordings: ReadonlyMap<Sequence, Recordings>,
-    chunkTokens: number,
-  ) {
+  constructor(gpu: Gpu, config: ModelConfig, parts: RunnerParts) {
     this.#gpu = gpu;
     this.#config = config;
-    this.#scratch = scratch;
-    this.#recordings = recordings;
-    this.#chunkTokens = chunkTokens;
+    this.#parts = parts;
+    this.#weights = parts.weights;
     this.#pacer = new Pacer(gpu.adapter.isCpu);
-    this.#readback = new Readback(gpu, 'logits readback', scratch.headRows * config.vocabSize * 4);
+    this.#batches = new Batches(gpu);
+    this.#readbacks = [0, 1].map((i) => new Readback(gpu, `logits readback ${i}`, parts.scratch.logits.size));
+    void gpu.device.lost.then(() => this.#lost?.reject(deviceLostError(gpu)));
   }
 
   /**
-   * Consumes the tokens of every part, in chunks. A cancelled or failed part leaves its sequence between two states: reset it.
-   * @throws EngineError 'context-length' or 'format' (an id outside the vocabulary) before anything runs, 'device-lost'; AbortError.
+   * Consumes the tokens of every part: in passes over the units, each pass in chunks. A cancelled or failed part leaves its
+   * sequence between two states: reset it.
+   * @throws EngineError 'context-length' or 'format' (an id outside the vocabulary) before anything runs, 'storage' (weights could
+   *   not be read), 'device-lost'; AbortError.
    */
   async step(parts: readonly StepPart[], signal?: AbortSignal): Promise<void> {
     for (const { sequence, tokens } of parts) {
@@ -67,24 +98,42 @@ export class Runner {
       }
     }
     for (const { tokens } of parts) this.#checkIds(tokens);
-    for (const part of parts) {
-      for (let first = 0; first < part.tokens.length; ) {
-        const chunk = part.tokens.subarray(first, first + this.#chunkAt(part.sequence.length));
-        await this.#chunk(part, chunk, first, signal);
-        first += chunk.length;
-        part.onProgress?.(first);
-      }
+    if (this.#gpu.loss.info) throw deviceLostError(this.#gpu);
+    const lost = new Deferred();
+    this.#lost = lost;
+    try {
+      // What a lost device leaves waiting for a slow read, nobody needs to wait for.
+      await Promise.race([this.#run(parts, signal), lost.promise]);
+    } finally {
+      this.#lost = undefined;
+    }
+  }
+
+  async #run(parts: readonly StepPart[], signal: AbortSignal | undefined): Promise<void> {
+    try {
+      for (const part of parts) await this.#part(part, signal);
+    } catch (error) {
+      this.#batches.drop();
+      throw error;
     }
   }
 
   /**
-   * Tokens of the next chunk. One dispatch of attention reads every earlier position for each of its tokens, and no submit can
-   * be shorter than a dispatch: far into a long context chunks shrink, so that a slow GPU stays below its watchdog.
+   * Milliseconds for a step of `tokens` tokens with nothing read or uploaded: whatever lies in the slots is computed with. The
+   * sequence's state is spoilt: reset it. Nothing else may run.
    */
-  #chunkAt(position: number): number {
-    const { numAttentionHeads, headDim } = this.#config;
-    const flopPerToken = 4 * numAttentionHeads * headDim * (position + this.#chunkTokens);
-    return Math.min(this.#chunkTokens, Math.max(16, Math.floor(attentionFlopPerDispatch / flopPerToken)));
+  async measureCompute(sequence: Sequence, tokens = 1): Promise<number> {
+    const weights = this.#weights;
+    this.#weights = { beginPass() {}, endPass() {}, release() {}, acquire: async () => {} };
+    try {
+      sequence.reset();
+      await this.#batches.done();
+      const started = performance.now();
+      await this.step([{ sequence, tokens: new Uint32Array(tokens), logits: 'last' }]);
+      return performance.now() - started;
+    } finally {
+      this.#weights = weights;
+    }
   }
 
   /** An embedding has no row for such an id: the kernel would leave another token's in place. */
@@ -99,81 +148,173 @@ export class Runner {
     }
   }
 
-  async #chunk(part: StepPart, ids: Uint32Array<ArrayBuffer>, first: number, signal: AbortSignal | undefined): Promise<void> {
-    const { sequence } = part;
-    const recording = this.#recordings.get(sequence);
-    if (!recording) throw new EngineError('internal', 'This sequence was not recorded with this model.');
+  #recordingsOf(sequence: Sequence): Recordings {
+    const recordings = this.#parts.recordings.get(sequence);
+    if (!recordings) throw new EngineError('internal', 'This sequence was not recorded with this model.');
+    return recordings;
+  }
+
+  async #part(part: StepPart, signal: AbortSignal | undefined): Promise<void> {
+    const { sequence, tokens } = part;
+    const recordings = this.#recordingsOf(sequence);
+    const { plan, scratch } = this.#parts;
+    const { passTokens, chunkTokens } = plan.scratch;
+    const chunks = chunksOf(this.#config, sequence.length, tokens.length, chunkTokens);
+    // Far into a long context two chunks may be shorter than one; without room for residual rows each is a pass all the same.
+    for (const group of passesOf(chunks, scratch.residual ? passTokens : 0)) {
+      const first = group[0]!.first;
+      const count = group.reduce((sum, chunk) => sum + chunk.tokens, 0);
+      const ids = tokens.subarray(first, first + count);
+      const pass: Pass = { sequence, recordings, chunks: group, ids, signal, shared: group.length > 1 };
+      await this.#pass(part, pass, first);
+      part.onProgress?.(first + count);
+    }
+  }
+
+  async #pass(part: StepPart, pass: Pass, first: number): Promise<void> {
+    const weights = this.#weights;
+    const { scratch } = this.#parts;
+    const isLast = first + pass.ids.length === part.tokens.length;
+    const wantedFrom = part.logits === 'all' ? 0 : part.logits === 'last' && isLast ? pass.ids.length - 1 : pass.ids.length;
+    const slices = headSlices(pass.chunks, first, wantedFrom, scratch.headRows);
     const started = performance.now();
+    weights.beginPass(slices.length > 0);
+    if (!pass.shared) this.#writeStep(pass, pass.chunks[0]!);
+    await this.#body(part, pass, first);
+    pass.sequence.length += pass.ids.length;
+    if (slices.length > 0) await this.#head(part, pass, slices, first);
+    else {
+      this.#batches.submit();
+      await this.#batches.done();
+    }
+    weights.endPass();
+    if (!pass.shared) this.#pacer.measured(pass.ids.length, this.#sections(pass).length, performance.now() - started);
+  }
+
+  #sections({ recordings, chunks }: Pass): readonly Section[] {
+    return recordings[modeOf(chunks[0]!.tokens)].body;
+  }
+
+  /** Every unit in turn, over all chunks of the pass: a unit is loaded once however long the prompt. */
+  async #body(part: StepPart, pass: Pass, first: number): Promise<void> {
+    const weights = this.#weights;
+    const { plan } = this.#parts;
+    const sections = this.#sections(pass);
+    const perSubmit = this.#pacer.sectionsPerSubmit(pass.ids.length, sections.length);
+    for (const [index, section] of sections.entries()) {
+      throwIfAborted(pass.signal);
+      await unlessAborted(weights.acquire(section.unit), pass.signal);
+      if (section.unit === -1 && this.#parts.rows && !pass.shared) await this.#parts.rows.load(pass.ids, pass.signal);
+      const streamed = plan.streamed[section.unit] === true;
+      if (pass.shared) await this.#sharedSection(pass, index, first);
+      else await this.#runUnit(section, pass.ids.length, streamed);
+      if (streamed || this.#batches.sections >= perSubmit) {
+        this.#batches.submit();
+        if (streamed) weights.release(section.unit);
+        await this.#batches.room();
+      }
+      if (pass.shared) part.onProgress?.(first + Math.floor((pass.ids.length * (index + 1)) / (sections.length + 1)));
+    }
+  }
+
+  /**
+   * A streamed unit that takes the GPU long goes in several submits: copies of the next one queue between them, where they would
+   * otherwise wait for all of it, with every staging buffer full and no read under way. One token's unit is short on a GPU.
+   */
+  async #runUnit({ dispatches }: Section, tokens: number, streamed: boolean): Promise<void> {
+    if (!streamed || (tokens === 1 && !this.#gpu.adapter.isCpu)) return this.#batches.run(dispatches, tokens);
+    for (const run of bySlab(dispatches)) {
+      this.#batches.run(run, tokens);
+      this.#batches.submit();
+      await this.#batches.room();
+    }
+  }
+
+  /** One section over every chunk: the chunk's residual rows come in and go out by copy, everything else is chunk-sized. */
+  async #sharedSection(pass: Pass, index: number, first: number): Promise<void> {
+    const { scratch, rows } = this.#parts;
+    const residual = scratch.residual!;
+    const rowBytes = this.#config.hiddenSize * 4;
+    for (const chunk of pass.chunks) {
+      throwIfAborted(pass.signal);
+      const at = chunk.first - first;
+      const bytes = chunk.tokens * rowBytes;
+      const section = pass.recordings[modeOf(chunk.tokens)].body[index]!;
+      this.#writeStep(pass, chunk, at);
+      if (index === 0 && rows) await rows.load(pass.ids.subarray(at, at + chunk.tokens), pass.signal);
+      if (index > 0) this.#batches.copy(residual, at * rowBytes, scratch.hidden, 0, bytes);
+      await this.#runUnit(section, chunk.tokens, this.#parts.plan.streamed[section.unit] === true);
+      this.#batches.copy(scratch.hidden, 0, residual, at * rowBytes, bytes);
+      this.#batches.submit();
+      await this.#batches.room();
+    }
+  }
+
+  /** Position and count of a chunk, and its ids where the embedding is looked up by id, for what is submitted from then on. */
+  #writeStep({ sequence, ids }: Pass, chunk: Chunk, at = 0): void {
+    const { scratch, rows } = this.#parts;
     const { queue } = this.#gpu.device;
-    queue.writeBuffer(this.#scratch.ids, 0, ids);
-    queue.writeBuffer(
-      this.#scratch.step,
-      0,
-      packStep({ tokens: ids.length, position: sequence.length, sourceSlot: sequence.slot, targetSlot: sequence.slot }),
-    );
-    const isLast = first + ids.length === part.tokens.length;
-    const firstRow = part.logits === 'all' ? 0 : part.logits === 'last' && isLast ? ids.length - 1 : ids.length;
-    const body = recording[modeOf(ids.length)].body;
-    const slices = this.#slices(firstRow, ids.length);
-    // The first slice of logits shares the last submit of the body: a decoded token is one submit where that is short enough.
-    const head = slices.shift();
-    await this.#submit(recording, body, ids.length, head, signal);
-    sequence.length += ids.length;
-    if (head) await this.#deliver(part, head, first);
-    else await submittedWorkDone(this.#gpu);
-    for (const slice of slices) {
-      await this.#submit(recording, [], ids.length, slice, signal);
-      await this.#deliver(part, slice, first);
-    }
-    this.#pacer.measured(ids.length, body.length, performance.now() - started);
+    if (!rows) queue.writeBuffer(scratch.ids, 0, ids, at, chunk.tokens);
+    const { tokens, position } = chunk;
+    queue.writeBuffer(scratch.step, 0, packStep({ tokens, position, sourceSlot: sequence.slot, targetSlot: sequence.slot }));
   }
 
-  /** Rows [firstRow, tokens) in pieces that the logits buffer holds. */
-  #slices(firstRow: number, tokens: number): Slice[] {
-    const slices: Slice[] = [];
-    for (let row = firstRow; row < tokens; row += this.#scratch.headRows) {
-      slices.push({ row, rows: Math.min(this.#scratch.headRows, tokens - row) });
+  /** Slices of the vocabulary in turn, each over all rows asked for; two results are on their way while the next is computed. */
+  async #head(part: StepPart, pass: Pass, slices: readonly Slice[], first: number): Promise<void> {
+    const arriving: Promise<void>[] = [];
+    try {
+      await this.#headUnits(part, pass, slices, first, arriving);
+      for (const delivered of arriving) await delivered;
+    } finally {
+      await Promise.allSettled(arriving); // a buffer that is still being mapped cannot take the next pass's copy
     }
-    return slices;
   }
 
-  /** One submit where that is short enough; else several, with a wait and a look at the signal between them. */
-  async #submit(
-    recording: Recordings,
-    sections: readonly Section[],
-    tokens: number,
-    slice: Slice | undefined,
-    signal: AbortSignal | undefined,
+  async #headUnits(
+    part: StepPart,
+    pass: Pass,
+    slices: readonly Slice[],
+    first: number,
+    arriving: Promise<void>[],
   ): Promise<void> {
-    const { device } = this.#gpu;
-    if (slice) device.queue.writeBuffer(this.#scratch.headStep, 0, packStep({ tokens: slice.rows, firstRow: slice.row }));
-    const perSubmit = this.#pacer.sectionsPerSubmit(tokens, sections.length);
-    for (let i = 0; i < Math.max(1, sections.length); i += perSubmit) {
-      throwIfAborted(signal);
-      const isLast = i + perSubmit >= sections.length;
-      const encoder = device.createCommandEncoder();
-      const pass = encoder.beginComputePass();
-      for (const section of sections.slice(i, i + perSubmit)) encode(pass, section.dispatches, tokens);
-      if (isLast && slice) for (const { dispatches } of recording[modeOf(slice.rows)].head) encode(pass, dispatches, slice.rows);
-      pass.end();
-      if (isLast && slice) this.#readback.copyFrom(encoder, this.#scratch.logits, 0, this.#bytes(slice));
-      device.queue.submit([encoder.finish()]);
-      if (!isLast) await submittedWorkDone(this.#gpu);
+    const weights = this.#weights;
+    const { plan } = this.#parts;
+    let turn = 0;
+    for (const index of pass.recordings.decode.head.keys()) {
+      const unit = pass.recordings.decode.head[index]!.unit;
+      throwIfAborted(pass.signal);
+      await unlessAborted(weights.acquire(unit), pass.signal);
+      for (const [nth, slice] of slices.entries()) {
+        throwIfAborted(pass.signal);
+        if (arriving.length === this.#readbacks.length) await arriving.shift();
+        const readback = this.#readbacks[turn++ % this.#readbacks.length]!;
+        const section = pass.recordings[slice.mode].head[index]!;
+        this.#submitSlice(pass, section, slice, readback, first);
+        if (plan.streamed[unit] && nth === slices.length - 1) weights.release(unit);
+        const delivered = this.#deliver(part, section, slice, readback);
+        delivered.catch(() => {}); // awaited below; until then it must not count as unhandled
+        arriving.push(delivered);
+      }
     }
   }
 
-  /** Waits for a slice also where nobody listens: a step is over when its work is. */
-  async #deliver(part: StepPart, slice: Slice, firstToken: number): Promise<void> {
-    const logits = await this.#readback.floats(this.#bytes(slice));
-    part.onLogits?.(logits, firstToken + slice.row);
+  #submitSlice(pass: Pass, section: HeadSection, slice: Slice, readback: Readback, first: number): void {
+    const { scratch } = this.#parts;
+    const rowBytes = this.#config.hiddenSize * 4;
+    const inPass = slice.firstToken - first;
+    if (pass.shared) this.#batches.copy(scratch.residual!, inPass * rowBytes, scratch.hidden, 0, slice.rows * rowBytes);
+    const headStep = packStep({ tokens: slice.rows, firstRow: pass.shared ? 0 : inPass });
+    this.#gpu.device.queue.writeBuffer(scratch.headStep, 0, headStep);
+    this.#batches.run(section.dispatches, slice.rows);
+    readback.copyFrom(this.#batches.encoder(), scratch.logits, 0, slice.rows * section.words * 4);
+    this.#batches.submit();
   }
 
-  #bytes({ rows }: Slice): number {
-    return rows * this.#config.vocabSize * 4;
+  /** Waits for a tile also where nobody listens: a step is over when its work is. */
+  async #deliver(part: StepPart, { firstWord, words }: HeadSection, slice: Slice, readback: Readback): Promise<void> {
+    const values = await readback.floats(slice.rows * words * 4);
+    part.onLogits?.({ values, firstToken: slice.firstToken, rows: slice.rows, firstWord, words });
   }
 }
-
-/** Rows [row, row + rows) of a chunk. */
-type Slice = { row: number; rows: number };
 
 const modeOf = (rows: number): Mode => (rows === 1 ? 'decode' : 'prefill');

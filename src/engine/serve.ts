@@ -1,6 +1,6 @@
 /** The worker's side of the protocol: one engine, requests by id, errors as plain data. */
 import { proxy, type Remote, transfer } from 'comlink';
-import { EngineError, throwIfAborted, toWire } from '../errors';
+import { EngineError, throwIfAborted, toWire, unlessAborted } from '../errors';
 import { type Gpu, openGpu } from '../gpu/device';
 import type {
   EngineConfig,
@@ -10,14 +10,17 @@ import type {
   GenerateRequest,
   LoadProgress,
   ModelRef,
+  Pressure,
   TextWorkers,
 } from '../protocol/engine';
-import type { ModelFiles } from '../storage/byte_source';
-import { openModel } from '../storage/model_ref';
+import { openModelStore } from '../storage/store/store';
+import { type ModelSource, openModelSource } from '../stream/model_source';
 import { createTextHost, type TextHost, type TextWorkerHandle } from '../text/text_host';
-import { EngineCore } from './engine_core';
+import { defaultBudget } from './default_budget';
+import { EngineCore, planOf } from './engine_core';
+import { ProgressMeter } from './progress';
 
-type Loaded = { core: EngineCore; gpu: Gpu; text: TextHost; files: ModelFiles };
+type Loaded = { core: EngineCore; gpu: Gpu; text: TextHost; model: ModelSource };
 
 export function createEngineWorker(): EngineWorkerApi {
   return new EngineWorker();
@@ -57,21 +60,34 @@ class EngineWorker implements EngineWorkerApi {
   });
   #loading: AbortController | undefined;
   #loaded: Loaded | undefined;
+  /** Whose download `pauseDownload` means: the model that is being loaded or stored, or is loaded. */
+  #model: ModelSource | undefined;
+  #onPressure: (pressure: Pressure) => void = () => {};
 
-  async load(model: ModelRef, config: EngineConfig, onProgress: (progress: LoadProgress) => void, textWorkers: TextWorkers) {
+  async load(
+    ref: ModelRef,
+    asked: EngineConfig,
+    onProgress: (progress: LoadProgress) => void,
+    textWorkers: TextWorkers,
+    onPressure?: (pressure: Pressure) => void,
+  ) {
     this.#loading = new AbortController();
+    this.#onPressure = onPressure ?? (() => {});
     const { signal } = this.#loading;
-    const release: (() => void)[] = [];
+    const release: (() => void | Promise<void>)[] = [];
     try {
-      onProgress({ phase: 'manifest', loaded: 0, total: 0, progress: 0, text: 'Starting' });
-      const gpu = await openGpu(navigator.gpu, { disable: config.disable ?? [] }); // before the network: without one nothing else matters
+      const meter = new ProgressMeter(onProgress);
+      meter.manifest(typeof ref === 'string' ? ref : 'the model');
+      const gpu = await openGpu(navigator.gpu, { disable: asked.disable ?? [] }); // before the network: without one nothing else matters
       release.push(() => gpu.device.destroy());
+      const config = { ...asked, gpuBudget: asked.gpuBudget ?? defaultBudget(gpu) };
       void gpu.device.lost.then((info) => {
         if (info.reason !== 'destroyed') this.#resolveLost({ reason: info.reason, message: info.message });
       });
       throwIfAborted(signal);
-      const files = await openModel(model, { ...config, signal });
-      release.push(() => files.close());
+      const model = await openModelSource(ref, { ...config, signal, onDownload: (progress) => meter.download(progress) });
+      this.#model = model;
+      release.push(() => model.close());
       const spawn = pageTextWorkers(textWorkers as unknown as Remote<TextWorkers>); // what comlink makes of the page's object
       const text = createTextHost({
         spawn,
@@ -79,15 +95,88 @@ class EngineWorker implements EngineWorkerApi {
         ...(config.loadTimeoutMs ? { loadTimeoutMs: config.loadTimeoutMs } : {}),
       });
       release.push(() => text.dispose());
-      const core = await EngineCore.load({ gpu, files, text }, config, { signal, onProgress });
-      this.#loaded = { core, gpu, text, files };
+      const core = await EngineCore.load({ gpu, model, text }, config, { signal, meter });
+      this.#loaded = { core, gpu, text, model };
       return { info: core.info() };
     } catch (error) {
-      for (const undo of release.reverse()) undo();
+      for (const undo of release.reverse()) await undo();
       return { error: toWire(error) };
     } finally {
       this.#loading = undefined;
     }
+  }
+
+  async plan(ref: ModelRef, asked: EngineConfig) {
+    const release: (() => void | Promise<void>)[] = [];
+    try {
+      const gpu = await openGpu(navigator.gpu, { disable: asked.disable ?? [] });
+      release.push(() => gpu.device.destroy());
+      const config = { ...asked, gpuBudget: asked.gpuBudget ?? defaultBudget(gpu) };
+      const model = await openModelSource(ref, { ...config, text: false, peek: true });
+      release.push(() => model.close());
+      return { plan: await planOf(gpu, model, config) };
+    } catch (error) {
+      return { error: toWire(error) };
+    } finally {
+      for (const undo of release.reverse()) await undo();
+    }
+  }
+
+  async download(ref: ModelRef, config: EngineConfig, onProgress: (progress: LoadProgress) => void) {
+    this.#loading = new AbortController();
+    const { signal } = this.#loading;
+    let model: ModelSource | undefined;
+    try {
+      const meter = new ProgressMeter(onProgress);
+      meter.manifest(typeof ref === 'string' ? ref : 'the model');
+      model = await openModelSource(ref, { ...config, signal, onDownload: (progress) => meter.download(progress) });
+      this.#model = model;
+      if (model.home !== 'opfs') throw new EngineError('storage', model.why ?? 'Files on this machine need no download.');
+      await unlessAborted(model.download?.done ?? Promise.resolve(), signal);
+      meter.ready();
+      return { done: true as const };
+    } catch (error) {
+      return { error: toWire(error) };
+    } finally {
+      this.#loading = undefined;
+      await model?.close();
+    }
+  }
+
+  pauseDownload(): void {
+    this.#model?.download?.pause();
+  }
+
+  resumeDownload(): void {
+    this.#model?.download?.resume();
+  }
+
+  async listModels() {
+    const store = await openModelStore();
+    try {
+      return { models: (await store?.list()) ?? [] };
+    } catch (error) {
+      return { error: toWire(error) };
+    } finally {
+      await store?.close();
+    }
+  }
+
+  async deleteModel(id: string) {
+    const store = await openModelStore();
+    try {
+      if (!store) throw new EngineError('storage', 'This browser keeps no files for this page, so there is nothing to delete.');
+      await store.delete(id);
+      return { done: true as const };
+    } catch (error) {
+      return { error: toWire(error) };
+    } finally {
+      await store?.close();
+    }
+  }
+
+  releaseFiles(): void {
+    void this.#model?.close();
   }
 
   cancelLoad(): void {
@@ -101,10 +190,23 @@ class EngineWorker implements EngineWorkerApi {
       if (!this.#loaded) throw new EngineError('unloaded', 'The engine was unloaded. Create a new one.');
       for await (const event of this.#loaded.core.generate(request, controller.signal)) onEvent(event);
     } catch (error) {
+      this.#reportPressure(error);
       onEvent({ type: 'error', error: toWire(error) });
     } finally {
       this.#requests.delete(requestId);
     }
+  }
+
+  /** What took memory or a reading away during a request: the page may load again with less. */
+  #reportPressure(error: unknown): void {
+    if (!(error instanceof EngineError) || !this.#loaded) return;
+    const reasons = { budget: 'out-of-memory', 'device-lost': 'device-lost', storage: 'storage' } as const;
+    const reason = reasons[error.code as keyof typeof reasons];
+    if (!reason) return;
+    const { gpu, smallestBudgetBytes } = this.#loaded.core.plan;
+    const less = Math.max(smallestBudgetBytes, Math.floor(gpu.total * 0.75));
+    const suggestedBudgetBytes = reason !== 'storage' && less < gpu.total ? less : undefined;
+    this.#onPressure({ reason, message: error.message, suggestedBudgetBytes });
   }
 
   cancel(requestId: number): void {
@@ -115,6 +217,15 @@ class EngineWorker implements EngineWorkerApi {
     try {
       if (!this.#loaded) throw new EngineError('unloaded', 'The engine was unloaded. Create a new one.');
       return { ids: await this.#loaded.core.tokenize(text) };
+    } catch (error) {
+      return { error: toWire(error) };
+    }
+  }
+
+  async measure() {
+    try {
+      if (!this.#loaded) throw new EngineError('unloaded', 'The engine was unloaded. Create a new one.');
+      return { costs: await this.#loaded.core.measure() };
     } catch (error) {
       return { error: toWire(error) };
     }
@@ -131,7 +242,7 @@ class EngineWorker implements EngineWorkerApi {
     this.#loaded = undefined;
     loaded?.core.destroy();
     loaded?.text.dispose();
-    loaded?.files.close();
+    await loaded?.model.close();
     loaded?.gpu.device.destroy();
   }
 

@@ -1,11 +1,14 @@
 import type { Kernel } from './kernel';
 
+/** A slab as dispatches see it; for what passes through a ring of slots, `group` is set before each use. */
+export type SlabRef = { group: GPUBindGroup };
+
 /** One prepared dispatch: everything but the number of tokens is fixed at load. */
 export type Dispatch = {
   kernel: Kernel;
   activations: GPUBindGroup;
-  /** Slab bind group and the byte offset of the record in the weight table. */
-  weights?: { group: GPUBindGroup; recordOffset: number };
+  /** The slab, and the byte offset of the record in the weight table. */
+  weights?: { slab: SlabRef; recordOffset: number };
   /** Rows of the matrix part that this dispatch multiplies by; 0 where there is none. */
   rows: number;
 };
@@ -15,7 +18,7 @@ export function encode(pass: GPUComputePassEncoder, dispatches: readonly Dispatc
   for (const dispatch of dispatches) {
     pass.setPipeline(dispatch.kernel.pipeline());
     pass.setBindGroup(0, dispatch.activations);
-    if (dispatch.weights) pass.setBindGroup(1, dispatch.weights.group, [dispatch.weights.recordOffset]);
+    if (dispatch.weights) pass.setBindGroup(1, dispatch.weights.slab.group, [dispatch.weights.recordOffset]);
     const [x, y = 1, z = 1] = dispatch.kernel.grid(tokens, dispatch.rows);
     pass.dispatchWorkgroups(x, y, z);
   }

@@ -27,15 +27,15 @@ import { createRmsNorm } from '../kernels/rms_norm';
 import { createSwiglu } from '../kernels/swiglu';
 import type { KvDtype } from '../kernels/variants';
 import type { MatrixBlocks, VectorBlock } from '../plan/blocks';
-import type { DeltaNetUnit } from '../plan/units';
+import { deltaShape } from '../plan/shapes';
+import type { DeltaNetLayer } from '../plan/units';
 import type { Scratch } from './scratch';
 import type { AttentionState, DeltaNetState } from './sequence';
-import { deltaShape } from './shapes';
 import type { WeightBinding, WeightTable } from './weight_table';
 
 export type Mode = 'decode' | 'prefill';
-/** The dispatches of one unit, in order. */
-export type Section = { label: string; dispatches: Dispatch[] };
+/** The dispatches that one unit's weights serve, in order; `unit` is its place in the plan, -1 where only small parameters are read. */
+export type Section = { label: string; unit: number; dispatches: Dispatch[] };
 /** What a recording is made against. `f16`: let GEMM tiles be f16 where the device can. */
 export type RecordingContext = { gpu: Gpu; config: ModelConfig; table: WeightTable; scratch: Scratch; kv: KvDtype; f16: boolean };
 
@@ -53,8 +53,8 @@ export class Recorder {
   }
 
   /** Starts the dispatches of the next unit. */
-  section(label: string): void {
-    this.sections.push({ label, dispatches: [] });
+  section(label: string, unit: number): void {
+    this.sections.push({ label, unit, dispatches: [] });
   }
 
   embed(matrix: MatrixBlocks, ids: GPUBuffer, y: GPUBuffer): void {
@@ -109,7 +109,7 @@ export class Recorder {
   }
 
   /** Convolve q, k, v, normalise, gate, advance the recurrence, norm the output: scratch.qkvIn/z/a/b in, scratch.mixed out. */
-  deltaNet(vectors: DeltaNetUnit['vectors'], state: DeltaNetState): void {
+  deltaNet(vectors: DeltaNetLayer['vectors'], state: DeltaNetState): void {
     const { gpu, config, table, scratch } = this.#context;
     const shape = deltaShape(config);
     const range = (buffer: GPUBuffer): BufferRange => ({ buffer });

@@ -1,58 +1,26 @@
-/** Activation buffers of one model, sized for a chunk; f32 throughout. Owned here, reused by every layer and step. */
+/** Activation buffers of one model, sized by the plan; f32 throughout. Owned here, reused by every layer and step. */
 import type { ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
-import { deltaChannels, deltaChunk } from '../kernels/delta';
-import { stepBytes } from '../kernels/step';
+import { logitRows, type ScratchShape, scratchBytes } from '../plan/shapes';
 import { createRope } from './rope';
-import { deltaShape } from './shapes';
 
-export type Scratch = ReturnType<typeof createScratch>;
+type Name = keyof ReturnType<typeof scratchBytes>;
+/** `residual` [passTokens, hiddenSize] is undefined where a pass is one chunk. */
+export type Scratch = Record<Exclude<Name, 'residual'>, GPUBuffer> & { headRows: number; residual: GPUBuffer | undefined };
 
-/** Rows of logits computed at a time: at most 16 MiB, since 512 rows of a 248,320-word vocabulary would be half a gigabyte. */
-export function logitRows(vocabSize: number, chunkTokens: number): number {
-  return Math.max(1, Math.min(chunkTokens, Math.floor((16 * 1024 * 1024) / (vocabSize * 4))));
-}
-
-export function createScratch(
-  gpu: Gpu,
-  config: ModelConfig,
-  { chunkTokens, contextTokens }: { chunkTokens: number; contextTokens: number },
-) {
+export function createScratch(gpu: Gpu, config: ModelConfig, shape: ScratchShape): Scratch {
   const { STORAGE, UNIFORM, COPY_SRC, COPY_DST } = GPUBufferUsage;
-  const make = (label: string, bytes: number, usage: number) => gpu.memory.create(label, bytes, usage);
-  const rows = (label: string, cols: number, tokens = chunkTokens) =>
-    make(label, tokens * cols * 4, STORAGE | COPY_SRC | COPY_DST);
-  const { hiddenSize, intermediateSize, numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim } = config;
-  const delta = deltaShape(config);
-  const chunks = Math.ceil(chunkTokens / deltaChunk);
-  const headRows = logitRows(config.vocabSize, chunkTokens);
+  const { rope: _, residual, ...sizes } = scratchBytes(config, shape);
+  const make = (name: string, bytes: number) => {
+    const isStep = name === 'step' || name === 'headStep';
+    return gpu.memory.create(name, bytes, isStep ? UNIFORM | STORAGE | COPY_DST : STORAGE | COPY_SRC | COPY_DST);
+  };
+  const buffers = Object.fromEntries(Object.entries(sizes).map(([name, bytes]) => [name, make(name, bytes)]));
   return {
-    headRows,
-    ids: make('ids', chunkTokens * 4, STORAGE | COPY_DST),
-    step: make('step', stepBytes, UNIFORM | STORAGE | COPY_DST),
-    headStep: make('head step', stepBytes, UNIFORM | STORAGE | COPY_DST),
-    rope: createRope(gpu, config, contextTokens),
-    hidden: rows('hidden', hiddenSize),
-    normed: rows('normed', hiddenSize),
-    mixed: rows('mixed', Math.max(heads * headDim, delta.valueHeads * delta.valueDim)),
-    qGate: rows('q and gate', heads * 2 * headDim),
-    k: rows('k', kvHeads * headDim),
-    v: rows('v', kvHeads * headDim),
-    q: rows('q', heads * headDim),
-    qkvIn: rows('conv input', deltaChannels(delta)),
-    qkv: rows('conv output', deltaChannels(delta)),
-    z: rows('z', delta.valueHeads * delta.valueDim),
-    a: rows('a', delta.valueHeads),
-    b: rows('b', delta.valueHeads),
-    gates: rows('gates', 2 * delta.valueHeads),
-    o: rows('delta output', delta.valueHeads * delta.valueDim),
-    chunkU: rows('chunk U', delta.valueHeads * delta.valueDim, chunks * deltaChunk),
-    chunkW: rows('chunk W', delta.valueHeads * delta.keyDim, chunks * deltaChunk),
-    chunkP: rows('chunk P', delta.valueHeads * deltaChunk * deltaChunk, chunks),
-    gate: rows('mlp gate', intermediateSize),
-    up: rows('mlp up', intermediateSize),
-    act: rows('mlp act', intermediateSize),
-    headInput: rows('head input', hiddenSize, headRows),
-    logits: rows('logits', config.vocabSize, headRows),
+    ...(buffers as Record<Exclude<Name, 'residual' | 'rope'>, GPUBuffer>),
+    rope: createRope(gpu, config, shape.contextTokens),
+    // Never bound, only copied from and to, so no limit on bindings applies.
+    residual: residual > 0 ? gpu.memory.create('residual', residual, COPY_SRC | COPY_DST) : undefined,
+    headRows: logitRows(shape),
   };
 }

@@ -7,9 +7,8 @@ import { EngineError } from '../errors';
 import type { ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { Readback } from '../gpu/readback';
-import { deltaChannels } from '../kernels/delta';
 import type { KvDtype } from '../kernels/variants';
-import { deltaShape } from './shapes';
+import { stateBytes } from '../plan/shapes';
 
 export type SequenceShape = { contextTokens: number; kv: KvDtype; slots: number };
 
@@ -18,19 +17,6 @@ export type AttentionState = { kind: 'full_attention'; keys: GPUBuffer; values: 
 /** recurrent [slots, valueHeads, keyDim, valueDim] f32, conv [slots, 3, channels] f32. */
 export type DeltaNetState = { kind: 'linear_attention'; recurrent: GPUBuffer; conv: GPUBuffer };
 export type LayerState = AttentionState | DeltaNetState;
-
-/** Bytes per token of one layer's keys (or values), and bytes per slot of recurrent and conv state. */
-export function stateBytes(
-  config: ModelConfig,
-  kv: KvDtype,
-): { kvPerToken: number; recurrentPerSlot: number; convPerSlot: number } {
-  const delta = deltaShape(config);
-  return {
-    kvPerToken: config.numKeyValueHeads * config.headDim * (kv === 'f16' ? 2 : 4),
-    recurrentPerSlot: delta.valueHeads * delta.keyDim * delta.valueDim * 4,
-    convPerSlot: 3 * deltaChannels(delta) * 4,
-  };
-}
 
 /** A sequence's state read back to the CPU: bytes per buffer, in layer order. */
 export type SavedSequence = { length: number; layers: { a: Uint8Array<ArrayBuffer>; b: Uint8Array<ArrayBuffer> }[] };
@@ -195,7 +181,7 @@ export class Sequence {
     readback.copyFrom(encoder, buffer, byteOffset, bytes);
     this.#gpu.device.queue.submit([encoder.finish()]);
     try {
-      return new Uint8Array((await readback.floats(bytes)).buffer);
+      return new Uint8Array((await readback.floats(bytes)).buffer, 0, bytes);
     } finally {
       readback.destroy();
     }

@@ -1,31 +1,56 @@
 /** The small GPU buffer that tells a kernel where its weights lie; see src/gpu/kernel.ts. */
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
+import type { SlabRef } from '../gpu/dispatch';
 import { bindSlab, recordStride } from '../gpu/kernel';
 import { type Block, type MatrixBlocks, type MatrixPart, rowStrides, type VectorBlock } from '../plan/blocks';
 import type { Placement } from '../plan/placement';
+import type { SlotImage } from '../plan/windows';
 
-/** What group 1 of a dispatch needs: the slab's bind group and where the record lies in the table. */
-export type WeightBinding = { group: GPUBindGroup; recordOffset: number };
+/** What group 1 of a dispatch needs: the slab and where the record lies in the table. */
+export type WeightBinding = { slab: SlabRef; recordOffset: number };
+
+/** `gathered`: the block that rows of the embedding are copied into, in a buffer of its own. */
+export type WeightBuffers = {
+  slabs: readonly GPUBuffer[];
+  slots: readonly GPUBuffer[];
+  gathered?: { block: Block; buffer: GPUBuffer };
+};
 
 export class WeightTable {
+  /** One per slot of the ring. */
+  readonly slotGroups: readonly GPUBindGroup[];
+  /** One per image that passes through the ring; `group` is the stream's to set. */
+  readonly imageRefs: ReadonlyMap<SlotImage, SlabRef>;
   readonly #gpu: Gpu;
   readonly #buffer: GPUBuffer;
-  readonly #groups: GPUBindGroup[];
-  readonly #placement: Placement;
+  readonly #places = new Map<Block, { slab: SlabRef; byteOffset: number }>();
   readonly #records: Uint32Array<ArrayBuffer>;
   /** Decode and prefill read the same matrices: one record each. */
   readonly #made = new Map<string, WeightBinding>();
   #used = 0;
 
   /** `capacity`: the most records that will be made. */
-  constructor(gpu: Gpu, placement: Placement, slabs: readonly GPUBuffer[], capacity: number) {
+  constructor(gpu: Gpu, placement: Placement, { slabs, slots, gathered }: WeightBuffers, capacity: number) {
     this.#gpu = gpu;
-    this.#placement = placement;
     this.#records = new Uint32Array((capacity * recordStride) / 4);
     const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
-    this.#buffer = gpu.memory.create('weight table', this.#records.byteLength, usage);
-    this.#groups = slabs.map((slab) => bindSlab(gpu, slab, this.#buffer));
+    const buffer = gpu.memory.create('weight table', this.#records.byteLength, usage);
+    this.#buffer = buffer;
+    const resident = slabs.map((slab): SlabRef => ({ group: bindSlab(gpu, slab, buffer) }));
+    this.slotGroups = slots.map((slot) => bindSlab(gpu, slot, buffer));
+    const imageRefs = new Map<SlotImage, SlabRef>();
+    for (const [block, place] of placement.places) {
+      if ('slab' in place) {
+        this.#places.set(block, { slab: resident[place.slab]!, byteOffset: place.byteOffset });
+        continue;
+      }
+      const slab = imageRefs.get(place.image) ?? { group: this.slotGroups[0]! };
+      imageRefs.set(place.image, slab);
+      this.#places.set(block, { slab, byteOffset: place.byteOffset });
+    }
+    if (gathered) this.#places.set(gathered.block, { slab: { group: bindSlab(gpu, gathered.buffer, buffer) }, byteOffset: 0 });
+    this.imageRefs = imageRefs;
   }
 
   /** A record for one part of a matrix: (words, pairs) in 16-byte units, rows, first row; row strides, columns, rows in all. */
@@ -55,7 +80,7 @@ export class WeightTable {
   }
 
   #start(block: Block): number {
-    return this.#placement.places.get(block)!.byteOffset / 16;
+    return this.#places.get(block)!.byteOffset / 16;
   }
 
   #record(key: string, block: Block, words: readonly number[]): WeightBinding {
@@ -65,7 +90,7 @@ export class WeightTable {
     if (recordOffset >= this.#records.byteLength) throw new EngineError('internal', 'The weight table is too small.');
     this.#records.set(words, recordOffset / 4);
     this.#used += 1;
-    const made = { group: this.#groups[this.#placement.places.get(block)!.slab]!, recordOffset };
+    const made = { slab: this.#places.get(block)!.slab, recordOffset };
     this.#made.set(key, made);
     return made;
   }

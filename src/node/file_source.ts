@@ -1,4 +1,5 @@
 /** Local files in Node. */
+import { read } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { EngineError, throwIfAborted } from '../errors';
@@ -6,8 +7,10 @@ import type { ByteSource, ModelFiles } from '../storage/byte_source';
 import { checkFileName } from '../storage/file_name';
 import { checkOpen, checkRange, shortRead } from '../storage/range';
 
-/** One system call reads at most this much, so that an abort is noticed in between. */
-const PIECE_BYTES = 64 << 20;
+/** One system call reads at most this much: page-cached files come in several times faster through several threads. */
+const PIECE_BYTES = 4 << 20;
+/** Pieces of one read that are under way at once. */
+const PIECES_AT_ONCE = 4;
 
 /** @throws EngineError 'not-found' or 'storage'. `close` closes the descriptor. */
 export async function openFile(path: string, label = basename(path), signal?: AbortSignal): Promise<ByteSource> {
@@ -34,15 +37,20 @@ function fileSource(handle: FileHandle, size: number, label: string): ByteSource
       throwIfAborted(signal);
       checkOpen(label, closed);
       checkRange(source, byteOffset, into.byteLength);
-      for (let done = 0; done < into.byteLength; ) {
-        const wanted = Math.min(PIECE_BYTES, into.byteLength - done);
-        const { bytesRead } = await handle.read(into, done, wanted, byteOffset + done).catch((cause: unknown) => {
-          throw fileError(label, cause);
-        });
+      let next = 0;
+      const lane = async () => {
+        while (next < into.byteLength) {
+          const start = next;
+          next += PIECE_BYTES;
+          throwIfAborted(signal);
+          await readPiece(handle.fd, into.subarray(start, start + PIECE_BYTES), byteOffset + start, label);
+        }
         throwIfAborted(signal);
-        if (bytesRead === 0) throw shortRead(label, byteOffset, into.byteLength, done);
-        done += bytesRead;
-      }
+      };
+      if (into.byteLength <= PIECE_BYTES) return lane();
+      const lanes = Array.from({ length: PIECES_AT_ONCE }, lane);
+      // All have ended before an error is told: until then the system writes into the caller's memory.
+      for (const end of await Promise.allSettled(lanes)) if (end.status === 'rejected') throw end.reason;
     },
     close() {
       if (!closed) void handle.close().catch(() => {}); // waits for reads under way; nothing to lose on a read-only file
@@ -50,6 +58,21 @@ function fileSource(handle: FileHandle, size: number, label: string): ByteSource
     },
   };
   return source;
+}
+
+/** The callback form: a promise of a FileHandle costs as much as reading a megabyte. */
+function readPiece(fd: number, into: Uint8Array, byteOffset: number, label: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const more = (done: number) => {
+      read(fd, into, done, into.byteLength - done, byteOffset + done, (cause, count) => {
+        if (cause) reject(fileError(label, cause));
+        else if (count === 0) reject(shortRead(label, byteOffset, into.byteLength, done));
+        else if (done + count < into.byteLength) more(done + count);
+        else resolve();
+      });
+    };
+    more(0);
+  });
 }
 
 /** The model in a local folder; symbolic links are followed, as model caches use them. */

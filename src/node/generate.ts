@@ -3,14 +3,16 @@ import { EngineCore } from '../engine/engine_core';
 import { EngineError } from '../errors';
 import type { SamplingRequest } from '../protocol/chat';
 import type { EngineConfig, GenerateRequest } from '../protocol/engine';
+import { openModelSource } from '../stream/model_source';
 import { createTextHost } from '../text/text_host';
 import { decimal, disabledFeatures, oneOf, readOptions, required, wholeNumber } from './arguments';
 import { openDirectory } from './file_source';
 import { openNodeGpu, reportSoftware } from './open_gpu';
+import { streamingReport } from './streaming_report';
 import { spawnTextWorker } from './text_worker_spawn';
 
 const usage =
-  'generate --model <dir> --prompt <text> [--chat] [--max-tokens n] [--temperature t] [--top-p p] [--top-k k] [--seed s] [--context n] [--chunk n] [--kv f16|f32] [--disable subgroups,f16]';
+  'generate --model <dir> --prompt <text> [--chat] [--max-tokens n] [--temperature t] [--top-p p] [--top-k k] [--seed s] [--context n] [--chunk n] [--kv f16|f32] [--disable subgroups,f16] [--gpu-budget <bytes|4GB>] [--overflow error|truncate|stop] [--json]';
 
 /** `script`: the file that serves as text worker when it is started as one (see serveTextWorker). */
 export async function generate(args: readonly string[], script: string): Promise<void> {
@@ -29,6 +31,9 @@ export async function generate(args: readonly string[], script: string): Promise
       chunk: 'text',
       kv: 'text',
       disable: 'text',
+      'gpu-budget': 'text',
+      overflow: 'text',
+      json: 'flag',
     },
     usage,
   );
@@ -51,35 +56,49 @@ export async function generate(args: readonly string[], script: string): Promise
     contextTokens: wholeNumber('context', o.context, { least: 1, most: 1 << 24 }),
     chunkTokens: wholeNumber('chunk', o.chunk, { least: 1, most: 512 }),
     kv: oneOf('kv', o.kv, ['f16', 'f32']),
+    gpuBudget: typeof o['gpu-budget'] === 'string' ? o['gpu-budget'] : undefined,
+    contextOverflow: oneOf('overflow', o.overflow, ['error', 'truncate', 'stop']),
   });
   const disable = disabledFeatures(o.disable);
   const files = await openDirectory(model);
   (await files.open('tokenizer.json')).close(); // before minutes of loading: without one there is nothing to generate
   const gpu = await openNodeGpu({ disable });
   const text = createTextHost({ spawn: () => spawnTextWorker(script) });
-  const core = await EngineCore.load({ gpu, files, text }, config);
-  reportSoftware(gpu);
+  const source = await openModelSource(files);
   try {
-    await stream(core, request);
+    const core = await EngineCore.load({ gpu, model: source, text }, config);
+    reportSoftware(gpu);
+    try {
+      const decoded = await stream(core, request);
+      if (o.json || config.gpuBudget !== undefined) {
+        const report = await streamingReport(core.session, decoded);
+        console.log(JSON.stringify({ peakGpuBytes: gpu.memory.peakBytes, ...report, prediction: core.plan.prediction ?? null }));
+      }
+    } finally {
+      core.destroy();
+    }
   } finally {
-    core.destroy();
+    await source.close();
     text.dispose();
     files.close();
   }
 }
 
-async function stream(core: EngineCore, request: GenerateRequest): Promise<void> {
+async function stream(core: EngineCore, request: GenerateRequest): Promise<{ tokens: number; ms: number }> {
+  let decoded = { tokens: 0, ms: 0 };
   for await (const event of core.generate(request, new AbortController().signal)) {
     if (event.type === 'text') process.stdout.write(event.text);
     if (event.type === 'error') throw new EngineError('internal', event.error.message);
     if (event.type !== 'done') continue;
     const { prefillTokens, prefillMs, decodeTokens, decodeMs } = event.timings;
+    decoded = { tokens: decodeTokens, ms: decodeMs };
     const rate = (tokens: number, ms: number) => (ms > 0 ? ((tokens / ms) * 1000).toFixed(1) : '-');
     process.stdout.write('\n');
     console.error(
       `${prefillTokens} tokens in (${rate(prefillTokens, prefillMs)} per second), ${decodeTokens + 1} out (${rate(decodeTokens, decodeMs)} per second), ${event.finishReason}`,
     );
   }
+  return decoded;
 }
 
 function definedOnly<T extends object>(values: { [K in keyof T]?: T[K] | undefined }): T {

@@ -1,6 +1,9 @@
 /** `score`: the logits of given tokens, through prefill and through decode, into a safetensors file. */
+import { writeSync } from 'node:fs';
 import { type FileHandle, open, readFile, rename } from 'node:fs/promises';
+import { LogitRow } from '../engine/logit_row';
 import { ModelSession, variantsOf } from '../engine/model_session';
+import type { LogitsTile } from '../engine/runner';
 import { argmax } from '../engine/sampling';
 import { EngineError } from '../errors';
 import { layOutSafetensors, type PlannedTensor } from '../format/safetensors_writer';
@@ -8,9 +11,10 @@ import { openCheckpoint } from '../stream/open_checkpoint';
 import { disabledFeatures, oneOf, readOptions, required, wholeNumber } from './arguments';
 import { openDirectory } from './file_source';
 import { openNodeGpu, reportSoftware } from './open_gpu';
+import { budgetOptions, streamingReport } from './streaming_report';
 
 const usage =
-  'score --model <dir> --tokens <file.json> --out <file.safetensors> [--decode-tokens <file.json>] [--greedy <n>] [--context <n>] [--chunk <n>] [--kv f32|f16] [--disable subgroups,f16] [--kernels direct|gpu] [--f16]';
+  'score --model <dir> --tokens <file.json> --out <file.safetensors> [--decode-tokens <file.json>] [--greedy <n>] [--context <n>] [--chunk <n>] [--kv f32|f16] [--disable subgroups,f16] [--kernels direct|gpu] [--f16] [--gpu-budget <bytes|4GB>] [--slot <bytes>] [--measure]';
 
 type Ids = Uint32Array<ArrayBuffer>;
 
@@ -29,6 +33,9 @@ export async function score(args: readonly string[]): Promise<void> {
       disable: 'text',
       kernels: 'text',
       f16: 'flag',
+      'gpu-budget': 'text',
+      slot: 'text',
+      measure: 'flag',
     },
     usage,
   );
@@ -43,12 +50,13 @@ export async function score(args: readonly string[]): Promise<void> {
     chunkTokens: wholeNumber('chunk', o.chunk, { least: 1, most: 512 }) ?? 64,
     kv: oneOf('kv', o.kv, ['f32', 'f16']) ?? 'f32',
     f16: o.f16 === true,
+    ...budgetOptions(o['gpu-budget'], o.slot),
   } as const;
   const kernels = oneOf('kernels', o.kernels, ['direct', 'gpu']);
   const disable = disabledFeatures(o.disable);
 
   const files = await openDirectory(model);
-  const checkpoint = await openCheckpoint(files);
+  const checkpoint = await openCheckpoint(files, undefined, { text: false });
   checkVocabulary(checkpoint.config.vocabSize, [prompt, decode ?? new Uint32Array()]);
   const partial = `${out}.part`; // renamed when it is whole
   const file = await openOutput(partial);
@@ -56,6 +64,14 @@ export async function score(args: readonly string[]): Promise<void> {
   const session = await ModelSession.load(gpu, checkpoint, options);
   reportSoftware(gpu);
   const times = await writeLogits(session, file, { prompt, decode, greedy });
+  const streaming = await streamingReport(
+    session,
+    { tokens: decode?.length ?? 0, ms: times.decodeMs },
+    {
+      measure: o.measure === true,
+      prompt,
+    },
+  );
   await rename(partial, out);
   const variants = variantsOf(session.kernelLabels);
   console.log(
@@ -63,6 +79,7 @@ export async function score(args: readonly string[]): Promise<void> {
       adapter: gpu.adapter,
       peakGpuBytes: gpu.memory.peakBytes,
       ...times,
+      ...streaming,
       chunk: options.chunkTokens,
       contextTokens: options.contextTokens,
       kv: options.kv,
@@ -142,52 +159,40 @@ async function scoreRows(
   byteOffset: number,
 ): Promise<{ ms: number; last: Float32Array }> {
   const rowBytes = config.vocabSize * 4;
+  const last = new Float32Array(config.vocabSize);
   let ms = 0;
-  let last = new Float32Array();
   let at = byteOffset;
   for (const tokens of steps) {
-    const writes: Promise<unknown>[] = [];
     const started = performance.now();
     const start = at;
-    await runner.step([
-      {
-        sequence,
-        tokens,
-        logits: 'all',
-        onLogits: (logits, firstToken) => {
-          last = new Float32Array(logits.subarray(logits.length - config.vocabSize));
-          writes.push(
-            file.write(
-              new Uint8Array(logits.buffer, logits.byteOffset, logits.byteLength),
-              0,
-              logits.byteLength,
-              start + firstToken * rowBytes,
-            ),
-          );
-        },
-      },
-    ]);
+    const onLogits = ({ values, firstToken, rows, firstWord, words }: LogitsTile) => {
+      for (let row = 0; row < rows; row++) {
+        const part = values.subarray(row * words, (row + 1) * words);
+        // Synchronous: a queue of rows that wait to be written would outgrow the memory that the budget bounds.
+        writeSync(file.fd, part, 0, part.byteLength, start + (firstToken + row) * rowBytes + firstWord * 4);
+        if (firstToken + row === tokens.length - 1) last.set(part, firstWord);
+      }
+    };
+    await runner.step([{ sequence, tokens, logits: 'all', onLogits }]);
     ms += performance.now() - started;
-    await Promise.all(writes);
     at += tokens.length * rowBytes;
   }
   return { ms, last };
 }
 
 async function greedyIds(
-  { sequence, runner }: ModelSession,
+  { sequence, runner, config }: ModelSession,
   firstLogits: Float32Array,
   count: number,
 ): Promise<Int32Array<ArrayBuffer>> {
   const ids = new Int32Array(count);
+  const row = new LogitRow(config.vocabSize);
   let logits = firstLogits;
   for (let i = 0; i < count; i++) {
     ids[i] = argmax(logits);
     if (i + 1 === count) break;
-    const onLogits = (row: Float32Array) => {
-      logits = row;
-    };
-    await runner.step([{ sequence, tokens: Uint32Array.of(ids[i]!), logits: 'last', onLogits }]);
+    await runner.step([{ sequence, tokens: Uint32Array.of(ids[i]!), logits: 'last', onLogits: row.add }]);
+    logits = row.values;
   }
   return ids;
 }

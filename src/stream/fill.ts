@@ -1,87 +1,137 @@
-/**
- * Turns a block's fills into aligned pieces of bytes for the GPU, in file order and in bounded memory: a piece is at most
- * `pieceBytes`, which keeps a queue.writeBuffer inside the upload ring of every browser (platform notes: 4 MiB in Chrome).
- */
-import type { FloatDtype } from '../format/types';
-import type { Block, Fill } from '../plan/blocks';
+/** Turns the fills of a window into its bytes: reads ranges of files and, where a checkpoint is not repacked, interleaves and converts. */
+import { dtypeBytes, type FloatDtype } from '../format/types';
+import type { Fill } from '../plan/blocks';
+import { type PairsFill, rawPairs, type Window } from '../plan/windows';
 import type { ByteSource } from '../storage/byte_source';
 
-export const pieceBytes = 4 * 1024 * 1024;
-
-/** Bytes for the block from `at` on; `bytes` is a multiple of 4 and valid until the next piece is asked for. */
-export type Piece = { at: number; bytes: Uint8Array<ArrayBuffer> };
+/** By the name that FileRange.file carries. */
 export type Sources = ReadonlyMap<string, ByteSource>;
-
-export async function* fillBlock(block: Block, sources: Sources, signal?: AbortSignal): AsyncGenerator<Piece> {
-  for (const fill of block.fills) yield* pieces(fill, sources, signal);
-}
-
-function pieces(fill: Fill, sources: Sources, signal: AbortSignal | undefined): AsyncGenerator<Piece> {
-  switch (fill.kind) {
-    case 'copy':
-      return copy(fill, sources, signal);
-    case 'rows':
-      return rows(fill, sources, signal);
-    case 'pairs':
-      return pairs(fill, sources, signal);
-    case 'f32':
-      return floats(fill, sources, signal);
-  }
-}
 
 type Of<Kind extends Fill['kind']> = Extract<Fill, { kind: Kind }>;
 
-async function* copy({ from, at }: Of<'copy'>, sources: Sources, signal?: AbortSignal): AsyncGenerator<Piece> {
-  for (let done = 0; done < from.byteLength; done += pieceBytes) {
-    const length = Math.min(pieceBytes, from.byteLength - done);
-    const bytes = new Uint8Array(Math.ceil(length / 4) * 4); // GPU writes are multiples of 4; blocks are padded for it
-    await sources.get(from.file)!.read(from.byteOffset + done, bytes.subarray(0, length), signal);
-    yield { at: at + done, bytes };
-  }
-}
+/** Fills one window at a time. Its scratch memory grows to the largest window and is then reused: nothing is made per window. */
+export class WindowFiller {
+  readonly #sources: Sources;
+  #scratch = new Uint8Array(0);
 
-async function* rows({ from, at, rowBytes, stride }: Of<'rows'>, sources: Sources, signal?: AbortSignal): AsyncGenerator<Piece> {
-  const total = from.byteLength / rowBytes;
-  const most = Math.max(1, Math.floor(pieceBytes / stride));
-  for (let first = 0; first < total; first += most) {
-    const count = Math.min(most, total - first);
-    const packed = new Uint8Array(count * rowBytes);
-    await sources.get(from.file)!.read(from.byteOffset + first * rowBytes, packed, signal);
-    const bytes = new Uint8Array(count * stride);
-    for (let r = 0; r < count; r++) bytes.set(packed.subarray(r * rowBytes, (r + 1) * rowBytes), r * stride);
-    yield { at: at + first * stride, bytes };
+  constructor(sources: Sources) {
+    this.#sources = sources;
   }
-}
 
-async function* pairs(
-  { scales, biases, at, bytes: width }: Of<'pairs'>,
-  sources: Sources,
-  signal?: AbortSignal,
-): AsyncGenerator<Piece> {
-  for (let done = 0; done < scales.byteLength; done += pieceBytes / 2) {
-    const length = Math.min(pieceBytes / 2, scales.byteLength - done);
-    const make = () => (width === 2 ? new Uint16Array(length / 2) : new Uint32Array(length / 4));
-    const [s, b] = [make(), make()];
-    await Promise.all([
-      sources.get(scales.file)!.read(scales.byteOffset + done, new Uint8Array(s.buffer), signal),
-      sources.get(biases.file)!.read(biases.byteOffset + done, new Uint8Array(b.buffer), signal),
-    ]);
-    const both = width === 2 ? new Uint16Array(length) : new Uint32Array(length / 2);
-    for (let i = 0; i < s.length; i++) {
-      both[2 * i] = s[i]!;
-      both[2 * i + 1] = b[i]!;
+  /**
+   * `into` has at least window.bytes bytes, at a multiple of 4. Of a window to `weave` it gets scales and biases as `rawPairs` says.
+   * @throws EngineError 'storage' when bytes cannot be read; AbortError. No read is under way then.
+   */
+  async fill(window: Window, into: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<void> {
+    if (window.weave) {
+      const { scales, biases } = window.weave;
+      const { biasesAt } = rawPairs(window.weave);
+      await this.#both(
+        window.weave,
+        into.subarray(0, scales.byteLength),
+        into.subarray(biasesAt, biasesAt + biases.byteLength),
+        signal,
+      );
+      return;
     }
-    yield { at: at + 2 * done, bytes: new Uint8Array(both.buffer) };
+    if (window.gaps) into.fill(0, 0, window.bytes);
+    for (const fill of window.fills) await this.#fill(fill, into, signal);
+  }
+
+  #fill(fill: Fill, into: Uint8Array<ArrayBuffer>, signal: AbortSignal | undefined): Promise<void> {
+    switch (fill.kind) {
+      case 'copy':
+        return this.#read(fill.from.file, fill.from.byteOffset, into.subarray(fill.at, fill.at + fill.from.byteLength), signal);
+      case 'pairs':
+        return this.#pairs(fill, into, signal);
+      case 'rows':
+        return this.#rows(fill, into, signal);
+      case 'f32':
+        return this.#floats(fill, into, signal);
+    }
+  }
+
+  #read(file: string, byteOffset: number, into: Uint8Array<ArrayBuffer>, signal: AbortSignal | undefined): Promise<void> {
+    return this.#sources.get(file)!.read(byteOffset, into, signal);
+  }
+
+  /** One that fails waits for the other: until then that writes into what belongs to the next window. */
+  async #both(
+    { scales, biases }: PairsFill,
+    intoScales: Uint8Array<ArrayBuffer>,
+    intoBiases: Uint8Array<ArrayBuffer>,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const ends = await Promise.allSettled([
+      this.#read(scales.file, scales.byteOffset, intoScales, signal),
+      this.#read(biases.file, biases.byteOffset, intoBiases, signal),
+    ]);
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
+  }
+
+  async #pairs(fill: PairsFill, into: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<void> {
+    const { at, scales, bytes } = fill;
+    const length = scales.byteLength;
+    const room = Math.ceil(length / 8) * 8;
+    const scratch = this.#room(2 * room);
+    const [s, b] = [scratch.subarray(0, length), scratch.subarray(room, room + length)];
+    await this.#both(fill, s, b, signal);
+    interleave(s, b, into.subarray(at, at + 2 * length), bytes);
+  }
+
+  async #rows({ at, from, rowBytes, stride }: Of<'rows'>, into: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<void> {
+    const packed = this.#room(from.byteLength).subarray(0, from.byteLength);
+    await this.#read(from.file, from.byteOffset, packed, signal);
+    for (let r = 0; r * rowBytes < packed.byteLength; r++) {
+      into.set(packed.subarray(r * rowBytes, (r + 1) * rowBytes), at + r * stride);
+    }
+  }
+
+  async #floats({ at, from, dtype, transform }: Of<'f32'>, into: Uint8Array<ArrayBuffer>, signal?: AbortSignal): Promise<void> {
+    const raw = this.#room(from.byteLength).subarray(0, from.byteLength);
+    await this.#read(from.file, from.byteOffset, raw, signal);
+    const values = new Float32Array(into.buffer, into.byteOffset + at, from.byteLength / dtypeBytes[dtype]);
+    values.set(toFloat32(raw, dtype));
+    if (transform === 'addOne') for (let i = 0; i < values.length; i++) values[i]! += 1;
+    if (transform === 'negExp') for (let i = 0; i < values.length; i++) values[i] = -Math.exp(values[i]!);
+  }
+
+  #room(bytes: number): Uint8Array<ArrayBuffer> {
+    if (this.#scratch.byteLength < bytes) this.#scratch = new Uint8Array(bytes);
+    return this.#scratch;
   }
 }
 
-async function* floats({ from, at, dtype, transform }: Of<'f32'>, sources: Sources, signal?: AbortSignal): AsyncGenerator<Piece> {
-  const raw = new Uint8Array(from.byteLength);
-  await sources.get(from.file)!.read(from.byteOffset, raw, signal);
-  const values = toFloat32(raw, dtype);
-  if (transform === 'addOne') for (let i = 0; i < values.length; i++) values[i]! += 1;
-  if (transform === 'negExp') for (let i = 0; i < values.length; i++) values[i] = -Math.exp(values[i]!);
-  yield { at, bytes: new Uint8Array(values.buffer) };
+/** s0 b0 s1 b1 … of elements of `bytes` bytes. `scales` and `biases` start on multiples of 4, `into` too. */
+export function interleave(
+  scales: Uint8Array<ArrayBuffer>,
+  biases: Uint8Array<ArrayBuffer>,
+  into: Uint8Array<ArrayBuffer>,
+  bytes: 2 | 4,
+): void {
+  const count = scales.byteLength / bytes;
+  const whole = bytes === 4 ? count : count >> 1; // words of scales
+  const s = new Uint32Array(scales.buffer, scales.byteOffset, whole);
+  const b = new Uint32Array(biases.buffer, biases.byteOffset, whole);
+  const out = new Uint32Array(into.buffer, into.byteOffset, 2 * whole);
+  if (bytes === 4) {
+    for (let i = 0; i < whole; i++) {
+      out[2 * i] = s[i]!;
+      out[2 * i + 1] = b[i]!;
+    }
+    return;
+  }
+  // Two pairs for each word of scales: this loop runs at memory speed, one element at a time does not.
+  for (let i = 0; i < whole; i++) {
+    const scale = s[i]!;
+    const bias = b[i]!;
+    out[2 * i] = (scale & 0xffff) | (bias << 16);
+    out[2 * i + 1] = (scale >>> 16) | (bias & 0xffff0000);
+  }
+  if (count % 2 === 1) {
+    into.set(scales.subarray(2 * count - 2), 4 * count - 4);
+    into.set(biases.subarray(2 * count - 2), 4 * count - 2);
+  }
 }
 
 /** Little-endian BF16, F16 or F32 bytes as f32; exact. */

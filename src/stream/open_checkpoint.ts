@@ -10,16 +10,21 @@ import { parseSafetensorsHeader, readHeaderLength } from '../format/safetensors'
 import { parseShardIndex } from '../format/shard_index';
 import type { CheckpointTensors, ModelConfig, TensorDirectory, TensorInfo } from '../format/types';
 import type { ByteSource, ModelFiles } from '../storage/byte_source';
+import { isForbidden } from '../storage/http_error';
+import { headerText } from '../storage/store/types';
 
+const CONFIG_FILE = 'config.json';
 const SINGLE_FILE = 'model.safetensors';
 const INDEX_FILE = 'model.safetensors.index.json';
 /** Shard headers read at a time: each holds up to a header of memory, and servers answer 4 requests as fast as 16. */
 const CONCURRENT_SHARDS = 4;
 const FIRST_PIECE_BYTES = 1 << 20;
+/** Of a safetensors file: how long its header is. */
+const LENGTH_BYTES = 8;
 
 /** Largest size of each text file, bytes. The largest published ones are about a tenth of these. */
 const MAX_BYTES = {
-  'config.json': 4 << 20,
+  [CONFIG_FILE]: 4 << 20,
   'generation_config.json': 1 << 20,
   'tokenizer.json': 64 << 20,
   'tokenizer_config.json': 8 << 20,
@@ -42,34 +47,42 @@ export type OpenedCheckpoint = {
   chatTemplate: string | undefined;
 };
 
+export type OpenCheckpointOptions = {
+  /** false: tokenizer and template stay undefined. */
+  text?: boolean;
+  /**
+   * Given every text file as it is (tokenizer and template too, whatever `text` says), and each weight file's first bytes up to its
+   * data, as `headerText` names them.
+   */
+  keep?: (name: string, bytes: Uint8Array) => void;
+};
+
 /**
  * @throws EngineError 'not-found' without config.json or weights, 'format' or 'unsupported' for what they hold, 'storage' if reading
  *   fails; AbortError when cancelled. Nothing stays open then; `files` itself is the caller's.
  */
-export async function openCheckpoint(files: ModelFiles, signal?: AbortSignal): Promise<OpenedCheckpoint> {
-  const configText = await readText(files, 'config.json', signal);
+export async function openCheckpoint(
+  files: ModelFiles,
+  signal?: AbortSignal,
+  { text = true, keep }: OpenCheckpointOptions = {},
+): Promise<OpenedCheckpoint> {
+  const reading: Reading = { files, signal, keep };
+  const configText = await readText(reading, CONFIG_FILE);
   if (configText === undefined)
     throw new EngineError('not-found', `${files.label} has no config.json. Is it the folder of a model?`);
-  const generationText = await readText(files, 'generation_config.json', signal);
+  const generationText = await readText(reading, 'generation_config.json');
   const config = parseConfig(configText, generationText); // before anything larger is fetched
   const sources = new Map<string, ByteSource>();
   try {
-    const directory = await readDirectory(files, sources, signal);
+    const directory = await readDirectory(reading, sources);
     const tensors = describeCheckpoint(config, directory);
-    const [tokenizerJson, tokenizerConfig, templateFile] = await Promise.all([
-      readText(files, 'tokenizer.json', signal),
-      readText(files, 'tokenizer_config.json', signal),
-      readText(files, 'chat_template.jinja', signal),
-    ]);
     return {
       config,
       generation: generationText === undefined ? { eosTokenIds: [] } : parseGenerationConfig(generationText),
       directory,
       tensors,
       sources,
-      tokenizerJson,
-      tokenizerConfig,
-      chatTemplate: templateFile ?? templateOf(tokenizerConfig),
+      ...(await readTokenizer(reading, text)),
     };
   } catch (error) {
     for (const source of sources.values()) source.close();
@@ -77,18 +90,29 @@ export async function openCheckpoint(files: ModelFiles, signal?: AbortSignal): P
   }
 }
 
-async function readDirectory(
-  files: ModelFiles,
-  sources: Map<string, ByteSource>,
-  signal?: AbortSignal,
-): Promise<TensorDirectory> {
+type Reading = { files: ModelFiles; signal: AbortSignal | undefined; keep: OpenCheckpointOptions['keep'] };
+type TokenizerTexts = Pick<OpenedCheckpoint, 'tokenizerJson' | 'tokenizerConfig' | 'chatTemplate'>;
+
+async function readTokenizer(reading: Reading, text: boolean): Promise<TokenizerTexts> {
+  const names = ['tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja'] as const;
+  if (!text) {
+    if (reading.keep) for (const name of names) await readTextBytes(reading, name);
+    return { tokenizerJson: undefined, tokenizerConfig: undefined, chatTemplate: undefined };
+  }
+  const [tokenizerJson, tokenizerConfig, template] = await Promise.all(names.map((name) => readText(reading, name)));
+  return { tokenizerJson, tokenizerConfig, chatTemplate: template ?? templateOf(tokenizerConfig) };
+}
+
+async function readDirectory(reading: Reading, sources: Map<string, ByteSource>): Promise<TensorDirectory> {
+  const { files, signal } = reading;
   const single = await openIfThere(files, SINGLE_FILE, signal);
   if (single) {
     sources.set(SINGLE_FILE, single);
-    return new Map((await readHeader(single, SINGLE_FILE, signal)).map((tensor) => [tensor.name, tensor]));
+    return new Map((await readHeader(single, SINGLE_FILE, reading)).map((tensor) => [tensor.name, tensor]));
   }
-  const indexText = await readText(files, INDEX_FILE, signal);
-  if (indexText === undefined) throw new EngineError('not-found', `${files.label} has neither ${SINGLE_FILE} nor ${INDEX_FILE}.`);
+  const indexText = await readText(reading, INDEX_FILE);
+  if (indexText === undefined)
+    throw new EngineError('not-found', `${files.label} has neither ${SINGLE_FILE} nor ${INDEX_FILE}, or lets neither be read.`);
   const index = parseShardIndex(indexText);
   // A shard with nothing but vision or mtp tensors is never opened; some repositories do not even have it.
   const shards = new Set([...index].filter(([name]) => !isSkippedTensor(name)).map(([, file]) => file));
@@ -98,7 +122,7 @@ async function readDirectory(
       throw new EngineError('not-found', `${INDEX_FILE} names ${file}, which ${files.label} does not have.`, { cause });
     });
     sources.set(file, source);
-    return readHeader(source, file, signal);
+    return readHeader(source, file, reading);
   });
   return mergeShards(index, headers);
 }
@@ -126,22 +150,23 @@ function mergeShards(index: ReadonlyMap<string, string>, headers: readonly Tenso
   return directory;
 }
 
-async function readHeader(source: ByteSource, file: string, signal?: AbortSignal): Promise<TensorInfo[]> {
-  const first8 = new Uint8Array(Math.min(8, source.size));
+async function readHeader(source: ByteSource, file: string, { signal, keep }: Reading): Promise<TensorInfo[]> {
+  const first8 = new Uint8Array(Math.min(LENGTH_BYTES, source.size));
   await source.read(0, first8, signal);
   const length = named(file, () => readHeaderLength(first8, source.size));
-  const header = await readAll(source, 8, length, signal);
-  return parseSafetensorsHeader(header, file, source.size);
+  const head = await readAll(source, LENGTH_BYTES + length, signal);
+  keep?.(headerText(file), head);
+  return parseSafetensorsHeader(head.subarray(LENGTH_BYTES), file, source.size);
 }
 
 /** A server may claim any size, so memory grows with the bytes that came: at most four times as many are allocated ahead. */
-async function readAll(source: ByteSource, byteOffset: number, length: number, signal?: AbortSignal): Promise<Uint8Array> {
+async function readAll(source: ByteSource, length: number, signal?: AbortSignal): Promise<Uint8Array> {
   let bytes = new Uint8Array(Math.min(length, FIRST_PIECE_BYTES));
-  await source.read(byteOffset, bytes, signal);
+  await source.read(0, bytes, signal);
   while (bytes.byteLength < length) {
     const more = new Uint8Array(Math.min(length, bytes.byteLength * 4));
     more.set(bytes);
-    await source.read(byteOffset + bytes.byteLength, more.subarray(bytes.byteLength), signal);
+    await source.read(bytes.byteLength, more.subarray(bytes.byteLength), signal);
     bytes = more;
   }
   return bytes;
@@ -156,15 +181,23 @@ function named<T>(file: string, read: () => T): T {
 }
 
 /** undefined if there is no such file. */
-async function readText(files: ModelFiles, name: TextFile, signal?: AbortSignal): Promise<string | undefined> {
+async function readText(reading: Reading, name: TextFile): Promise<string | undefined> {
+  const bytes = await readTextBytes(reading, name);
+  try {
+    return bytes && new TextDecoder('utf-8', { fatal: true }).decode(bytes); // drops a byte order mark
+  } catch (cause) {
+    throw new EngineError('format', `${name} is not valid UTF-8.`, { cause });
+  }
+}
+
+async function readTextBytes({ files, signal, keep }: Reading, name: TextFile): Promise<Uint8Array | undefined> {
   const source = await openIfThere(files, name, signal);
   if (!source) return undefined;
   try {
     checkTextSize(name, source.size, MAX_BYTES[name]);
-    const bytes = await readAll(source, 0, source.size, signal);
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes); // drops a byte order mark
-  } catch (error) {
-    throw error instanceof TypeError ? new EngineError('format', `${name} is not valid UTF-8.`, { cause: error }) : error;
+    const bytes = await readAll(source, source.size, signal);
+    keep?.(name, bytes);
+    return bytes;
   } finally {
     source.close();
   }
@@ -180,6 +213,19 @@ async function openIfThere(files: ModelFiles, name: string, signal?: AbortSignal
     return await files.open(name, signal);
   } catch (error) {
     if (isNotFound(error)) return undefined;
+    // S3 and its like answer 403, not 404, to who may read files but not list them. A signature that expired, a token that lost its
+    // right or a ban would refuse config.json too.
+    if (isForbidden(error) && name !== CONFIG_FILE && (await canOpen(files, CONFIG_FILE, signal))) return undefined;
+    throw error;
+  }
+}
+
+async function canOpen(files: ModelFiles, name: string, signal?: AbortSignal): Promise<boolean> {
+  try {
+    (await files.open(name, signal)).close();
+    return true;
+  } catch (error) {
+    if (error instanceof EngineError) return false;
     throw error;
   }
 }

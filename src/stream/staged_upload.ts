@@ -3,7 +3,7 @@ import type { Gpu } from '../gpu/device';
 import { deviceLostError } from '../gpu/readback';
 import { letOthersRun } from './event_loop';
 import { StagingPool } from './staging';
-import type { FillStaging, UploadKind, UploadPath } from './upload';
+import type { AfterCopy, FillStaging, UploadKind, UploadPath } from './upload';
 
 /** One staging buffer. */
 export interface StagingSlot {
@@ -11,8 +11,11 @@ export interface StagingSlot {
   ready(): Promise<void>;
   /** Its first `bytes`, for writing. */
   open(bytes: number): Uint8Array<ArrayBuffer>;
-  /** Queues the copy of its first `bytes`; resolves when it may be filled again. If this throws, the slot is as it was. */
-  send(target: GPUBuffer, byteOffset: number, bytes: number): Promise<void>;
+  /**
+   * Queues the copy of its first `bytes` and what `after` records behind it; resolves when it may be filled again. If this throws,
+   * the slot is as it was and nothing is queued.
+   */
+  send(target: GPUBuffer, byteOffset: number, bytes: number, after: AfterCopy | undefined): Promise<void>;
 }
 
 /** What both ways have in common: slots from a pool, filled, sent in turn, and given back when the GPU is done with them. */
@@ -38,7 +41,7 @@ export class StagedUpload implements UploadPath {
     byteOffset: number,
     bytes: number,
     fill: FillStaging,
-    { turn, signal }: { turn?: Promise<void>; signal?: AbortSignal } = {},
+    { turn, signal, after }: { turn?: Promise<void>; signal?: AbortSignal; after?: AfterCopy } = {},
   ): Promise<void> {
     this.#requireSizes(byteOffset, bytes);
     turn?.catch(() => {}); // where fill throws first, nobody else would hear it
@@ -52,7 +55,7 @@ export class StagedUpload implements UploadPath {
       await fill(into);
       if (turn) await this.#pool.during(turn, signal);
       this.#pool.check(signal);
-      again = slot.send(target, byteOffset, bytes);
+      again = slot.send(target, byteOffset, bytes, after);
     } catch (error) {
       this.#pool.give(slot);
       throw await this.#reason(error, into);

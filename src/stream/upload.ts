@@ -16,6 +16,9 @@ export type UploadOptions = StagingOptions;
 /** Writes every byte that matters of `into`; it may be called for several uploads at once and may be asynchronous. */
 export type FillStaging = (into: Uint8Array<ArrayBuffer>) => void | Promise<void>;
 
+/** Records commands that want the uploaded bytes. Runs right before the submit: what it writes through the queue comes before them. */
+export type AfterCopy = (encoder: GPUCommandEncoder) => void;
+
 /** One way from the CPU to a GPU buffer, with a bounded number of staging buffers. */
 export interface UploadPath {
   readonly kind: UploadKind;
@@ -30,14 +33,15 @@ export interface UploadPath {
    * `fill` runs in a task that has not lasted long: between synchronous fills the event loop gets its turn every few milliseconds.
    * If `fill` or `turn` rejects or `signal` aborts, the staging buffer is given back and the error thrown, but never before `fill`
    * has ended: until then the buffer is its own.
-   * @throws EngineError 'device-lost', 'shape' (sizes); AbortError, also after `destroy`; what `fill` or `turn` throws.
+   * `after` goes with the copy: nothing comes between the two, so uploads with it may share one target.
+   * @throws EngineError 'device-lost', 'shape' (sizes); AbortError, also after `destroy`; what `fill`, `turn` or `after` throws.
    */
   upload(
     target: GPUBuffer,
     byteOffset: number,
     bytes: number,
     fill: FillStaging,
-    options?: { turn?: Promise<void>; signal?: AbortSignal },
+    options?: { turn?: Promise<void>; signal?: AbortSignal; after?: AfterCopy },
   ): Promise<void>;
   /** Resolves when every upload so far has reached the GPU and all staging buffers are free. @throws EngineError 'device-lost'; AbortError. */
   idle(): Promise<void>;

@@ -7,7 +7,7 @@ import type { Gpu } from '../gpu/device';
 import { settled } from '../gpu/readback';
 import { StagedUpload, type StagingSlot } from './staged_upload';
 import { stagingSizes } from './staging';
-import type { UploadOptions, UploadPath } from './upload';
+import type { AfterCopy, UploadOptions, UploadPath } from './upload';
 
 /** @throws EngineError 'budget' when the staging buffers do not fit. */
 export function createMappedUpload(gpu: Gpu, options?: UploadOptions): UploadPath {
@@ -45,10 +45,11 @@ class MappedSlot implements StagingSlot {
     return new Uint8Array(this.#range, 0, bytes);
   }
 
-  send(target: GPUBuffer, byteOffset: number, bytes: number): Promise<void> {
+  send(target: GPUBuffer, byteOffset: number, bytes: number, after: AfterCopy | undefined): Promise<void> {
     const { device } = this.#gpu;
     const encoder = device.createCommandEncoder({ label: 'upload' });
     encoder.copyBufferToBuffer(this.#buffer, 0, target, byteOffset, bytes);
+    after?.(encoder);
     const commands = encoder.finish();
     this.#buffer.unmap();
     this.#range = undefined;

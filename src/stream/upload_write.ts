@@ -6,7 +6,7 @@ import type { Gpu } from '../gpu/device';
 import { submittedWorkDone } from '../gpu/readback';
 import { StagedUpload, type StagingSlot } from './staged_upload';
 import { stagingSizes } from './staging';
-import type { UploadOptions, UploadPath } from './upload';
+import type { AfterCopy, UploadOptions, UploadPath } from './upload';
 
 /** @throws EngineError 'budget' when the reserve for the browser's staging does not fit. */
 export function createWriteUpload(gpu: Gpu, options?: UploadOptions): UploadPath {
@@ -31,10 +31,17 @@ class WriteSlot implements StagingSlot {
     return new Uint8Array(this.#bytes, 0, bytes);
   }
 
-  send(target: GPUBuffer, byteOffset: number, bytes: number): Promise<void> {
+  send(target: GPUBuffer, byteOffset: number, bytes: number, after: AfterCopy | undefined): Promise<void> {
+    const commands = after ? [this.#record(after)] : [];
     const { queue } = this.#gpu.device;
     queue.writeBuffer(target, byteOffset, this.#bytes, 0, bytes);
-    queue.submit([]); // a write waits for the next submit, and so would its end
+    queue.submit(commands); // also where there are none: a write waits for the next submit, and so would its end
     return submittedWorkDone(this.#gpu);
+  }
+
+  #record(after: AfterCopy): GPUCommandBuffer {
+    const encoder = this.#gpu.device.createCommandEncoder({ label: 'upload' });
+    after(encoder);
+    return encoder.finish();
   }
 }

@@ -1,12 +1,14 @@
 /** The bundled model, whole path: tokenizer in its own thread, prefill, decode, sampling, detokenisation. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { EngineCore } from '../../src/engine/engine_core';
+import { LogitRow } from '../../src/engine/logit_row';
 import type { Gpu } from '../../src/gpu/device';
 import { openDirectory } from '../../src/node/file_source';
 import { openNodeGpu } from '../../src/node/open_gpu';
 import { spawnTextWorker } from '../../src/node/text_worker_spawn';
 import type { GenerateEvent, GenerateRequest, LoadProgress } from '../../src/protocol/engine';
 import type { ModelFiles } from '../../src/storage/byte_source';
+import { openModelSource } from '../../src/stream/model_source';
 import { createTextHost, type TextHost } from '../../src/text/text_host';
 import { readTensors } from '../model/vectors';
 import { bundleTextWorker } from '../text/bundled_worker';
@@ -23,7 +25,7 @@ beforeAll(async () => {
   gpu = await openNodeGpu();
   files = await openDirectory(new URL('../../demo/model', import.meta.url).pathname);
   text = createTextHost({ spawn: () => spawnTextWorker(script.url) });
-  core = await EngineCore.load({ gpu, files, text }, { contextTokens: 300 }, { onProgress: (p) => progress.push(p) });
+  core = await EngineCore.load({ gpu, model: await openModelSource(files), text }, { contextTokens: 300 }, { onProgress: (p) => progress.push(p) });
 });
 
 afterAll(() => {
@@ -69,18 +71,9 @@ test.each([0, 1, 2, 3])("prompt %i continues with the reference's 40 greedy toke
   const ours: number[] = [];
   let input = Uint32Array.from(ids('prompt'));
   for (const _ of greedy) {
-    let logits = new Float32Array(0);
-    await runner.step([
-      {
-        sequence,
-        tokens: input,
-        logits: 'last',
-        onLogits: (row) => {
-          logits = row as Float32Array<ArrayBuffer>;
-        },
-      },
-    ]);
-    const [best, second] = topTwo(logits);
+    const row = new LogitRow(core.session.config.vocabSize);
+    await runner.step([{ sequence, tokens: input, logits: 'last', onLogits: row.add }]);
+    const [best, second] = topTwo(row.values);
     if (best.value - second.value < 0.01) break; // closer than rounding may decide
     ours.push(best.id);
     input = Uint32Array.of(best.id);
@@ -163,14 +156,11 @@ describe('a request', () => {
 
 describe('the sequence', () => {
   const logitsAfter = async (tokens: number[]) => {
-    let logits = new Float32Array(0);
-    const onLogits = (row: Float32Array) => {
-      logits = row.slice() as Float32Array<ArrayBuffer>;
-    };
+    const row = new LogitRow(core.session.config.vocabSize);
     await core.session.runner.step([
-      { sequence: core.session.sequence, tokens: Uint32Array.from(tokens), logits: 'last', onLogits },
+      { sequence: core.session.sequence, tokens: Uint32Array.from(tokens), logits: 'last', onLogits: row.add },
     ]);
-    return logits;
+    return row.values.slice();
   };
 
   test('saved and restored, it continues bit for bit', async () => {

@@ -292,7 +292,7 @@ export class Bench {
       words.set(record, ((i + 1) * recordStride) / 4);
     });
     const group = bindSlab(this.#gpu, slab, this.#upload('weight table', words));
-    return records.map((_, i) => ({ group, recordOffset: (i + 1) * recordStride }));
+    return records.map((_, i) => ({ slab: { group }, recordOffset: (i + 1) * recordStride }));
   }
 
   #upload(label: string, data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>): GPUBuffer {

@@ -18,6 +18,7 @@ import { createEmbed } from '../../src/kernels/embed';
 import { createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
 import { createGemm, createGemmDirect } from '../../src/kernels/gemm';
 import { createGemv, createGemvDirect, createGemvQ4 } from '../../src/kernels/gemv';
+import { createInterleavePairs } from '../../src/kernels/interleave_pairs';
 import { createQkNormRope } from '../../src/kernels/qk_norm_rope';
 import { createRmsNorm } from '../../src/kernels/rms_norm';
 import { createSwiglu } from '../../src/kernels/swiglu';
@@ -68,6 +69,7 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   gemv_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q3(64, 'bf16') }) },
   gemv_q4: { reference: 'gemv', create: (gpu) => createGemvQ4(gpu, { ...linear, format: q4(64, 'bf16') }) },
   gemv_q4_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q4(64, 'bf16') }) },
+  interleave_pairs: { reference: 'interleave_pairs', create: (gpu) => createInterleavePairs(gpu) },
   qk_norm_rope: { reference: 'qk_norm_rope', create: (gpu) => createQkNormRope(gpu, { ...heads, rotary: 16, eps: 1e-6 }) },
   rms_norm: { reference: 'rms_norm', create: (gpu) => createRmsNorm(gpu, { cols: 4, eps: 1e-6 }) },
   swiglu: { reference: 'swiglu', create: (gpu) => createSwiglu(gpu, { cols: 4 }) },

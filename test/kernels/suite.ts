@@ -6,6 +6,7 @@ import { embedCases } from './cases/embed';
 import { gatedRmsNormCases } from './cases/gated_rms_norm';
 import { gemmCases } from './cases/gemm';
 import { gemvCases } from './cases/gemv';
+import { interleavePairsCases } from './cases/interleave_pairs';
 import { qkNormRopeCases } from './cases/qk_norm_rope';
 import { rmsNormCases } from './cases/rms_norm';
 import { swigluCases } from './cases/swiglu';
@@ -24,4 +25,5 @@ export const kernelCases: KernelCase[] = [
   ...deltaCases,
   ...gatedRmsNormCases,
   ...swigluCases,
+  ...interleavePairsCases,
 ];

@@ -2,7 +2,9 @@
  * A checkpoint's logits against the reference implementation's, as the same code for Node and for a browser page: only how
  * the files are opened differs.
  */
+
 import { ModelSession, type SessionOptions } from '../../src/engine/model_session';
+import type { LogitsTile } from '../../src/engine/runner';
 import { parseSafetensorsHeader, readHeaderLength } from '../../src/format/safetensors';
 import type { Gpu } from '../../src/gpu/device';
 import type { ByteSource, ModelFiles } from '../../src/storage/byte_source';
@@ -78,9 +80,12 @@ async function logitsOf(
   let done = 0;
   for (const tokens of steps) {
     const start = done;
-    await runner.step([
-      { sequence, tokens, logits: 'all', onLogits: (logits, first) => rows.set(logits, (start + first) * vocab) },
-    ]);
+    const onLogits = ({ values, firstToken, rows: count, firstWord, words }: LogitsTile) => {
+      for (let row = 0; row < count; row++) {
+        rows.set(values.subarray(row * words, (row + 1) * words), (start + firstToken + row) * vocab + firstWord);
+      }
+    };
+    await runner.step([{ sequence, tokens, logits: 'all', onLogits }]);
     done += tokens.length;
   }
   return rows;

@@ -125,6 +125,50 @@ export const uploadCases: UploadCase[] = [
     },
   },
   {
+    name: 'what is recorded after a copy sees its bytes, however many uploads share the target',
+    async run(kind, gpu) {
+      await withPath(kind, gpu, { buffers: 4 }, async (path, shared) => {
+        const bytes = 4_096;
+        const kept = gpu.memory.create('kept', 60 * bytes, storage());
+        const expected = new Uint8Array(kept.size);
+        const next = random(5);
+        const uploads = Array.from({ length: 60 }, (_, n) => {
+          const data = pattern(bytes, n);
+          expected.set(data, n * bytes);
+          const delay = next() * 4;
+          const after = (encoder: GPUCommandEncoder) => encoder.copyBufferToBuffer(shared, 8, kept, n * bytes, bytes);
+          return path.upload(shared, 8, bytes, (into) => later(delay).then(() => into.set(data)), { after });
+        });
+        await Promise.all(uploads);
+        sameBytes(await bytesOf(gpu, kept), expected, 'kept');
+        gpu.memory.destroy(kept);
+      });
+    },
+  },
+  {
+    name: 'what is written through the queue while recording comes before the copy and the commands',
+    async run(kind, gpu) {
+      await withPath(kind, gpu, { buffers: 2 }, async (path, target) => {
+        const kept = gpu.memory.create('kept', 128, storage());
+        const [fresh, first, second] = [pattern(64, 1), pattern(64, 2), pattern(64, 3)];
+        for (const [n, written] of [first, second].entries()) {
+          const after = (encoder: GPUCommandEncoder) => {
+            gpu.device.queue.writeBuffer(target, 0, written as Uint8Array<ArrayBuffer>);
+            encoder.copyBufferToBuffer(target, 0, kept, 64 * n, 64);
+          };
+          await path.upload(target, 16, 16, (into) => into.set(fresh.subarray(0, 16)), { after });
+        }
+        const want = new Uint8Array(128);
+        for (const [n, written] of [first, second].entries()) {
+          want.set(written, 64 * n);
+          want.set(fresh.subarray(0, 16), 64 * n + 16);
+        }
+        sameBytes(await bytesOf(gpu, kept), want, 'kept');
+        gpu.memory.destroy(kept);
+      });
+    },
+  },
+  {
     name: '500 uploads: never more fills at once than buffers, and not one GPU buffer or counted byte more',
     async run(kind, gpu) {
       const buffers = 3;
@@ -242,13 +286,13 @@ export const uploadCases: UploadCase[] = [
     },
   },
   {
-    name: 'what fill or turn throws comes back as it is, nothing is copied, and the buffer is free again',
+    name: 'what fill, turn or after throws comes back as it is, nothing is copied, and the buffer is free again',
     async run(kind, gpu) {
       await withPath(kind, gpu, { buffers: 2 }, async (path, target) => {
         const before = await bytesOf(gpu, target);
         const mine = new Error('mine');
         const is = (error: unknown) => error === mine;
-        const fails: [why: string, fill: (into: Uint8Array) => void | Promise<void>, turn?: Promise<void>][] = [
+        const fails: [why: string, fill: (into: Uint8Array) => void | Promise<void>, turn?: () => Promise<void>][] = [
           [
             'fill throws',
             (into) => {
@@ -257,11 +301,19 @@ export const uploadCases: UploadCase[] = [
             },
           ],
           ['fill rejects', (into) => later(1).then(() => Promise.reject(into.fill(0xee) && mine))],
-          ['turn rejects', (into) => void into.fill(0xee), later(3).then(() => Promise.reject(mine))],
-          ['both', () => Promise.reject(mine), later(3).then(() => Promise.reject(new Error('later')))],
+          ['turn rejects', (into) => void into.fill(0xee), () => later(3).then(() => Promise.reject(mine))],
+          ['both', () => Promise.reject(mine), () => later(3).then(() => Promise.reject(new Error('later')))],
         ];
+        const after = () => {
+          throw mine;
+        };
         for (let round = 0; round < 3; round++) {
-          for (const [why, fill, turn] of fails) await rejects(path.upload(target, 0, 64, fill, { turn }), is, why);
+          for (const [why, fill, turn] of fails) await rejects(path.upload(target, 0, 64, fill, { turn: turn?.() }), is, why);
+          await rejects(
+            path.upload(target, 0, 64, (into) => void into.fill(0xee), { after }),
+            is,
+            'after throws',
+          );
         }
         await later(5);
         sameBytes(await bytesOf(gpu, target), before, 'target');

@@ -1,0 +1,20 @@
+import type { LogitsTile } from './runner';
+
+/** Puts the tiles of one token's logits together: [vocabSize] f32. */
+export class LogitRow {
+  #values: Float32Array<ArrayBuffer>;
+
+  constructor(vocabSize: number) {
+    this.#values = new Float32Array(vocabSize);
+  }
+
+  /** The row; valid when the step is over, until the next tile comes. */
+  get values(): Float32Array<ArrayBuffer> {
+    return this.#values;
+  }
+
+  readonly add = ({ values, firstWord, words }: LogitsTile): void => {
+    if (words === this.#values.length) this.#values = values;
+    else this.#values.set(values, firstWord);
+  };
+}

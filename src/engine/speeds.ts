@@ -1,0 +1,118 @@
+/**
+ * How fast this device reads, uploads and multiplies, measured for a moment: what the planner's timeline is made of. Nothing of it
+ * changes a result.
+ */
+import type { Gpu } from '../gpu/device';
+import { bindSlab, recordStride } from '../gpu/kernel';
+import { submittedWorkDone } from '../gpu/readback';
+import { createGemvDirect, createGemvQ4 } from '../kernels/gemv';
+import type { Speeds } from '../plan/timeline';
+import type { ModelSource } from '../stream/model_source';
+import { chooseUpload, type UploadPath } from '../stream/upload';
+import { stagingFor } from './model_session';
+
+const mib = 1024 * 1024;
+/** Time for each of the three, milliseconds; a CPU adapter's first dispatch may take longer than that. */
+const measuredMs = 80;
+const measuredBytes = 2048 * mib;
+
+/**
+ * undefined where the weights come from the network: its speed is not known before, and asking costs the user bytes.
+ * `memoryBytes`: GPU bytes that may be held meanwhile.
+ */
+export async function measureSpeeds(
+  gpu: Gpu,
+  model: ModelSource,
+  memoryBytes: number,
+  signal?: AbortSignal,
+): Promise<Speeds | undefined> {
+  if (model.home === 'none' || model.download) return undefined;
+  const largest = [...model.sources.values()].reduce((a, b) => (b.size > a.size ? b : a));
+  const { buffers, pieceBytes } = stagingFor(gpu);
+  const piece = Math.min(pieceBytes, largest.size, Math.floor(memoryBytes / (buffers + 2) / 256) * 256);
+  if (piece < 65536) return undefined; // a model this small says nothing about a disk
+  const memory = gpu.memory.scope();
+  try {
+    const own = { ...gpu, memory };
+    const { path } = await chooseUpload(own, { scratchBytes: piece, pieceBytes: piece, buffers, signal });
+    const target = memory.create('speed measurement', piece, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST);
+    const pieces = Math.floor(largest.size / piece);
+    const readBytesPerMs = await rate(path, target, buffers, (into, n) => largest.read((n % pieces) * piece, into, signal));
+    const uploadBytesPerMs = await rate(path, target, buffers, () => {});
+    path.destroy();
+    memory.release();
+    return { readBytesPerMs, uploadBytesPerMs, computeBytesPerMs: await gemvSpeed(gpu, memoryBytes), perUnitMs: 0.05 };
+  } finally {
+    memory.release();
+  }
+}
+
+/** Bytes per millisecond through the upload path, as many at once as the engine has. */
+async function rate(
+  path: UploadPath,
+  target: GPUBuffer,
+  workers: number,
+  fill: (into: Uint8Array<ArrayBuffer>, n: number) => void | Promise<void>,
+): Promise<number> {
+  const started = performance.now();
+  let next = 0;
+  let bytes = 0;
+  const work = async () => {
+    while (performance.now() - started < measuredMs && bytes < measuredBytes) {
+      const n = next++;
+      const piece = Math.min(path.pieceBytes, target.size);
+      await path.upload(target, 0, piece, (into) => fill(into, n));
+      bytes += piece;
+    }
+  };
+  await Promise.all(Array.from({ length: workers }, work));
+  await path.idle();
+  return bytes / (performance.now() - started);
+}
+
+/** Bytes of 4-bit weights that a matrix-vector product consumes per millisecond: what decoding mostly is. */
+async function gemvSpeed(gpu: Gpu, memoryBytes: number): Promise<number> {
+  const memory = gpu.memory.scope();
+  const own = { ...gpu, memory };
+  const cols = 4096;
+  const rowBytes = (cols * 4.5) / 8;
+  const rows = Math.max(64, Math.floor(Math.min(gpu.adapter.isCpu ? 2 * mib : 48 * mib, memoryBytes / 4) / rowBytes / 64) * 64);
+  try {
+    const { STORAGE, UNIFORM, COPY_DST } = GPUBufferUsage;
+    const format = { kind: 'affine', bits: 4, group: 64, pair: 'bf16' } as const;
+    const slab = memory.create('gemv measurement', rows * rowBytes + 32, STORAGE);
+    const table = memory.create('gemv measurement record', recordStride, UNIFORM | COPY_DST);
+    const pairsAt = (rows * cols) / 2 / 16;
+    gpu.device.queue.writeBuffer(table, 0, Uint32Array.of(0, pairsAt, rows, 0, cols / 8, cols / 64, cols, rows));
+    const x = memory.create('gemv measurement x', cols * 4, STORAGE);
+    const y = memory.create('gemv measurement y', rows * 4, STORAGE);
+    const kernel = gpu.direct
+      ? createGemvDirect(own, { format, accumulate: false })
+      : createGemvQ4(own, { cols, accumulate: false, format });
+    await kernel.ready;
+    const activations = kernel.bind({ x: { buffer: x }, y: { buffer: y } });
+    const weights = bindSlab(own, slab, table);
+    const run = async (times: number) => {
+      const encoder = gpu.device.createCommandEncoder();
+      const pass = encoder.beginComputePass();
+      pass.setPipeline(kernel.pipeline());
+      pass.setBindGroup(0, activations);
+      pass.setBindGroup(1, weights, [0]);
+      const [gx, gy = 1] = kernel.grid(1, rows);
+      for (let i = 0; i < times; i++) pass.dispatchWorkgroups(gx, gy);
+      pass.end();
+      gpu.device.queue.submit([encoder.finish()]);
+      await submittedWorkDone(own);
+    };
+    await run(1);
+    const started = performance.now();
+    let times = 0;
+    for (let batch = 1; performance.now() - started < measuredMs / 2; batch = Math.min(64, batch * 4)) {
+      await run(batch);
+      times += batch;
+    }
+    return (times * rows * rowBytes) / (performance.now() - started);
+  } finally {
+    memory.release();
+  }
+}

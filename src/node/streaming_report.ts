@@ -1,0 +1,51 @@
+/** What `score` and `generate` say about a memory budget. */
+import type { ModelSession } from '../engine/model_session';
+import { parseBytes } from '../plan/byte_budget';
+
+/** `--gpu-budget 4GB` and `--slot 1MiB`. @throws EngineError 'invalid-request'. */
+export function budgetOptions(budget: unknown, slot?: unknown): { gpuBudgetBytes?: number; slotBytes?: number } {
+  return {
+    ...(typeof budget === 'string' ? { gpuBudgetBytes: parseBytes('--gpu-budget', budget) } : {}),
+    ...(typeof slot === 'string' ? { slotBytes: parseBytes('--slot', slot) } : {}),
+  };
+}
+
+/**
+ * Residency, and where weights stream (or with `measure`) what one token took after the run, each alone: `ioMs` reading into memory,
+ * `uploadMs` from memory to the GPU, `throughMs` both as the engine does them, `computeMs`.
+ * overlap = (read + upload + compute - wall) / (sum - largest): 1 where the slowest hides the others, 0 where they follow each other;
+ * more than 1 where reads go straight into staging, which spares the upload its copy.
+ */
+export async function streamingReport(
+  session: ModelSession,
+  decoded: { tokens: number; ms: number },
+  { measure = false, prompt }: { measure?: boolean; prompt?: Uint32Array<ArrayBuffer> } = {},
+) {
+  const { plan } = session;
+  const report = {
+    gpuBudgetBytes: plan.gpuBudgetBytes ?? null,
+    plannedGpuBytes: plan.bytes.total,
+    smallestBudgetBytes: plan.smallestBudgetBytes,
+    residentBytes: plan.bytes.residentWeights,
+    streamedBytesPerToken: plan.streamedBytesPerToken,
+    ring: plan.ring,
+    passTokens: plan.scratch.passTokens,
+  };
+  if (plan.streamedBytesPerToken === 0 && !measure) return report;
+  const { readMs, uploadMs, throughMs, computeMs } = await session.measure();
+  const sum = readMs + uploadMs + computeMs;
+  const tokenMs = decoded.tokens > 0 ? decoded.ms / decoded.tokens : undefined;
+  const overlap = tokenMs === undefined ? null : (sum - tokenMs) / (sum - Math.max(readMs, uploadMs, computeMs));
+  const prefill = measure && prompt ? await prefillReport(session, prompt) : {};
+  return { ...report, ...prefill, ioMs: readMs, uploadMs, throughMs, computeMs, tokenMs: tokenMs ?? null, overlap };
+}
+
+/** The prompt once more, now that every pipeline is warm, and its compute alone. */
+async function prefillReport(session: ModelSession, tokens: Uint32Array<ArrayBuffer>) {
+  const { sequence, runner } = session;
+  sequence.reset();
+  const started = performance.now();
+  await runner.step([{ sequence, tokens, logits: 'last' }]);
+  const prefillAgainMs = performance.now() - started;
+  return { prefillAgainMs, prefillComputeMs: await session.measureCompute(tokens.length) };
+}
