@@ -238,7 +238,7 @@ export async function readBody(
   await eachChunk({ response, guard }, (chunk) => {
     size += chunk.byteLength;
     if (size > maxBytes) throw tooLarge();
-    chunks.push(chunk);
+    chunks.push(chunk.slice());
   });
   if (size < claimed) throw new Transient(new HttpError('cut-off', shortRead(urlLabel(url), 0, claimed, size).message));
   const whole = new Uint8Array(size);
@@ -250,13 +250,53 @@ export async function readBody(
   return whole;
 }
 
-/** Gives `take` the body as it comes. */
+/** What a body is read into at a time, bytes. */
+const READ_BYTES = 256 << 10;
+/** Buffers that no body is being read into; as many as requests are in flight at most. */
+const spareBuffers: ArrayBuffer[] = [];
+const SPARE_BUFFERS = 8;
+
+/**
+ * Gives `take` the body as it comes; a chunk is only valid until `take` returns. Where the browser lets us, all of it passes through
+ * one buffer: arrays of the browser's own making would be garbage that stays for tens of megabytes, since V8 sees only their handles.
+ */
 export async function eachChunk(
   { response, guard }: Pick<HttpResponse, 'response' | 'guard'>,
   take: (chunk: Uint8Array) => void,
 ): Promise<void> {
-  const reader = response.body?.getReader();
-  if (!reader) return;
+  if (!response.body) return;
+  const reader = bytesReader(response.body);
+  if (!reader) return eachOwnChunk(response.body.getReader(), guard, take);
+  let buffer: ArrayBuffer | undefined = spareBuffers.pop() ?? new ArrayBuffer(READ_BYTES);
+  try {
+    for (;;) {
+      const read = reader.read(new Uint8Array(buffer)); // takes the buffer; the value brings it back
+      buffer = undefined;
+      const { done, value } = await guard(read);
+      buffer = value?.buffer as ArrayBuffer | undefined;
+      if (done) return;
+      take(value);
+      buffer ??= new ArrayBuffer(READ_BYTES);
+    }
+  } finally {
+    if (buffer && spareBuffers.length < SPARE_BUFFERS) spareBuffers.push(buffer);
+  }
+}
+
+/** undefined where a body is no byte stream (Safari). */
+function bytesReader(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader | undefined {
+  try {
+    return body.getReader({ mode: 'byob' });
+  } catch {
+    return undefined;
+  }
+}
+
+async function eachOwnChunk(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  guard: HttpResponse['guard'],
+  take: (chunk: Uint8Array) => void,
+): Promise<void> {
   for (;;) {
     const { done, value } = await guard(reader.read());
     if (done) return;
