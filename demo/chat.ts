@@ -36,6 +36,11 @@ export class Chat {
     return this.#turns.length === 0;
   }
 
+  /** The newest reply is there in part, or not at all. */
+  get broken(): boolean {
+    return this.busy || this.#lastReply()?.view.root.dataset.state === 'failed';
+  }
+
   /** False, with nothing done, while a reply runs or no model is ready. */
   send(text: string): boolean {
     const engine = this.hooks.engine();

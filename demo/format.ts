@@ -21,6 +21,33 @@ export function formatCount(count: number): string {
   return count.toLocaleString('en');
 }
 
+/** 0.134 -> '13 %'. A little is never nothing, and nearly all is never all. */
+export function formatShare(share: number): string {
+  if (share > 0 && share < 0.01) return '<1 %';
+  return `${share < 1 ? Math.min(99, Math.round(share * 100)) : 100} %`;
+}
+
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+
+/** Two figures at most: '0.4 ms', '34 ms', '2.1 s', '3 min', '1 h 20 min'. */
+export function formatDuration(ms: number): string {
+  if (ms < 9.95) return `${ms.toFixed(1)} ms`;
+  if (ms < 999.5) return `${Math.round(ms)} ms`;
+  if (ms < 9.95 * SECOND) return `${(ms / SECOND).toFixed(1)} s`;
+  if (ms < 89.5 * SECOND) return `${Math.round(ms / SECOND)} s`;
+  if (ms < 89.5 * MINUTE) return `${Math.round(ms / MINUTE)} min`;
+  const minutes = Math.round(ms / MINUTE / 10) * 10;
+  const hours = Math.floor(minutes / 60);
+  return hours >= 10 || minutes % 60 === 0 ? `${formatCount(Math.round(ms / HOUR))} h` : `${hours} h ${minutes % 60} min`;
+}
+
+/** '48 MB/s'. */
+export function formatSpeed(bytesPerSecond: number): string {
+  return `${formatBytes(bytesPerSecond)}/s`;
+}
+
 /** '–' where nothing was measured. */
 export function formatRate(tokens: number, ms: number): string {
   if (!(tokens > 0) || !(ms > 0)) return '–';

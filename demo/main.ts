@@ -1,20 +1,22 @@
 /** The chat page: joins its parts. Imports nothing of Sluice but src/api, as any site would. */
-import { type Engine, EngineError, type Timings } from '../src/api';
+import { type Engine, EngineError, type ErrorCode, type Pressure, planModel, type Timings } from '../src/api';
 import { Announcer } from './announcer';
 import { Chat } from './chat';
 import { Composer } from './composer';
 import { hide, onPress, required } from './dom';
 import { EmptyState } from './empty_state';
 import { setUpFileDrop } from './file_drop';
-import { type ModelChoice, modelLabel } from './model_choice';
+import { MemoryDialog } from './memory_dialog';
+import { type ModelChoice, modelLabel, modelRefOf } from './model_choice';
 import { Notice, type NoticeAction } from './notice';
 import { PickerDialog } from './picker_dialog';
-import { describeProblem, type Where } from './problems';
+import { describeNetworkCost, describePressure, describeProblem, type Fix, type Problem, type Where } from './problems';
 import { ScrollFollow } from './scroll_follow';
-import { ModelSession, type SessionState } from './session';
-import { engineConfigOf, samplingOf } from './settings';
+import { accessOf, ModelSession, type SessionState } from './session';
+import { engineConfigOf, loadHubChoice, samplingOf, saveHubChoice } from './settings';
 import { SettingsDialog } from './settings_dialog';
 import { StatusLine } from './status_line';
+import { StorageDialog } from './storage_dialog';
 import { setUpTheme } from './theme';
 import type { ReplyEnd } from './turn_view';
 
@@ -29,26 +31,57 @@ const END_WORDS = {
 
 const ACTIONS: Record<NoticeAction, () => void> = {
   'cancel-load': () => session.cancel(),
+  'pause-download': () => setPaused(true),
+  'resume-download': () => setPaused(false),
   retry: () => (session.engine ? regenerate() : loadModel(session.state.choice)),
   'reload-model': () => loadModel(session.state.choice),
   bundled: () => loadModel({ kind: 'bundled' }),
   picker: () => picker.open(),
   settings: openSettings,
+  memory: openMemory,
+  storage: () => storage.open(),
+  'smallest-budget': () => loadWith({ gpuBudget: fix.gpuBudget }),
+  'shorter-context': () => loadWith({ contextTokens: fix.contextTokens }),
+  'lower-budget': () => {
+    continuing = chat.broken;
+    loadWith({ gpuBudget: fix.gpuBudget });
+  },
+  'reload-continue': () => {
+    continuing = chat.broken;
+    loadModel(session.state.choice);
+  },
+  dismiss: () => notice.dismiss(),
   'new-chat': startNewChat,
   'reload-page': () => location.reload(),
 };
+
+/** What the buttons of the notice that is shown would change. */
+let fix: Fix = {};
+/** Said by the engine that runs, and not got out of yet. */
+let pressure: Pressure | undefined;
+/** The reply that broke off is made again as soon as the next engine is ready. */
+let continuing = false;
 
 setUpTheme();
 const scroller = required('scroller', HTMLElement);
 const announcer = new Announcer(required('announcer', HTMLElement));
 const status = new StatusLine();
 const follow = new ScrollFollow(scroller, required('jump', HTMLElement), scroller);
-const settings = new SettingsDialog(() => loadModel(session.state.choice));
-const picker = new PickerDialog(loadModel);
+const settings = new SettingsDialog(() => loadModel(session.state.choice), openMemory);
+const storage = new StorageDialog({ onLoad: loadModel, say: (text) => announcer.say(text) });
+const picker = new PickerDialog(loadModel, () => storage.open());
+const memory = new MemoryDialog({
+  plan: (config, signal) => {
+    const { choice } = session.state;
+    return planModel(modelRefOf(choice, document.baseURI), { ...config, ...accessOf(choice), signal });
+  },
+  onApply: loadWith,
+  onStorage: () => storage.open(),
+});
 const notice = new Notice(scroller, (action) => ACTIONS[action]());
 const empty = new EmptyState(useSuggestion);
 const composer = new Composer(send, () => chat.stop());
-const session = new ModelSession(showSession);
+const session = new ModelSession(showSession, showPressure);
 const chat = new Chat(required('messages', HTMLElement), {
   engine: () => session.engine,
   sampling: () => samplingOf(settings.current),
@@ -65,12 +98,25 @@ const chat = new Chat(required('messages', HTMLElement), {
 onPress(required('new-chat', HTMLButtonElement), startNewChat);
 onPress(required('open-picker', HTMLButtonElement), () => picker.open());
 onPress(required('open-settings', HTMLButtonElement), openSettings);
+onPress(required('open-memory', HTMLButtonElement), openMemory);
 setUpFileDrop((files, folderName) => picker.chooseFiles(files, folderName));
-loadModel({ kind: 'bundled' });
+loadModel(loadHubChoice() ?? { kind: 'bundled' }); // a download that a closed page broke off goes on
 
 function loadModel(choice: ModelChoice): void {
   chat.stop();
+  pressure = undefined;
   void session.load(choice, engineConfigOf(settings.current));
+}
+
+function loadWith(changes: Fix): void {
+  settings.update(changes);
+  loadModel(session.state.choice);
+}
+
+function setPaused(paused: boolean): void {
+  if (!session.setPaused(paused)) return;
+  notice.showPaused(paused);
+  announcer.say(paused ? 'The download is paused' : 'The download goes on');
 }
 
 function showSession(state: SessionState): void {
@@ -91,6 +137,8 @@ function showSession(state: SessionState): void {
 }
 
 function showTransition(state: SessionState, label: string): void {
+  remember(state);
+  memory.update(runningPlan());
   switch (state.kind) {
     case 'loading':
       notice.showLoading(label);
@@ -104,10 +152,24 @@ function showTransition(state: SessionState, label: string): void {
       showProblem(state.error, 'load');
       break;
     case 'ready':
-      notice.dismiss();
-      announcer.say(`${label} is ready`);
-      watchDevice(state.engine);
+      showReady(state.engine, label);
   }
+}
+
+function showReady(engine: Engine, label: string): void {
+  const cost = describeNetworkCost(engine.plan);
+  if (cost) notice.showCaution(cost);
+  else notice.dismiss();
+  announcer.say([`${label} is ready`, cost?.text].filter(Boolean).join('. '));
+  watchDevice(engine);
+  if (continuing) regenerate();
+  continuing = false;
+}
+
+/** A hub model comes back when the page does, unless loading it failed for a reason that would come back, too. */
+function remember(state: SessionState): void {
+  const keep = state.kind !== 'cancelled' && (state.kind !== 'failed' || isError(state.error, 'storage'));
+  saveHubChoice(keep ? state.choice : undefined);
 }
 
 function watchDevice(engine: Engine): void {
@@ -117,19 +179,32 @@ function watchDevice(engine: Engine): void {
 }
 
 function showProblem(error: unknown, where: Where): void {
+  show(pressure ? describePressure(pressure) : problemOf(error, where));
+}
+
+function showPressure(now: Pressure): void {
+  pressure = now;
+  show(describePressure(now));
+}
+
+function show(problem: Problem): void {
+  fix = problem.fix ?? {};
+  notice.showProblem(problem);
+  announcer.say(`${problem.title}. ${problem.text}`);
+}
+
+function problemOf(error: unknown, where: Where): Problem {
   const bundled = session.state.choice.kind === 'bundled';
-  const problem = describeProblem(error, where, {
+  return describeProblem(error, where, {
     secureContext: isSecureContext,
     webGpu: 'gpu' in navigator,
     online: navigator.onLine,
     bundled,
   });
-  notice.showProblem(problem);
-  announcer.say(`${problem.title}. ${problem.text}`);
 }
 
 function showReplyError(error: unknown, engine: Engine): void {
-  if (isDeviceLost(error)) session.fail(engine, error);
+  if (isError(error, 'device-lost')) session.fail(engine, error);
   else showProblem(error, 'reply');
 }
 
@@ -163,9 +238,19 @@ function openSettings(): void {
   settings.open(state.kind === 'ready' ? { config: state.config, info: state.engine.info } : undefined);
 }
 
+function openMemory(): void {
+  memory.open({ settings: settings.current, running: runningPlan() });
+}
+
+function runningPlan() {
+  const { state } = session;
+  return state.kind === 'ready' ? { config: state.config, plan: state.engine.plan } : undefined;
+}
+
 function showBusy(busy: boolean): void {
   composer.setBusy(busy);
   if (!busy) return;
+  pressure = undefined;
   notice.dismiss();
   announcer.say('The reply has started');
 }
@@ -190,6 +275,6 @@ function regenerate(): void {
   if (!chat.regenerate()) announcer.say('The model is not ready yet.');
 }
 
-function isDeviceLost(error: unknown): boolean {
-  return error instanceof EngineError && error.code === 'device-lost';
+function isError(error: unknown, code: ErrorCode): boolean {
+  return error instanceof EngineError && error.code === code;
 }

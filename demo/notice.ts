@@ -6,8 +6,14 @@ import type { LoadProgress } from '../src/api';
 import { hide, onPress, required } from './dom';
 import { formatProgressBytes } from './format';
 import { ACTION_LABELS, type Action, type Problem } from './problems';
+import { TransferRate } from './transfer_rate';
 
-export type NoticeAction = Action | 'cancel-load';
+export type NoticeAction = Action | 'cancel-load' | 'pause-download' | 'resume-download';
+
+const LOAD_LABELS = { 'cancel-load': 'Cancel', 'pause-download': 'Pause', 'resume-download': 'Resume' };
+
+/** A download that is over before this is not worth a button. */
+const PAUSABLE_AFTER_MS = 1500;
 
 export class Notice {
   readonly #card = required('notice', HTMLElement);
@@ -21,6 +27,9 @@ export class Notice {
   #actions: (NoticeAction | undefined)[] = [];
   #frame = 0;
   #latest: LoadProgress | undefined;
+  readonly #rate = new TransferRate();
+  #downloadingSinceMs: number | undefined;
+  #paused = false;
 
   constructor(
     private readonly heir: HTMLElement,
@@ -37,11 +46,23 @@ export class Notice {
     this.#bar.value = 0;
     this.#stage.textContent = 'Starting';
     this.#bytes.textContent = '';
+    this.#rate.reset();
+    this.#downloadingSinceMs = undefined;
+    this.#setPaused(false);
+  }
+
+  /** Says so, and offers the opposite. */
+  showPaused(paused: boolean): void {
+    this.#setPaused(paused);
+    this.#rate.reset();
+    if (paused) this.#stage.textContent = 'The download is paused';
+    this.#offer(0, paused ? 'resume-download' : 'pause-download');
   }
 
   /** Drawn once per frame: a fast load reports far more often. */
   updateLoading(progress: LoadProgress): void {
     this.#latest = progress;
+    this.#follow(progress);
     if (this.#frame === 0) this.#frame = requestAnimationFrame(() => this.#drawProgress());
   }
 
@@ -49,8 +70,17 @@ export class Notice {
     this.#show('cancelled', `Loading ${model} was cancelled`, ['retry', 'picker']);
   }
 
-  showProblem({ title, text, actions }: Problem): void {
-    this.#show('problem', title, actions);
+  showProblem(problem: Problem): void {
+    this.#showWords('problem', problem);
+  }
+
+  /** Something to know before going on; nothing has failed. */
+  showCaution(caution: Problem): void {
+    this.#showWords('caution', caution);
+  }
+
+  #showWords(kind: string, { title, text, actions }: Problem): void {
+    this.#show(kind, title, actions);
     this.#error.hidden = false;
     this.#error.textContent = text;
   }
@@ -72,9 +102,37 @@ export class Notice {
   }
 
   #label(button: HTMLButtonElement, action: NoticeAction | undefined): void {
-    if (action) button.textContent = action === 'cancel-load' ? 'Cancel' : ACTION_LABELS[action];
+    if (action)
+      button.textContent =
+        action in LOAD_LABELS ? LOAD_LABELS[action as keyof typeof LOAD_LABELS] : ACTION_LABELS[action as Action];
     if (action) button.hidden = false;
     else hide(button, this.heir);
+  }
+
+  #offer(index: number, action: NoticeAction | undefined): void {
+    if (this.#actions[index] === action) return;
+    this.#actions = this.#actions.with(index, action);
+    this.#label(this.#buttons[index]!, action);
+  }
+
+  #setPaused(paused: boolean): void {
+    this.#paused = paused;
+    this.#progress.dataset.paused = String(paused);
+  }
+
+  /** Measures, and offers to pause what takes long enough. */
+  #follow({ phase, loaded }: LoadProgress): void {
+    if (phase === 'pipelines') return; // they compile while bytes arrive
+    if (phase !== 'download') {
+      this.#downloadingSinceMs = undefined;
+      this.#rate.reset();
+      this.#offer(0, undefined);
+      return;
+    }
+    const now = performance.now();
+    this.#downloadingSinceMs ??= now;
+    if (!this.#paused) this.#rate.add(now, loaded);
+    if (now - this.#downloadingSinceMs >= PAUSABLE_AFTER_MS) this.#offer(0, this.#paused ? 'resume-download' : 'pause-download');
   }
 
   #press(index: number): void {
@@ -87,7 +145,8 @@ export class Notice {
     const progress = this.#latest;
     if (!progress || this.#progress.hidden) return;
     this.#bar.value = progress.progress;
-    this.#stage.textContent = progress.text;
+    const rate = progress.phase === 'download' ? this.#rate.describe(progress.total) : '';
+    if (!this.#paused) this.#stage.textContent = [progress.text, rate].filter(Boolean).join(' · ');
     this.#bytes.textContent = formatProgressBytes(progress);
   }
 }

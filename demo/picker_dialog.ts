@@ -12,8 +12,15 @@ export class PickerDialog {
   readonly #token = required('hub-token', HTMLInputElement);
   readonly #localError = required('local-error', HTMLElement);
 
-  constructor(private readonly onChoice: (choice: ModelChoice) => void) {
+  constructor(
+    private readonly onChoice: (choice: ModelChoice) => void,
+    onStorage: () => void,
+  ) {
     prepareDialog(this.#dialog);
+    required('picker-storage', HTMLButtonElement).addEventListener('click', () => {
+      this.#dialog.close();
+      onStorage();
+    });
     required('use-bundled', HTMLButtonElement).addEventListener('click', () => this.#choose({ kind: 'bundled' }));
     required('hub-form', HTMLFormElement).addEventListener('submit', (event) => this.#submitHub(event));
     this.#hubId.addEventListener('input', () => this.#showHubError(''));

@@ -1,18 +1,83 @@
 /** An error in words, with the way out. Pure. */
-import { EngineError, type ErrorCode } from '../src/api';
+import { EngineError, type ErrorCode, type PlanReport, type Pressure } from '../src/api';
+import { networkCost } from './plan_view';
 
 /** `retry` loads again after a failed load, and answers again after a failed reply. */
-export type Action = 'retry' | 'reload-model' | 'bundled' | 'picker' | 'settings' | 'new-chat' | 'reload-page';
-export type Problem = { title: string; text: string; actions: [Action, Action?] };
+export type Action =
+  | 'retry'
+  | 'reload-model'
+  | 'bundled'
+  | 'picker'
+  | 'settings'
+  | 'new-chat'
+  | 'reload-page'
+  | 'memory'
+  | 'storage'
+  | 'smallest-budget'
+  | 'shorter-context'
+  | 'lower-budget'
+  | 'reload-continue'
+  | 'dismiss';
+/** `fix`: what 'smallest-budget', 'shorter-context' and 'lower-budget' would set. */
+export type Problem = { title: string; text: string; actions: [Action, Action?]; fix?: Fix };
+export type Fix = { gpuBudget?: number; contextTokens?: number };
 export type Where = 'load' | 'reply';
 export type Surroundings = { secureContext: boolean; webGpu: boolean; online: boolean; bundled: boolean };
 
-type Advice = { title: string; advice: string; actions: [Action, Action?] };
+type Advice = { title: string; advice: string; actions: [Action, Action?]; fix?: Fix };
 
 export function describeProblem(error: unknown, where: Where, around: Surroundings): Problem {
   const code = error instanceof EngineError ? error.code : 'internal';
-  const { title, advice, actions } = where === 'load' ? loadAdvice(code, around) : replyAdvice(code);
-  return { title, text: [messageOf(error), advice].filter(Boolean).join('\n'), actions };
+  const message = messageOf(error);
+  const special =
+    code === 'budget' && where === 'load' ? refusalAdvice(message) : code === 'storage' ? diskAdvice(message) : undefined;
+  const { title, advice, ...rest } = special ?? (where === 'load' ? loadAdvice(code, around) : replyAdvice(code));
+  return { title, text: [message, advice].filter(Boolean).join('\n'), ...rest };
+}
+
+/** What an engine says when memory or files are being taken from it. */
+export function describePressure({ reason, message, suggestedBudgetBytes }: Pressure): Problem {
+  const title = {
+    'out-of-memory': 'The GPU ran out of memory',
+    'device-lost': 'The connection to the GPU was lost',
+    storage: 'The model’s files could not be read',
+  }[reason];
+  const text = `${message}\nThe conversation is kept.`;
+  if (suggestedBudgetBytes === undefined) return { title, text, actions: ['reload-continue', 'memory'] };
+  return { title, text, actions: ['lower-budget', 'memory'], fix: { gpuBudget: suggestedBudgetBytes } };
+}
+
+/** Before the first message: answering will be paid for in bytes. Undefined where it is not. */
+export function describeNetworkCost(plan: PlanReport): Problem | undefined {
+  const text = networkCost(plan);
+  return text ? { title: 'Every token comes over the network', text, actions: ['memory', 'dismiss'] } : undefined;
+}
+
+/** The planner's refusal names what would work; the page offers just that. */
+function refusalAdvice(message: string): Advice {
+  const gpuBudget = numberIn(message, /needs at least (\d+) bytes/);
+  const contextTokens = numberIn(message, /context of (\d+) tokens would fit/i);
+  const title = 'Not enough memory for this model';
+  if (gpuBudget === undefined)
+    return advise(title, 'A smaller context needs less, and so does a smaller model.', ['memory', 'picker']);
+  const actions: [Action, Action?] = ['smallest-budget', contextTokens === undefined ? 'memory' : 'shorter-context'];
+  return {
+    ...advise(title, 'What does not fit streams for every token: slower, but it works.', actions),
+    fix: { gpuBudget, contextTokens },
+  };
+}
+
+function diskAdvice(message: string): Advice | undefined {
+  if (!/share of it, is full|the browser grants/.test(message)) return undefined;
+  return advise('The disk is full', 'Delete a stored model, or ask the browser for more room. What has arrived is kept.', [
+    'storage',
+    'retry',
+  ]);
+}
+
+function numberIn(text: string, pattern: RegExp): number | undefined {
+  const digits = pattern.exec(text)?.[1];
+  return digits === undefined ? undefined : Number(digits);
 }
 
 function messageOf(error: unknown): string {
@@ -50,12 +115,6 @@ function loadAdvice(code: ErrorCode, { secureContext, webGpu, online, bundled }:
         'picker',
         elsewhere === 'bundled' ? elsewhere : 'retry',
       ]);
-    case 'budget':
-      return advise(
-        'Not enough memory for this model',
-        'A smaller context size in the settings needs less, and so does a smaller model.',
-        ['settings', 'picker'],
-      );
     case 'format':
     case 'shape':
     case 'limit':
@@ -90,7 +149,10 @@ function replyAdvice(code: ErrorCode): Advice {
     case 'unloaded':
       return advise('The model was unloaded', 'Load it again to go on.', ['reload-model', 'picker']);
     case 'budget':
-      return advise('The GPU ran out of memory', 'Reload the model with a smaller context size.', ['settings', 'reload-model']);
+      return advise('The GPU ran out of memory', 'Reload the model with a smaller GPU budget or context.', [
+        'memory',
+        'reload-model',
+      ]);
     case 'non-finite':
       return advise(
         'The model lost its footing',
@@ -125,4 +187,11 @@ export const ACTION_LABELS: Record<Action, string> = {
   settings: 'Open settings',
   'new-chat': 'New chat',
   'reload-page': 'Reload the page',
+  memory: 'Open the memory panel',
+  storage: 'Open the storage panel',
+  'smallest-budget': 'Use the smallest budget that works',
+  'shorter-context': 'Use a shorter context',
+  'lower-budget': 'Lower the budget and continue',
+  'reload-continue': 'Reload the model and continue',
+  dismiss: 'Go on',
 };

@@ -1,9 +1,9 @@
 /** One engine at a time, and what the page must know about it: loading, ready, failed, cancelled. */
-import { createEngine, type Engine, type EngineConfig, type LoadProgress } from '../src/api';
+import { createEngine, type DownloadControl, type Engine, type EngineConfig, type LoadProgress, type Pressure } from '../src/api';
 import { type ModelChoice, modelRefOf } from './model_choice';
 
 export type SessionState =
-  | { kind: 'loading'; choice: ModelChoice; progress: LoadProgress | undefined }
+  | { kind: 'loading'; choice: ModelChoice; progress: LoadProgress | undefined; download: DownloadControl | undefined }
   /** `config`: what the engine was asked for. */
   | { kind: 'ready'; choice: ModelChoice; engine: Engine; config: EngineConfig }
   | { kind: 'cancelled'; choice: ModelChoice }
@@ -14,7 +14,10 @@ export class ModelSession {
   #cancel = new AbortController();
   #engine: Engine | undefined;
 
-  constructor(private readonly onChange: (state: SessionState) => void) {}
+  constructor(
+    private readonly onChange: (state: SessionState) => void,
+    private readonly onPressure: (pressure: Pressure) => void,
+  ) {}
 
   get state(): SessionState {
     return this.#state;
@@ -29,12 +32,20 @@ export class ModelSession {
     this.#cancel.abort();
   }
 
+  /** False where nothing is being downloaded. */
+  setPaused(paused: boolean): boolean {
+    const download = this.#state.kind === 'loading' ? this.#state.download : undefined;
+    if (paused) download?.pause();
+    else download?.resume();
+    return download !== undefined;
+  }
+
   /** Loads in place of whatever is loaded or loading now. Never rejects: failures become the state. */
   async load(choice: ModelChoice, config: EngineConfig): Promise<void> {
     this.#cancel.abort();
     this.#cancel = new AbortController();
     const { signal } = this.#cancel;
-    this.#set({ kind: 'loading', choice, progress: undefined });
+    this.#set({ kind: 'loading', choice, progress: undefined, download: undefined });
     try {
       await this.#unload(); // first, so that two models never share the memory
       const engine = await this.#create(choice, config, signal);
@@ -51,11 +62,14 @@ export class ModelSession {
   }
 
   #create(choice: ModelChoice, config: EngineConfig, signal: AbortSignal): Promise<Engine> {
-    const token = choice.kind === 'hub' ? choice.token : undefined;
-    const onProgress = (progress: LoadProgress) => {
-      if (this.#isCurrent(signal) && this.#state.kind === 'loading') this.#set({ kind: 'loading', choice, progress });
+    const onProgress = (progress: LoadProgress, download: DownloadControl) => {
+      if (this.#isCurrent(signal) && this.#state.kind === 'loading') this.#set({ kind: 'loading', choice, progress, download });
     };
-    return createEngine(modelRefOf(choice, document.baseURI), { ...config, ...(token ? { token } : {}), signal, onProgress });
+    const onPressure = (pressure: Pressure) => {
+      if (this.#isCurrent(signal)) this.onPressure(pressure);
+    };
+    const model = modelRefOf(choice, document.baseURI);
+    return createEngine(model, { ...config, ...accessOf(choice), signal, onProgress, onPressure });
   }
 
   #adopt(choice: ModelChoice, config: EngineConfig, engine: Engine): void {
@@ -77,6 +91,11 @@ export class ModelSession {
     this.#state = state;
     this.onChange(state);
   }
+}
+
+/** What else than the settings it takes to reach a model. */
+export function accessOf(choice: ModelChoice): Pick<EngineConfig, 'token'> {
+  return choice.kind === 'hub' && choice.token ? { token: choice.token } : {};
 }
 
 export function isAbort(error: unknown): boolean {

@@ -1,9 +1,14 @@
 /** What the visitor may set. An unset field stays out of the request, so the model's own default holds. Pure but for `storage`. */
-import type { ChatRequest, EngineConfig, KvDtype } from '../src/api';
-import type { Parsed } from './model_choice';
+import type { ChatRequest, ContextOverflow, EngineConfig, KvDtype } from '../src/api';
+import { type ModelChoice, type Parsed, parseHubId } from './model_choice';
 
 export type NumberField = 'temperature' | 'topP' | 'topK' | 'maxTokens' | 'seed' | 'contextTokens';
-export type Settings = Partial<Record<NumberField, number>> & { kv?: KvDtype };
+/** `gpuBudget` in bytes. */
+export type Settings = Partial<Record<NumberField, number>> & {
+  kv?: KvDtype;
+  gpuBudget?: number;
+  contextOverflow?: ContextOverflow;
+};
 export type Theme = 'auto' | 'light' | 'dark';
 
 type Range = { min: number; max: number; integer: boolean; above?: boolean };
@@ -41,8 +46,13 @@ export function samplingOf({ temperature, topP, topK, maxTokens, seed }: Setting
   return withoutUndefined({ temperature, top_p: topP, top_k: topK, max_tokens: maxTokens, seed });
 }
 
-export function engineConfigOf({ contextTokens, kv }: Settings): EngineConfig {
-  return withoutUndefined({ contextTokens, kv });
+export function engineConfigOf({ contextTokens, kv, gpuBudget, contextOverflow }: Settings): EngineConfig {
+  return withoutUndefined({ contextTokens, kv, gpuBudget, contextOverflow });
+}
+
+/** Whether a load with `next` would be another engine. */
+export function differs(next: EngineConfig, running: EngineConfig): boolean {
+  return (['contextTokens', 'kv', 'gpuBudget', 'contextOverflow'] as const).some((key) => next[key] !== running[key]);
 }
 
 function withoutUndefined<T extends object>(fields: T): Partial<T> {
@@ -58,6 +68,9 @@ export function settingsFromJson(text: string | null): Settings {
     if (typeof value === 'number' && inRange(field, value)) settings[field] = value;
   }
   if (stored.kv === 'f16' || stored.kv === 'f32') settings.kv = stored.kv;
+  const { gpuBudget, contextOverflow } = stored;
+  if (typeof gpuBudget === 'number' && Number.isSafeInteger(gpuBudget) && gpuBudget > 0) settings.gpuBudget = gpuBudget;
+  if (contextOverflow === 'truncate' || contextOverflow === 'stop') settings.contextOverflow = contextOverflow;
   return settings;
 }
 
@@ -73,6 +86,7 @@ function parseObject(text: string | null): Record<string, unknown> {
 
 const SETTINGS_KEY = 'sluice.settings';
 const THEME_KEY = 'sluice.theme';
+const MODEL_KEY = 'sluice.model';
 
 export function loadSettings(): Settings {
   return settingsFromJson(readItem(SETTINGS_KEY));
@@ -89,6 +103,16 @@ export function loadTheme(): Theme {
 
 export function saveTheme(theme: Theme): void {
   writeItem(THEME_KEY, theme === 'auto' ? null : theme);
+}
+
+/** The hub model to go on with when the page is opened again, be its download complete or not. The access token is never kept. */
+export function loadHubChoice(): ModelChoice | undefined {
+  const id = parseHubId(readItem(MODEL_KEY) ?? '');
+  return 'value' in id ? { kind: 'hub', id: id.value } : undefined;
+}
+
+export function saveHubChoice(choice: ModelChoice | undefined): void {
+  writeItem(MODEL_KEY, choice?.kind === 'hub' ? choice.id : null);
 }
 
 /** Storage may be switched off (SecurityError) or full (QuotaExceededError): the page then works without a memory. */

@@ -1,8 +1,17 @@
 /** The settings dialog. A valid value is kept at once; an invalid one stays in its field with a word about why. */
-import type { EngineConfig, EngineInfo, KvDtype } from '../src/api';
+import type { ContextOverflow, EngineConfig, EngineInfo, KvDtype } from '../src/api';
 import { onPress, prepareDialog, required, setUnavailable } from './dom';
-import { formatCount } from './format';
-import { engineConfigOf, loadSettings, type NumberField, parseNumber, RANGES, type Settings, saveSettings } from './settings';
+import { formatBytes, formatCount } from './format';
+import {
+  differs,
+  engineConfigOf,
+  loadSettings,
+  type NumberField,
+  parseNumber,
+  RANGES,
+  type Settings,
+  saveSettings,
+} from './settings';
 
 /** The loaded engine: what it was asked for, and what it made of it. */
 export type Loaded = { config: EngineConfig; info: EngineInfo };
@@ -12,15 +21,21 @@ const FIELDS = Object.keys(RANGES) as NumberField[];
 export class SettingsDialog {
   readonly #dialog = required('settings', HTMLDialogElement);
   readonly #kv = required('set-kv', HTMLSelectElement);
+  readonly #overflow = required('set-overflow', HTMLSelectElement);
   readonly #reload = required('settings-reload', HTMLButtonElement);
   readonly #inUse = required('settings-in-use', HTMLElement);
   #settings = loadSettings();
   #loaded: Loaded | undefined;
 
-  constructor(onReload: () => void) {
+  constructor(onReload: () => void, onMemory: () => void) {
     prepareDialog(this.#dialog);
     for (const field of FIELDS) inputOf(field).addEventListener('input', () => this.#readField(field));
     this.#kv.addEventListener('change', () => this.#readKv());
+    this.#overflow.addEventListener('change', () => this.#readOverflow());
+    onPress(required('settings-memory', HTMLButtonElement), () => {
+      this.#dialog.close();
+      onMemory();
+    });
     onPress(required('settings-reset', HTMLButtonElement), () => this.#reset());
     onPress(this.#reload, () => {
       this.#dialog.close();
@@ -30,6 +45,11 @@ export class SettingsDialog {
 
   get current(): Settings {
     return this.#settings;
+  }
+
+  /** From elsewhere on the page: the memory panel, or a button that gets out of a problem. */
+  update(changes: Partial<Settings>): void {
+    this.#keep({ ...this.#settings, ...changes });
   }
 
   open(loaded: Loaded | undefined): void {
@@ -49,6 +69,10 @@ export class SettingsDialog {
     this.#keep({ ...this.#settings, kv: (this.#kv.value || undefined) as KvDtype | undefined });
   }
 
+  #readOverflow(): void {
+    this.#keep({ ...this.#settings, contextOverflow: (this.#overflow.value || undefined) as ContextOverflow | undefined });
+  }
+
   #reset(): void {
     this.#keep({});
     this.#fill();
@@ -66,19 +90,20 @@ export class SettingsDialog {
       showError(field, '');
     }
     this.#kv.value = this.#settings.kv ?? '';
+    this.#overflow.value = this.#settings.contextOverflow ?? '';
     this.#showReload();
   }
 
   #showReload(): void {
     const info = this.#loaded?.info;
-    this.#inUse.textContent = info ? `In use: ${formatCount(info.contextTokens)} tokens, ${info.kv}.` : 'No model is loaded.';
-    setUnavailable(this.#reload, !this.#loaded || !this.#differs(this.#loaded.config));
+    this.#inUse.textContent = info ? describeUse(info) : 'No model is loaded.';
+    setUnavailable(this.#reload, !this.#loaded || !differs(engineConfigOf(this.#settings), this.#loaded.config));
   }
+}
 
-  #differs(loaded: EngineConfig): boolean {
-    const next = engineConfigOf(this.#settings);
-    return next.contextTokens !== loaded.contextTokens || next.kv !== loaded.kv;
-  }
+function describeUse({ contextTokens, kv, plan }: EngineInfo): string {
+  const budget = plan.gpuBudgetBytes === undefined ? 'no GPU budget' : `a GPU budget of ${formatBytes(plan.gpuBudgetBytes)}`;
+  return `In use: ${formatCount(contextTokens)} tokens, ${kv}, ${budget}.`;
 }
 
 function inputOf(field: NumberField): HTMLInputElement {

@@ -10,7 +10,7 @@
  * - `limit`            untrusted input exceeded a time or output limit (template, tokenizer, header)
  * - `budget`           memory: a buffer, KV cache or model does not fit
  * - `shape`            two sizes that must agree do not
- * - `context-length`   the prompt is longer than the context
+ * - `context-length`   prompt, or prompt and reply, do not fit the context
  * - `invalid-request`  a request field is unknown or out of range; the message names the field
  * - `non-finite`       the model produced NaN or infinite logits
  * - `device-lost`      the GPU device went away
@@ -71,14 +71,14 @@ export function fromWire(wire: WireError): EngineError | DOMException {
 
 /** `pending`, or AbortError as soon as `signal` aborts: what is waited for may be far away. It goes on by itself then. */
 export async function unlessAborted<T>(pending: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  throwIfAborted(signal);
   if (!signal) return pending;
+  pending.catch(() => {}); // where the abort comes first, it must not count as unhandled
+  throwIfAborted(signal);
   let abort: () => void = () => {};
   const aborted = new Promise<never>((_, reject) => {
     abort = () => reject(abortError());
     signal.addEventListener('abort', abort, { once: true });
   });
-  pending.catch(() => {}); // lost the race, it must not count as unhandled
   try {
     return await Promise.race([pending, aborted]);
   } finally {

@@ -1,21 +1,23 @@
-/** The page's side of the protocol: the worker's lifetime, and each request's events as an async iterator. */
-import { proxy, type Remote, wrap } from 'comlink';
-import { abortError, EngineError, fromWire, isAbort, throwIfAborted } from '../errors';
-import type { EngineInfo, EngineWorkerApi, GenerateRequest, LoadProgress, ModelRef } from '../protocol/engine';
-import { spawnModuleWorker } from '../protocol/spawn_worker';
+/** The page's side of a loaded engine: each request's events as an async iterator, and one end for everything. */
+import { proxy } from 'comlink';
+import { EngineError, fromWire, throwIfAborted } from '../errors';
+import type { EngineInfo, EngineWorkerApi, GenerateRequest, ModelRef, Pressure } from '../protocol/engine';
+import type { TokenCosts } from '../protocol/plan';
+import { ControlRelay, whenAborted } from './control';
 import { EventStream, type ReplyEvent } from './event_stream';
-import { checkOptions } from './options';
-import { PageTextWorkers } from './text_workers';
+import { cloneableRef } from './model_ref';
+import { checkCallback, checkOptions } from './options';
+import { progressReporter, reportReady } from './progress';
 import type { EngineOptions } from './types';
-import { engineWorkerUrl, textWorkerUrl } from './worker_url';
+import { type Connect, typedError, WorkerConnection } from './worker_connection';
 
 export class EngineClient {
   info: EngineInfo;
   readonly lost: Promise<{ reason: string; message: string }>;
-  readonly #worker: Worker;
-  readonly #remote: Remote<EngineWorkerApi>;
-  readonly #textWorkers: PageTextWorkers;
+  readonly #connection: WorkerConnection;
   readonly #running = new Set<EventStream>();
+  /** Stops progress that is still reported after the load: see `answerWhileLoading`. */
+  readonly #reporting: AbortController;
   /** Rejects when the engine ends, for whatever reason; every wait for the worker races against it. */
   readonly #ending: Promise<never>;
   #reject!: (error: EngineError) => void;
@@ -23,16 +25,15 @@ export class EngineClient {
   #unloading: Promise<void> | undefined;
   #nextRequest = 1;
 
-  private constructor(worker: Worker, remote: Remote<EngineWorkerApi>, textWorkers: PageTextWorkers, info: EngineInfo) {
+  private constructor(connection: WorkerConnection, info: EngineInfo, reporting: AbortController) {
     this.info = info;
-    this.#textWorkers = textWorkers;
-    this.#worker = worker;
-    this.#remote = remote;
+    this.#connection = connection;
+    this.#reporting = reporting;
     this.#ending = new Promise((_, reject) => {
       this.#reject = reject;
     });
     this.#ending.catch(() => {}); // nobody may be waiting when it ends
-    const failed = workerFailure(worker, 'The engine’s worker failed');
+    const { remote, failed } = connection;
     this.lost = Promise.race([
       remote.lost(),
       failed.catch((error: EngineError) => ({ reason: 'unknown', message: error.message })),
@@ -40,47 +41,52 @@ export class EngineClient {
     failed.catch((error: EngineError) => this.#end(error));
   }
 
-  static async start(model: ModelRef, options: EngineOptions): Promise<EngineClient> {
-    const { onProgress, signal, workerUrl, ...config } = options;
+  static async start(model: ModelRef, options: EngineOptions, connect: Connect = WorkerConnection.open): Promise<EngineClient> {
+    const { onProgress, onPressure, signal, workerUrl, ...config } = options;
     checkOptions(config);
+    checkCallback('onProgress', onProgress);
+    checkCallback('onPressure', onPressure);
     throwIfAborted(signal);
-    const urls = workerUrls(workerUrl);
-    const worker = startWorker(urls.engine);
-    const textWorkers = new PageTextWorkers(urls.text);
-    const remote = wrap<EngineWorkerApi>(worker);
-    const stop = new AbortController(); // takes the listeners off again
-    const cancelled = new Promise<never>((_, reject) => {
-      signal?.addEventListener('abort', () => reject(abortError()), { signal: stop.signal });
-    });
+    const connection = connect(workerUrl);
+    const loading = new AbortController(); // takes the listeners off again
+    const reporting = new AbortController();
+    const relay = new ControlRelay();
     try {
-      const report = progressReporter(onProgress, stop.signal);
-      const load = remote.load(cloneable(model), config, proxy(report), proxy(textWorkers));
-      const couldNotStart = workerFailure(
-        worker,
-        'The engine’s worker could not start (is its file served, and does the Content-Security-Policy allow workers?)',
-      );
-      const result = await Promise.race([load, couldNotStart, cancelled]);
-      if ('error' in result) throw fromWire(result.error);
-      const { parameterBytes: bytes } = result.info;
-      report({ phase: 'ready', loaded: bytes, total: bytes, progress: 1, text: 'Ready' }); // the worker's own may come later than its answer
-      return new EngineClient(worker, remote, textWorkers, result.info);
+      const report = progressReporter(onProgress, relay, reporting.signal);
+      relay.connect(connection.remote);
+      const load = connection.remote.load(
+        cloneableRef(model),
+        config,
+        proxy(report),
+        proxy(connection.textWorkers),
+        proxy(pressureReporter(onPressure)),
+      ) as ReturnType<EngineWorkerApi['load']>;
+      const { info } = await connection.ask('createEngine', load, whenAborted(signal, loading.signal));
+      if (!config.answerWhileLoading) reportReady(report, info.parameterBytes);
+      return new EngineClient(connection, info, reporting);
     } catch (error) {
-      worker.terminate(); // ends the load, too, and with it what it had allocated
-      textWorkers.endAll();
-      throw typed(error, 'createEngine');
+      reporting.abort();
+      connection.end(); // ends the load, too, and with it what it had allocated
+      throw typedError(error, 'createEngine');
     } finally {
-      stop.abort();
+      loading.abort();
     }
   }
 
   async refreshInfo(): Promise<EngineInfo> {
-    this.info = (await this.#ask(this.#remote.info())) ?? this.info;
+    this.info = (await this.#ask(this.#connection.remote.info())) ?? this.info;
     return this.info;
+  }
+
+  async measure(): Promise<TokenCosts> {
+    const result = await this.#ask<Awaited<ReturnType<EngineWorkerApi['measure']>>>(this.#connection.remote.measure());
+    if ('error' in result) throw fromWire(result.error);
+    return result.costs;
   }
 
   async tokenize(text: string): Promise<number[]> {
     if (typeof text !== 'string') throw new EngineError('invalid-request', "'text' must be a string.");
-    const result = await this.#ask<Awaited<ReturnType<EngineWorkerApi['tokenize']>>>(this.#remote.tokenize(text));
+    const result = await this.#ask<Awaited<ReturnType<EngineWorkerApi['tokenize']>>>(this.#connection.remote.tokenize(text));
     if ('error' in result) throw fromWire(result.error);
     return result.ids;
   }
@@ -97,12 +103,12 @@ export class EngineClient {
     const requestId = this.#nextRequest++;
     const stream = new EventStream(signal, (finished) => {
       this.#running.delete(stream);
-      if (!finished && !this.#ended) this.#remote.cancel(requestId).catch(() => {});
+      if (!finished && !this.#ended) this.#connection.remote.cancel(requestId).catch(() => {});
     });
     this.#running.add(stream);
-    this.#remote
+    this.#connection.remote
       .generate(requestId, request, proxy(stream.push))
-      .catch((error: unknown) => stream.fail(typed(error, 'the request')));
+      .catch((error: unknown) => stream.fail(typedError(error, 'the request')));
     return stream;
   }
 
@@ -115,9 +121,8 @@ export class EngineClient {
   async #unload(): Promise<void> {
     const crashed = this.#ended !== undefined;
     this.#end(new EngineError('unloaded', 'The engine was unloaded. Create a new one.'));
-    if (!crashed) await Promise.race([this.#remote.unload(), new Promise((resolve) => setTimeout(resolve, 2000))]); // a hung GPU must not hang the page
-    this.#worker.terminate();
-    this.#textWorkers.endAll();
+    if (!crashed) await Promise.race([this.#connection.remote.unload(), new Promise((resolve) => setTimeout(resolve, 2000))]); // a hung GPU must not hang the page
+    this.#connection.end();
   }
 
   #ask<T>(answer: Promise<T>): Promise<T> {
@@ -127,83 +132,20 @@ export class EngineClient {
 
   #end(error: EngineError): void {
     this.#ended ??= error;
+    this.#reporting.abort();
     this.#reject(error);
     for (const stream of [...this.#running]) stream.fail(error);
-    if (error.code === 'unloaded') return; // the worker may still release the GPU
-    this.#worker.terminate();
-    this.#textWorkers.endAll();
+    if (error.code !== 'unloaded') this.#connection.end(); // an unloaded one may still release the GPU
   }
 }
 
-/** A worker file that the caller names is the library's own, which serves as either worker by its name. */
-function workerUrls(workerUrl: string | URL | undefined): { engine: URL; text: URL } {
-  if (workerUrl === undefined) return { engine: engineWorkerUrl(), text: textWorkerUrl() };
-  if (!URL.canParse(workerUrl, location.href))
-    throw new EngineError('invalid-request', `The option 'workerUrl' is not a URL: ${workerUrl}`);
-  const url = new URL(workerUrl, location.href);
-  return { engine: url, text: url };
-}
-
-function startWorker(url: URL): Worker {
-  try {
-    return spawnModuleWorker(url, 'sluice');
-  } catch (cause) {
-    const why = (cause as Error).message;
-    throw new EngineError(
-      'unsupported',
-      `The engine’s worker could not be started: ${why} Engines run in a browser page, served over http(s).`,
-      { cause },
-    );
-  }
-}
-
-/** Progress as the caller wants it: never after the load has ended, and a callback that throws is reported once, not per event. */
-function progressReporter(
-  onProgress: ((progress: LoadProgress) => void) | undefined,
-  ended: AbortSignal,
-): (progress: LoadProgress) => void {
-  let over = false;
-  return (progress) => {
-    if (!onProgress || over || ended.aborted) return;
-    over = progress.phase === 'ready';
+/** What the caller's function throws is the page's error, not the worker's. */
+function pressureReporter(onPressure: EngineOptions['onPressure']): (pressure: Pressure) => void {
+  return (pressure) => {
     try {
-      onProgress(progress);
+      onPressure?.(pressure);
     } catch (error) {
-      over = true;
       reportError(error);
     }
   };
-}
-
-/** URLs and FileLists cannot be cloned into a worker, and a relative URL means relative to the page. */
-function cloneable(model: ModelRef): ModelRef {
-  if (model instanceof URL) return model.href;
-  if (typeof model === 'string' && /^(\.{0,2}\/|https?:)/i.test(model)) {
-    if (!URL.canParse(model, location.href)) throw new EngineError('invalid-request', `'${model}' is not a URL.`);
-    return new URL(model, location.href).href;
-  }
-  if (typeof FileList !== 'undefined' && model instanceof FileList) return [...model];
-  return Array.isArray(model) ? [...model] : model;
-}
-
-/** Rejects when the worker reports an error of its own. */
-function workerFailure(worker: Worker, what: string): Promise<never> {
-  return new Promise((_, reject) => {
-    worker.addEventListener(
-      'error',
-      (event) => reject(new EngineError('internal', `${what}${event.message ? `: ${event.message}` : '.'}`)),
-      { once: true },
-    );
-  });
-}
-
-/** What was thrown, as one of the family: values that cannot travel to the worker are the caller's to change. */
-function typed(error: unknown, what: string): Error {
-  if (error instanceof EngineError || isAbort(error)) return error as Error;
-  const { name, message } = error as Error;
-  if (name === 'DataCloneError')
-    return new EngineError('invalid-request', `Something in ${what} cannot be sent to a worker; pass plain data. (${message})`, {
-      cause: error,
-    });
-  return new EngineError('internal', `${name}: ${message}`, { cause: error });
 }

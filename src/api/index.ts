@@ -1,5 +1,5 @@
 /**
- * What a user imports. Nothing here touches the GPU or the network until `createEngine` is called.
+ * What a user imports. Nothing here touches the GPU, the network or the disk until one of its functions is called.
  *
  *   const engine = await createEngine(new URL('./model/', location.href));
  *   const stream = await engine.chat.completions.create({ messages: [{ role: 'user', content: 'Hello' }], stream: true });
@@ -7,15 +7,19 @@
  */
 
 import type { ModelRef } from '../protocol/engine';
+import type { PlanReport } from '../protocol/plan';
+import type { StoredModel } from '../protocol/storage';
 import { chatCompletions } from './chat_completions';
 import { EngineClient } from './client';
 import { completions } from './completions';
-import type { Engine, EngineOptions } from './types';
+import type { DownloadOptions, Engine, EngineOptions, ModelDownload, PlanOptions, WorkerOptions } from './types';
+import { deleteStored, downloadOf, planOf, storedModels } from './without_engine';
 
 export { EngineError, type ErrorCode } from '../errors';
 export type * from '../protocol/chat';
 export type {
   AdapterReport,
+  ContextOverflow,
   EngineConfig,
   EngineInfo,
   Feature,
@@ -23,8 +27,13 @@ export type {
   LoadPhase,
   LoadProgress,
   ModelRef,
+  Pressure,
 } from '../protocol/engine';
-export type { Engine, EngineOptions } from './types';
+export type * from '../protocol/plan';
+export type * from '../protocol/storage';
+export { parseByteBudget } from './byte_budget';
+export type { DownloadControl, OnProgress } from './progress';
+export type { DownloadOptions, Engine, EngineOptions, ModelDownload, PlanOptions, WorkerOptions } from './types';
 
 /**
  * Starts a worker, loads the model in it, and resolves when the first token can be asked for.
@@ -40,11 +49,45 @@ export async function createEngine(model: ModelRef, options: EngineOptions = {})
     get info() {
       return client.info;
     },
+    get plan() {
+      return client.info.plan;
+    },
     refreshInfo: () => client.refreshInfo(),
     chat: { completions: { create: chatCompletions(client) } },
     completions: { create: completions(client) },
     tokenize: (text) => client.tokenize(text),
+    measure: () => client.measure(),
     unload: () => client.unload(),
     lost: client.lost,
   };
+}
+
+/**
+ * What `createEngine` would do with the same options, before anything is loaded: resident, streamed and cached bytes, bytes per
+ * token, predicted speed, disk needed and available. Starts a worker, reads the model's headers (over the network, for a model
+ * that is not stored), measures the device for a moment, and ends it.
+ *
+ * @throws EngineError 'budget' if budget or context cannot work, naming the smallest that would; else as createEngine.
+ */
+export function planModel(model: ModelRef, options: PlanOptions = {}): Promise<PlanReport> {
+  return planOf(model, options);
+}
+
+/**
+ * Downloads a model into the browser's private file system without loading it, or goes on with what is there already. Needs no
+ * GPU. `pause()` and `resume()` may be called at any time; the option `signal` cancels and keeps what has arrived.
+ * Errors come through `done`.
+ */
+export function downloadModel(model: ModelRef, options: DownloadOptions = {}): ModelDownload {
+  return downloadOf(model, options);
+}
+
+/** The models kept in this browser for this site, complete or not. @throws EngineError 'storage' where there is no such store. */
+export function listModels(options: WorkerOptions = {}): Promise<StoredModel[]> {
+  return storedModels(options);
+}
+
+/** Deletes a stored model; `id` as `listModels` gives it. @throws EngineError 'storage' while another tab or engine uses it. */
+export function deleteModel(id: string, options: WorkerOptions = {}): Promise<void> {
+  return deleteStored(id, options);
 }

@@ -1,12 +1,32 @@
 import type { ChatCompletion, ChatCompletionChunk, ChatRequest, Completion, CompletionRequest } from '../protocol/chat';
-import type { EngineConfig, EngineInfo, LoadProgress } from '../protocol/engine';
+import type { EngineConfig, EngineInfo, Pressure } from '../protocol/engine';
+import type { PlanReport, TokenCosts } from '../protocol/plan';
+import type { DownloadControl, OnProgress } from './progress';
 
-export type EngineOptions = EngineConfig & {
-  onProgress?: (progress: LoadProgress) => void;
-  /** Cancels the load. */
+/** What everything that needs a worker takes. */
+export type WorkerOptions = {
+  /** Cancels: the promise rejects with AbortError, and the worker ends. */
   signal?: AbortSignal;
   /** Where the ready-made worker file lies. Default: beside this module; another origin is reached through a blob. */
   workerUrl?: string | URL;
+};
+
+export type EngineOptions = EngineConfig &
+  WorkerOptions & {
+    /** Called as loading goes on, and with `answerWhileLoading` also after createEngine has resolved; 'ready' comes last. */
+    onProgress?: OnProgress;
+    /** The GPU's memory or the files are failing the engine; `suggestedBudgetBytes` is a `gpuBudget` for a new one. */
+    onPressure?: (pressure: Pressure) => void;
+  };
+
+export type PlanOptions = EngineConfig & WorkerOptions;
+
+export type DownloadOptions = EngineConfig & WorkerOptions & { onProgress?: OnProgress };
+
+/** A download under way. It keeps what it has: ended by `signal`, a crash or a closed page, the next one goes on from there. */
+export type ModelDownload = DownloadControl & {
+  /** Resolves when everything is stored and checked. @throws EngineError 'storage', 'not-found', …; AbortError. */
+  readonly done: Promise<void>;
 };
 
 /** Overloads by `stream`, as OpenAI's client has them. */
@@ -23,10 +43,17 @@ export interface Engine {
   /** A snapshot taken when loading ended; `refreshInfo` brings GPU bytes up to date. */
   readonly info: EngineInfo;
   refreshInfo(): Promise<EngineInfo>;
+  /** Where every byte of GPU memory goes, what streams per token, and how fast that should be: `info.plan`. */
+  readonly plan: PlanReport;
   readonly chat: { readonly completions: { readonly create: CreateChatCompletion } };
   readonly completions: { readonly create: CreateCompletion };
   /** Token ids of a text; special tokens in it are recognised. */
   tokenize(text: string): Promise<number[]>;
+  /**
+   * What one token takes: reading its streamed weights, uploading as many bytes, computing it, each alone. Reads all of them once
+   * and takes as long as about four tokens. Requests wait meanwhile.
+   */
+  measure(): Promise<TokenCosts>;
   /** Releases the GPU, ends the worker. Running requests reject with 'unloaded'. Idempotent. */
   unload(): Promise<void>;
   /** Resolves once, if the GPU device is lost. */

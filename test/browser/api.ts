@@ -1,5 +1,14 @@
 /** The public API as a page uses it, good and bad: every promise settles, every error is one of the family. */
-import { createEngine, type Engine, type LoadProgress, type ModelRef } from '../../src/api';
+import {
+  createEngine,
+  deleteModel,
+  downloadModel,
+  type Engine,
+  type LoadProgress,
+  listModels,
+  type ModelRef,
+  planModel,
+} from '../../src/api';
 
 export type ApiReport = { results: Record<string, unknown>; finished: boolean; broken?: string; unhandled: string[] };
 
@@ -38,6 +47,8 @@ async function main(): Promise<void> {
   results['a hub id that is none'] = await bad('../x/y');
   results['an unknown option'] = await bad(model, { contextToken: 100 });
   results['a wrong option'] = await bad(model, { kv: 'q8' });
+  results['a budget that is none'] = await bad(model, { gpuBudget: '4 gigs' });
+  results['a budget far too small'] = await bad(model, { gpuBudget: '1MB' });
   results['Headers in place of an object'] = await bad(model, { headers: new Headers() });
   results['a folder without a model'] = await bad(new URL('../fixtures/configs/', location.href));
   results['an aborted signal'] = await bad(model, { signal: AbortSignal.abort() });
@@ -46,14 +57,47 @@ async function main(): Promise<void> {
     return createEngine(model, { signal: controller.signal, onProgress: () => controller.abort() });
   });
 
+  await withoutEngine(results);
   const progress: LoadProgress[] = [];
   const engine = await createEngine(model, { contextTokens: 512, onProgress: (p) => progress.push(p) });
   results['progress never falls'] = progress.every((p, i) => i === 0 || p.progress >= progress[i - 1]!.progress);
   results['progress ends ready'] = progress.at(-1)?.phase;
+  const { gpu, gpuBudgetBytes } = engine.plan;
+  results['the plan adds up'] = Object.entries(gpu).reduce((sum, [use, bytes]) => sum + (use === 'total' ? -bytes : bytes), 0);
+  results['the plan is within its budget'] = gpu.total <= gpuBudgetBytes!;
+  results['deleting what runs'] = await outcome(async () => deleteModel((await listModels())[0]!.id));
   await requests(engine, results);
   await lifecycle(engine, results);
   await hostileTemplate(results);
   report.finished = true;
+}
+
+/** Plans, downloads and stored models, each in a worker of its own. */
+async function withoutEngine(results: Record<string, unknown>): Promise<void> {
+  const plan = await planModel(model, { contextTokens: 512 });
+  const least = await planModel(model, { contextTokens: 512, gpuBudget: plan.smallestBudgetBytes });
+  results['a plan of the smallest budget'] = least.gpu.total <= plan.smallestBudgetBytes && least.streamedBytesPerToken > 0;
+  const less = { contextTokens: 512, gpuBudget: plan.smallestBudgetBytes - 1 };
+  results['a plan of one byte less'] = await outcome(() => planModel(model, less));
+  results['a plan of nothing'] = await outcome(() => planModel(new URL('../fixtures/configs/', location.href)));
+  for (const { id } of await listModels()) await deleteModel(id);
+  results['an empty store'] = await listModels();
+  const stop = new AbortController();
+  const cancelled = downloadModel(model, {
+    signal: stop.signal,
+    onProgress: ({ phase }) => phase === 'download' && stop.abort(),
+  });
+  results['a cancelled download'] = await outcome(() => cancelled.done);
+  const phases = new Set<string>();
+  const download = downloadModel(model, { onProgress: ({ phase }) => phases.add(phase) });
+  download.pause();
+  setTimeout(download.resume, 500);
+  results['a download, paused and resumed'] = await outcome(() => download.done);
+  results['its phases'] = [...phases];
+  const stored = await listModels();
+  results['what is stored'] = stored.map(({ complete, inUse }) => ({ complete, inUse }));
+  results['deleting it'] = await outcome(() => deleteModel(stored[0]!.id));
+  results['deleting it again'] = await outcome(() => deleteModel(stored[0]!.id));
 }
 
 /** The bundled model as the files of a folder, with a template that never ends for one message. */

@@ -35,9 +35,9 @@ export interface TestPage {
 }
 
 /** A page may compute for minutes on a software adapter. */
-const EVALUATE_LIMIT_MS = 600_000;
+export const EVALUATE_LIMIT_MS = 600_000;
 
-const CHROMIUM_FLAGS = [
+export const CHROMIUM_FLAGS = [
   '--enable-unsafe-webgpu',
   '--use-webgpu-adapter=swiftshader',
   '--no-sandbox',
@@ -48,7 +48,7 @@ const CHROMIUM_FLAGS = [
   '--disable-quic',
 ];
 
-const FIREFOX_PREFS = {
+export const FIREFOX_PREFS = {
   'dom.webgpu.enabled': true,
   'gfx.webgpu.ignore-blocklist': true,
   'dom.webgpu.workers.enabled': true,

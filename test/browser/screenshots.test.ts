@@ -4,10 +4,11 @@
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { large } from '../demo/plans';
 import { ended, openChat, press, send, watchReply } from './chat_page';
-import { launch, type TestPage } from './launch';
-import { repository, startStaticServer, type TestServer } from './servers';
+import { launch, poll, type TestPage } from './launch';
+import { repository, startDevServer, startStaticServer, type TestServer } from './servers';
 
 const folder = join(repository, 'test/screenshots');
 const sizes = [
@@ -53,7 +54,75 @@ test.each(cases)('the model picker, $width pixels, $scheme', async (each) => {
   await page.evaluate(() => document.querySelector<HTMLDialogElement>('dialog[open]')!.close());
 });
 
+test.each(cases)('the memory plan of the story model, $width pixels, $scheme', async (each) => {
+  await press(page, 'open-memory');
+  await poll('the plan', () =>
+    page.evaluate(() => !document.querySelector<HTMLInputElement>('#budget-slider')!.disabled || undefined),
+  );
+  await picture('memory', each);
+  await closeDialog();
+});
+
+test.each(cases)('a smaller budget, planned, $width pixels, $scheme', async (each) => {
+  await press(page, 'open-memory');
+  await poll('the slider', () =>
+    page.evaluate(() => !document.querySelector<HTMLInputElement>('#budget-slider')!.disabled || undefined),
+  );
+  await page.evaluate(() => {
+    const slider = document.querySelector<HTMLInputElement>('#budget-slider')!;
+    slider.value = '80';
+    slider.dispatchEvent(new Event('input'));
+  });
+  await poll('the plan', () =>
+    page.evaluate(() => document.querySelector('#plan-badge')!.textContent === 'planned' || undefined),
+  );
+  await picture('memory-planned', each);
+  await closeDialog();
+});
+
+test.each(cases)('stored models, $width pixels, $scheme', async (each) => {
+  await press(page, 'open-picker');
+  await press(page, 'picker-storage');
+  await poll('the list', () => page.evaluate(() => document.querySelector('.stored') !== null || undefined));
+  await picture('storage', each);
+  await closeDialog();
+});
+
 test('no console errors', () => expect(page.errors).toEqual([]));
+
+describe('with the modules at hand', () => {
+  let dev: TestServer;
+  beforeAll(async () => {
+    dev = await startDevServer();
+    await openChat(page, dev.url);
+  });
+  afterAll(() => dev?.close());
+
+  test.each(cases)('the memory plan of a 27B model, $width pixels, $scheme', async (each) => {
+    await press(page, 'open-memory');
+    await poll('the plan', () =>
+      page.evaluate(() => !document.querySelector<HTMLInputElement>('#budget-slider')!.disabled || undefined),
+    );
+    await page.evaluate(async (plan) => {
+      // As text: the test runner rewrites an import that it sees.
+      const load = new Function("return import('/demo/plan_picture.ts')") as () => Promise<
+        typeof import('../../demo/plan_picture')
+      >;
+      const { PlanPicture } = await load();
+      new PlanPicture().show(plan);
+      document.querySelector<HTMLInputElement>('#budget-slider')!.value = '199';
+      document.querySelector('#budget-least')!.textContent = '962 MB, the smallest';
+      document.querySelector('#budget-most')!.textContent = '17.0 GB holds everything';
+      document.querySelector('#plan-state')!.textContent = 'This is what runs: 1.5 s per token, 12.5 GB stream for each token.';
+    }, large);
+    await picture('memory-27b', each);
+    await closeDialog();
+  });
+});
+
+async function closeDialog(): Promise<void> {
+  await page.evaluate(() => document.querySelector<HTMLDialogElement>('dialog[open]')!.close());
+}
 
 async function picture(what: string, { width, height, scheme }: (typeof cases)[number]): Promise<void> {
   await page.setViewport({ width, height });

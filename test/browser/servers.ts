@@ -15,7 +15,7 @@ export const repository = fileURLToPath(new URL('../..', import.meta.url));
 const REPORT_PATH = '/csp-report';
 export const sealed = {
   'Content-Security-Policy':
-    "default-src 'self'; connect-src 'self' ws://127.0.0.1:*; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self' ws://127.0.0.1:*; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
     `worker-src 'self'; form-action 'none'; report-uri ${REPORT_PATH}`,
 };
 

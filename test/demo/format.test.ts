@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { formatAdapter, formatBytes, formatProgressBytes, formatRate } from '../../demo/format';
+import { formatAdapter, formatBytes, formatDuration, formatProgressBytes, formatRate, formatShare } from '../../demo/format';
 
 test.each([
   { bytes: 0, text: '0 B' },
@@ -11,6 +11,23 @@ test.each([
   { bytes: 15_100_000_000, text: '15.1 GB' },
 ])('$bytes bytes are $text', ({ bytes, text }) => {
   expect(formatBytes(bytes)).toBe(text);
+});
+
+test.each([
+  { ms: 0.42, text: '0.4 ms' },
+  { ms: 96.3, text: '96 ms' },
+  { ms: 999.7, text: '1.0 s' },
+  { ms: 34_000, text: '34 s' },
+  { ms: 89_600, text: '1 min' },
+  { ms: 300_000, text: '5 min' },
+  { ms: 80 * 60_000, text: '80 min' },
+  { ms: 100 * 60_000, text: '1 h 40 min' },
+  { ms: 2 * 3_600_000, text: '2 h' },
+  { ms: 40 * 3_600_000, text: '40 h' },
+])('$ms ms are $text', ({ ms, text }) => expect(formatDuration(ms)).toBe(text));
+
+test('a little is never nothing, and nearly all is never all', () => {
+  expect([0, 0.001, 0.134, 0.9999, 1].map(formatShare)).toEqual(['0 %', '<1 %', '13 %', '99 %', '100 %']);
 });
 
 test('progress counts in the unit of the total, with a fixed number of digits', () => {

@@ -1,6 +1,8 @@
 import { expect, test } from 'vitest';
-import { ACTION_LABELS, describeProblem, type Surroundings } from '../../demo/problems';
+import { ACTION_LABELS, describeNetworkCost, describePressure, describeProblem, type Surroundings } from '../../demo/problems';
 import { EngineError, type ErrorCode } from '../../src/api';
+import { checkSpace, type StoreHost } from '../../src/storage/store/host';
+import { large } from './plans';
 
 const AROUND: Surroundings = { secureContext: true, webGpu: true, online: true, bundled: true };
 const CODES: ErrorCode[] = [
@@ -52,4 +54,43 @@ test('offline is said before anything else', () => {
 test('what is no EngineError is shown all the same', () => {
   expect(describeProblem('odd', 'reply', AROUND).text).toContain('odd');
   expect(describeProblem(new TypeError('bad'), 'load', AROUND).actions).toEqual(['retry', 'reload-page']);
+});
+
+const REFUSAL =
+  'A GPU budget of 500.0 MB is too small for this model with a context of 8192 tokens: it needs at least 962199552 bytes (962.2 MB).';
+
+test('a refused budget offers the numbers that the planner named', () => {
+  const describe = (message: string) => describeProblem(new EngineError('budget', message), 'load', AROUND);
+  expect(describe(`${REFUSAL} A context of 2048 tokens would fit this budget.`)).toMatchObject({
+    actions: ['smallest-budget', 'shorter-context'],
+    fix: { gpuBudget: 962_199_552, contextTokens: 2048 },
+  });
+  expect(describe(REFUSAL)).toMatchObject({ actions: ['smallest-budget', 'memory'], fix: { gpuBudget: 962_199_552 } });
+  expect(describe('The device has no more memory.')).toMatchObject({ actions: ['memory', 'picker'] });
+});
+
+test('a full disk offers the storage panel, before and in the middle of a download', async () => {
+  const host = { grantsMore: false, persist: async () => false, freeBytes: async () => 5e9 } as unknown as StoreHost;
+  const early = await checkSpace(host, 15e9).catch((error: unknown) => error);
+  const late = new EngineError('storage', 'weights.bin could not be written: the disk, or the browser’s share of it, is full.');
+  for (const error of [early, late]) {
+    expect(error).toBeInstanceOf(EngineError);
+    expect(describeProblem(error, 'load', AROUND)).toMatchObject({ title: 'The disk is full', actions: ['storage', 'retry'] });
+  }
+});
+
+test('pressure offers a smaller budget where there is one', () => {
+  const pressure = { reason: 'out-of-memory' as const, message: 'No room for 64 MB.', suggestedBudgetBytes: 2e9 };
+  expect(describePressure(pressure)).toMatchObject({ actions: ['lower-budget', 'memory'], fix: { gpuBudget: 2e9 } });
+  const none = describePressure({ ...pressure, suggestedBudgetBytes: undefined });
+  expect(none.actions).toEqual(['reload-continue', 'memory']);
+  expect(none.text).toContain('No room for 64 MB.');
+  expect([...describePressure(pressure).actions, ...none.actions].every((action) => action && ACTION_LABELS[action])).toBe(true);
+});
+
+test('only streaming from the network is announced as a price', () => {
+  expect(describeNetworkCost(large)).toBeUndefined();
+  const problem = describeNetworkCost({ ...large, disk: { ...large.disk, home: 'none' } });
+  expect(problem?.text).toContain('12.5 GB');
+  expect(problem?.actions).toEqual(['memory', 'dismiss']);
 });

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { engineConfigOf, type NumberField, parseNumber, samplingOf, settingsFromJson } from '../../demo/settings';
+import { differs, engineConfigOf, type NumberField, parseNumber, samplingOf, settingsFromJson } from '../../demo/settings';
 
 test.each<{ field: NumberField; text: string; value: number | undefined; why: string }>([
   { field: 'temperature', text: '', value: undefined, why: 'empty means the default' },
@@ -24,7 +24,14 @@ test.each<{ field: NumberField; text: string; why: string }>([
 test('only what is set enters the request and the engine configuration', () => {
   expect(samplingOf({ temperature: 0, seed: 7, contextTokens: 512 })).toEqual({ temperature: 0, seed: 7 });
   expect(engineConfigOf({ temperature: 0, contextTokens: 512, kv: 'f32' })).toEqual({ contextTokens: 512, kv: 'f32' });
+  expect(engineConfigOf({ gpuBudget: 4e9, contextOverflow: 'stop' })).toEqual({ gpuBudget: 4e9, contextOverflow: 'stop' });
   expect(Object.keys(samplingOf({}))).toEqual([]);
+});
+
+test('another engine is whatever was asked of the loaded one and is not now', () => {
+  expect(differs({ contextTokens: 512 }, { contextTokens: 512 })).toBe(false);
+  expect(differs({ gpuBudget: 1e9 }, {})).toBe(true);
+  expect(differs({}, { contextOverflow: 'stop' })).toBe(true);
 });
 
 test.each([
@@ -36,6 +43,16 @@ test.each([
     stored: '{"temperature":9,"topP":0.5,"kv":"f8","token":"secret"}',
     settings: { topP: 0.5 },
     why: 'values out of range and unknown names',
+  },
+  {
+    stored: '{"gpuBudget":-1,"contextOverflow":"drop"}',
+    settings: {},
+    why: 'a budget that is none, and an unknown word',
+  },
+  {
+    stored: '{"gpuBudget":4000000000,"contextOverflow":"truncate"}',
+    settings: { gpuBudget: 4e9, contextOverflow: 'truncate' },
+    why: 'what the memory panel keeps',
   },
   { stored: '{"temperature":0.5,"kv":"f32"}', settings: { temperature: 0.5, kv: 'f32' }, why: 'what the page writes' },
 ])('stored settings are read with care: $why', ({ stored, settings }) => {
