@@ -4,7 +4,7 @@ import { type Dispatch, encode, type SlabRef } from '../gpu/dispatch';
 import { settled, submittedWorkDone } from '../gpu/readback';
 
 /** Submits that may wait in the GPU's queue: enough that it never runs dry, few enough that a cancel takes effect soon. */
-const submitsInFlight = 3;
+const submitsInFlight = 2;
 
 export class Batches {
   readonly #gpu: Gpu;

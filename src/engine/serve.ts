@@ -154,7 +154,9 @@ class EngineWorker implements EngineWorkerApi {
   async listModels() {
     const store = await openModelStore();
     try {
-      return { models: (await store?.list()) ?? [] };
+      const stored = (await store?.list()) ?? [];
+      // What was asked for, so that it can be asked for again: 'owner/name', with its revision where one was named.
+      return { models: stored.map(({ key, ...model }) => ({ ...model, model: key.replace(/@main$/, '') })) };
     } catch (error) {
       return { error: toWire(error) };
     } finally {

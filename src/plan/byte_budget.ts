@@ -17,7 +17,7 @@ const units: Record<string, number> = {
 export function parseBytes(what: string, value: number | string): number {
   const match = typeof value === 'string' ? /^\s*(\d+(?:\.\d+)?)\s*([KMGT]?I?B?)\s*$/i.exec(value) : undefined;
   const unit = match ? units[match[2]!.toUpperCase()] : undefined;
-  const bytes = typeof value === 'number' ? value : match && unit ? Math.floor(Number(match[1]) * unit) : Number.NaN;
+  const bytes = typeof value === 'number' ? value : match && unit ? Math.round(Number(match[1]) * unit) : Number.NaN;
   if (Number.isSafeInteger(bytes) && bytes > 0) return bytes;
   throw new EngineError(
     'invalid-request',

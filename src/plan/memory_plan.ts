@@ -27,8 +27,8 @@ export type PlanInput = {
   slabBytes?: number;
   /** Of one slot; the default follows the model's largest unit. */
   slotBytes?: number;
-  /** Upload buffers: how many, and of what size where slots are as large. Default 4 of 4 MiB. */
-  staging?: Staging;
+  /** Upload buffers: how many at least and at most, and of what size where slots are as large. Default 4 of 4 MiB. */
+  staging?: Staging & { mostBuffers?: number };
   /** Scales and biases are interleaved on the GPU, which takes a buffer of a piece's size; default false. */
   weave?: boolean;
   speeds?: Speeds;
@@ -208,13 +208,15 @@ function smallestStreamed(input: PlanInput, stream: Streaming): number {
 }
 
 function streamedPlan(input: PlanInput, stream: Streaming, budget: number): Omit<MemoryPlan, 'smallestBudgetBytes'> {
-  const { model, slotBytes, ring, staging, gather } = stream;
+  const { model, slotBytes, ring, gather } = stream;
   const spareBytes = budget - smallestStreamed(input, stream);
   const passes = passShare(input, spareBytes);
-  const fixed = streamedFixed(input, stream, passes.tokens);
+  const more = stagingShare(input, stream, spareBytes);
+  const staging = { ...stream.staging, buffers: stream.staging.buffers + more.buffers };
+  const fixed = streamedFixed(input, { ...stream, staging }, passes.tokens);
   // Resident images start on whole alignments.
   const images = model.units.reduce((sum, unit) => sum + unit.images.length, 0);
-  const freeBytes = spareBytes - passes.bytes + ring * slotBytes - (images + 1) * imageAlignment;
+  const freeBytes = spareBytes - passes.bytes - more.bytes + ring * slotBytes - (images + 1) * imageAlignment;
   const units = timelineUnits(model.units, allStreamed(model), input.speeds);
   const chosen =
     freeBytes < ring * slotBytes
@@ -224,6 +226,16 @@ function streamedPlan(input: PlanInput, stream: Streaming, budget: number): Omit
   if (plan.bytes.total > budget)
     throw new EngineError('internal', `The plan takes ${plan.bytes.total} bytes of a budget of ${budget}.`);
   return plan;
+}
+
+/**
+ * A sixteenth goes to further staging, up to a bound: a copy waits in the queue for the compute before it, and meanwhile only other
+ * staging buffers can be read into. `bytes` as in passShare.
+ */
+function stagingShare(input: PlanInput, { staging }: Streaming, spareBytes: number): { buffers: number; bytes: number } {
+  const most = Math.max(0, (input.staging?.mostBuffers ?? 0) - staging.buffers);
+  const bytes = Math.min(spareBytes / 16, most * staging.pieceBytes);
+  return { buffers: Math.floor(bytes / staging.pieceBytes), bytes };
 }
 
 /**

@@ -99,14 +99,36 @@ function chunkOf(file: string, sources: readonly SourceRange[], fills: readonly 
   return {
     sources,
     targets: fills.map((fill) => ({ file, byteOffset: fill.at, byteLength: fillBytes(fill) })),
-    assemble: (fetched) => pieces.map((piece) => assembleFill(piece.fill, views(piece, fetched))),
-    disassemble(stored) {
+    assemble(fetched, room = newArray) {
+      const made = inTurn(
+        fills.map((fill) => (fill.kind === 'copy' ? 0 : fillBytes(fill))),
+        room,
+      );
+      return pieces.map((piece, i) => assembleFill(piece.fill, views(piece, fetched), made[i]!));
+    },
+    disassemble(stored, room = newArray) {
       if (fills.length === 1 && fills[0]!.kind === 'copy') return [stored[0]!];
-      const originals = sources.map(({ byteLength }) => new Uint8Array(byteLength));
+      const originals = inTurn(
+        sources.map(({ byteLength }) => byteLength),
+        room,
+      );
       for (const [i, piece] of pieces.entries()) disassembleFill(piece.fill, stored[i]!, views(piece, originals));
       return originals;
     },
   };
+}
+
+const newArray = (bytes: number): Uint8Array => new Uint8Array(bytes);
+
+/** Arrays of these lengths, one behind the other. */
+function inTurn(lengths: readonly number[], room: (bytes: number) => Uint8Array): Uint8Array[] {
+  const sum = lengths.reduce((total, length) => total + length, 0);
+  const all = sum > 0 ? room(sum) : newArray(0);
+  let end = 0;
+  return lengths.map((length) => {
+    end += length;
+    return all.subarray(end - length, end);
+  });
 }
 
 function within(sources: readonly SourceRange[], { file, byteOffset, byteLength }: FileRange): Piece['from'][number] {
@@ -117,19 +139,23 @@ function within(sources: readonly SourceRange[], { file, byteOffset, byteLength 
   return { source, at: byteOffset - sources[source]!.byteOffset, bytes: byteLength };
 }
 
-function assembleFill(fill: StorableFill, from: readonly Uint8Array[]): Uint8Array {
+/** `into` has room for all but a copy. */
+function assembleFill(fill: StorableFill, from: readonly Uint8Array[], into: Uint8Array): Uint8Array {
   const [first, second] = from;
   if (fill.kind === 'copy') return first!;
-  const into = new Uint8Array(fillBytes(fill));
-  if (fill.kind === 'pairs') interleave(wordAligned(first!), wordAligned(second!), into, fill.bytes);
-  else eachRow(fill, (packed, stored) => into.set(first!.subarray(packed, packed + fill.rowBytes), stored));
+  if (fill.kind === 'pairs') {
+    interleave(wordAligned(first!), wordAligned(second!), into as Uint8Array<ArrayBuffer>, fill.bytes);
+    return into;
+  }
+  into.fill(0); // the ends of padded rows
+  eachRow(fill, (packed, stored) => into.set(first!.subarray(packed, packed + fill.rowBytes), stored));
   return into;
 }
 
 function disassembleFill(fill: StorableFill, stored: Uint8Array, into: readonly Uint8Array[]): void {
   const [first, second] = into;
   if (fill.kind === 'copy') first!.set(stored);
-  else if (fill.kind === 'pairs') separate(wordAligned(stored), first!, second!, fill.bytes);
+  else if (fill.kind === 'pairs') separate(stored, first!, second!, fill.bytes);
   else eachRow(fill, (packed, place) => first!.set(stored.subarray(place, place + fill.rowBytes), packed));
 }
 
@@ -146,16 +172,12 @@ function wordAligned(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   return (bytes.byteOffset % 4 === 0 ? bytes : bytes.slice()) as Uint8Array<ArrayBuffer>;
 }
 
-/** The inverse of `interleave`. `pairs` starts on a multiple of 4; `scales` and `biases` may start anywhere. */
-function separate(pairs: Uint8Array<ArrayBuffer>, scales: Uint8Array, biases: Uint8Array, bytes: 2 | 4): void {
-  const Words = bytes === 2 ? Uint16Array : Uint32Array;
-  const count = scales.byteLength / bytes;
-  const from = new Words(pairs.buffer, pairs.byteOffset, 2 * count);
-  const [s, b] = [new Words(count), new Words(count)];
-  for (let i = 0; i < count; i++) {
-    s[i] = from[2 * i]!;
-    b[i] = from[2 * i + 1]!;
+/** The inverse of `interleave`, byte by byte: the arrays may start anywhere, and copies to align them would be garbage. */
+function separate(pairs: Uint8Array, scales: Uint8Array, biases: Uint8Array, bytes: 2 | 4): void {
+  for (let at = 0; at < scales.byteLength; at += bytes) {
+    for (let k = 0; k < bytes; k++) {
+      scales[at + k] = pairs[2 * at + k]!;
+      biases[at + k] = pairs[2 * at + bytes + k]!;
+    }
   }
-  scales.set(new Uint8Array(s.buffer));
-  biases.set(new Uint8Array(b.buffer));
 }

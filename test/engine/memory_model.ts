@@ -60,7 +60,7 @@ export function withReads(checkpoint: OpenedCheckpoint, before: BeforeRead): Ope
     size: source.size,
     async read(byteOffset, into, signal) {
       await before(into.byteLength, signal);
-      await source.read(byteOffset, into, signal);
+      await source.read(byteOffset, into); // an abort does not stop what a disk is already doing
     },
     close: () => source.close(),
   });

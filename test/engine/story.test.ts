@@ -25,7 +25,11 @@ beforeAll(async () => {
   gpu = await openNodeGpu();
   files = await openDirectory(new URL('../../demo/model', import.meta.url).pathname);
   text = createTextHost({ spawn: () => spawnTextWorker(script.url) });
-  core = await EngineCore.load({ gpu, model: await openModelSource(files), text }, { contextTokens: 300 }, { onProgress: (p) => progress.push(p) });
+  core = await EngineCore.load(
+    { gpu, model: await openModelSource(files), text },
+    { contextTokens: 300 },
+    { onProgress: (p) => progress.push(p) },
+  );
 });
 
 afterAll(() => {

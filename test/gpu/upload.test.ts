@@ -23,6 +23,6 @@ test.each([
   ['write', undefined, 16 << 20],
   ['mapped', { pieceBytes: 8 << 20, buffers: 4 }, 32 << 20],
   ['write', { pieceBytes: 8 << 20, buffers: 4 }, 16 << 20],
-  ['write', { pieceBytes: 20 << 20, buffers: 4 }, 20 << 20],
+  ['write', { pieceBytes: 20 << 20, buffers: 4 }, 16 << 20],
   ['mapped', { pieceBytes: 1000, buffers: 2 }, 2016],
 ] as const)('staging of %s with %j is %d bytes', (kind, options, bytes) => expect(stagingBytes(kind, options)).toBe(bytes));
