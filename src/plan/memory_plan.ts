@@ -78,14 +78,34 @@ export function planMemory(input: PlanInput): MemoryPlan {
   const resident = residentPlan(input, input.chunkTokens);
   const stream = streaming(input);
   const least = smallestStreamed(input, stream);
-  const smallestBudgetBytes = Math.min(resident.bytes.total, least);
+  const lean = leanInput(input);
+  const leanStream = streaming(lean);
+  const leanLeast = smallestStreamed(lean, leanStream);
+  const smallestBudgetBytes = Math.min(resident.bytes.total, least, leanLeast);
   const budget = input.gpuBudgetBytes ?? Number.POSITIVE_INFINITY;
-  if (budget < smallestBudgetBytes) throw refusal(input, stream, budget, smallestBudgetBytes);
+  if (budget < smallestBudgetBytes) throw refusal(lean, leanStream, budget, smallestBudgetBytes);
   // A slot's size is only named to see weights stream.
   const fits = resident.bytes.total <= budget && (input.slotBytes === undefined || budget < least);
+  if (!fits && budget < least) return { ...streamedPlan(lean, leanStream, leanLeast), smallestBudgetBytes };
   if (!fits) return { ...streamedPlan(input, stream, budget), smallestBudgetBytes };
   const passTokens = input.asTheyArrive ? passShare(input, budget - resident.bytes.total).tokens : input.chunkTokens;
   return { ...(passTokens > input.chunkTokens ? residentPlan(input, passTokens) : resident), smallestBudgetBytes };
+}
+
+/**
+ * The same with small slots and little staging, for a budget that the usual sizes do not fit. Such a plan streams everything, so that
+ * a little more memory, which gets the usual sizes and begins with that too, never streams more.
+ */
+function leanInput(input: PlanInput): PlanInput {
+  const usual = slotBytesFor(input.tensors, input.limits);
+  const slotBytes = Math.max(leastSlot(input.tensors), Math.ceil(usual / 4 / 65536) * 65536);
+  return { ...input, weave: false, staging: { buffers: 4, pieceBytes: 2 * mib }, slotBytes: input.slotBytes ?? slotBytes };
+}
+
+/** A slot holds a few rows of any matrix. */
+function leastSlot(tensors: CheckpointTensors): number {
+  const rows = [tensors.embedTokens, ...(tensors.lmHead ? [tensors.lmHead] : []), ...tensors.layers.map((l) => l.mlp.downProj)];
+  return Math.ceil(Math.max(64 * 1024, ...rows.map((source) => blockBytes(source, 16))) / 65536) * 65536;
 }
 
 /**
@@ -95,11 +115,9 @@ export function planMemory(input: PlanInput): MemoryPlan {
 export function slotBytesFor(tensors: CheckpointTensors, limits: SlabLimits): number {
   const { units } = modelUnits(tensors, { slotBytes: 2 ** 50, residentEmbedding: true });
   const largest = Math.max(...units.filter(({ kind }) => kind !== 'embed' && kind !== 'head').map(({ bytes }) => bytes));
-  const rows = [tensors.embedTokens, ...(tensors.lmHead ? [tensors.lmHead] : []), ...tensors.layers.map((l) => l.mlp.downProj)];
-  const least = Math.max(64 * 1024, ...rows.map((source) => blockBytes(source, 16)));
   const all = units.reduce((sum, { bytes }) => sum + bytes, 0);
   const quarter = Math.ceil(Math.max(largest / 4, Math.min(4 * mib, all / 64)) / 65536) * 65536;
-  return Math.min(Math.max(Math.min(quarter, 32 * mib), Math.ceil(least / 65536) * 65536), slabBytesFor(limits));
+  return Math.min(Math.max(Math.min(quarter, 32 * mib), leastSlot(tensors)), slabBytesFor(limits));
 }
 
 type Staging = { buffers: number; pieceBytes: number };
