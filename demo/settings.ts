@@ -70,7 +70,7 @@ export function settingsFromJson(text: string | null): Settings {
   if (stored.kv === 'f16' || stored.kv === 'f32') settings.kv = stored.kv;
   const { gpuBudget, contextOverflow } = stored;
   if (typeof gpuBudget === 'number' && Number.isSafeInteger(gpuBudget) && gpuBudget > 0) settings.gpuBudget = gpuBudget;
-  if (contextOverflow === 'truncate' || contextOverflow === 'stop') settings.contextOverflow = contextOverflow;
+  if (contextOverflow === 'truncate' || contextOverflow === 'error') settings.contextOverflow = contextOverflow;
   return settings;
 }
 

@@ -24,14 +24,14 @@ test.each<{ field: NumberField; text: string; why: string }>([
 test('only what is set enters the request and the engine configuration', () => {
   expect(samplingOf({ temperature: 0, seed: 7, contextTokens: 512 })).toEqual({ temperature: 0, seed: 7 });
   expect(engineConfigOf({ temperature: 0, contextTokens: 512, kv: 'f32' })).toEqual({ contextTokens: 512, kv: 'f32' });
-  expect(engineConfigOf({ gpuBudget: 4e9, contextOverflow: 'stop' })).toEqual({ gpuBudget: 4e9, contextOverflow: 'stop' });
+  expect(engineConfigOf({ gpuBudget: 4e9, contextOverflow: 'error' })).toEqual({ gpuBudget: 4e9, contextOverflow: 'error' });
   expect(Object.keys(samplingOf({}))).toEqual([]);
 });
 
 test('another engine is whatever was asked of the loaded one and is not now', () => {
   expect(differs({ contextTokens: 512 }, { contextTokens: 512 })).toBe(false);
   expect(differs({ gpuBudget: 1e9 }, {})).toBe(true);
-  expect(differs({}, { contextOverflow: 'stop' })).toBe(true);
+  expect(differs({}, { contextOverflow: 'error' })).toBe(true);
 });
 
 test.each([
