@@ -50,7 +50,7 @@ export interface TextWorkerApi {
 const MAX_REPORTED_TOKENS = 4096;
 
 export function createTextWorkerApi(): TextWorkerApi {
-  let loaded: { files: TextFiles; tokenizer: Tokenizer } | undefined;
+  let loaded: { chatTemplate: string | undefined; tokenizer: Tokenizer } | undefined;
   let maxOutputBytes = DEFAULT_MAX_OUTPUT_BYTES;
   const templates = new Map<string, ChatTemplate>();
   const streams = new Map<number, StreamDecoder>();
@@ -71,7 +71,7 @@ export function createTextWorkerApi(): TextWorkerApi {
   const template = (wantsTools: boolean): ChatTemplate => {
     const { config } = tokenizer();
     const named = config.chatTemplates;
-    const source = loaded?.files.chatTemplate ?? (wantsTools ? named.get('tool_use') : undefined) ?? named.get('default');
+    const source = loaded?.chatTemplate ?? (wantsTools ? named.get('tool_use') : undefined) ?? named.get('default');
     if (source === undefined) {
       throw new EngineError(
         'unsupported',
@@ -91,8 +91,11 @@ export function createTextWorkerApi(): TextWorkerApi {
         templates.clear();
         streams.clear();
         maxOutputBytes = limits.maxOutputBytes;
-        loaded = { files, tokenizer: new Tokenizer(files.tokenizerJson, files.tokenizerConfig) };
-        return describeText(loaded.tokenizer, files);
+        // Not `files`: tokenizer.json is tens of megabytes of text, and the tokenizer holds all that is in it.
+        const { chatTemplate } = files;
+        const tokenizer = new Tokenizer(files.tokenizerJson, files.tokenizerConfig);
+        loaded = { chatTemplate, tokenizer };
+        return describeText(tokenizer, files);
       }),
     encode: (text, options) =>
       result(() => {

@@ -115,8 +115,8 @@ export async function fetchChunk(
 }
 
 /** @throws EngineError 'internal' where the caller's functions do not deliver what the ranges promise. */
-export function assemble(chunk: StoreChunk, fetched: readonly Uint8Array[]): Uint8Array[] {
-  return checkLengths(chunk.assemble(fetched), chunk.targets, 'assemble');
+export function assemble(chunk: StoreChunk, fetched: readonly Uint8Array[], room?: (bytes: number) => Uint8Array): Uint8Array[] {
+  return checkLengths(chunk.assemble(fetched, room), chunk.targets, 'assemble');
 }
 
 export function disassemble(

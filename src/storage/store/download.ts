@@ -7,6 +7,7 @@ import { ChunkBoard, targetBytes } from './board';
 import { assemble, checkChunks, fetchChunk, hashOnDisk, OpenSources, planFetch, type Run, writeChunk } from './chunk_io';
 import type { FilePool } from './file_pool';
 import { followUntilFree } from './follow';
+import { freeBuffer } from './free_buffer';
 import type { Generation } from './generation';
 import { createXxh64, type Xxh64 } from './hash';
 import { checkSpace, type StoreHost, size } from './host';
@@ -56,6 +57,7 @@ export class DownloadRun implements Download {
   /** Hashes that give way need a state each: one for storing, one for checking, one for reading back. */
   private hashes!: { store: Xxh64; check: Xxh64; hub: Xxh64 };
   private storing: Promise<void> = Promise.resolve();
+  private assembled = new Uint8Array(0);
   private fetchedBytes = 0;
   private warning: string | undefined;
   private lastProgress = 0;
@@ -198,6 +200,7 @@ export class DownloadRun implements Download {
       this.warning = await checkSpace(this.context.host, this.missingBytes());
       await this.runLoops();
       await this.finishFiles();
+      freeBuffer(this.assembled);
     } finally {
       this.journal.close();
     }
@@ -277,6 +280,7 @@ export class DownloadRun implements Download {
       await this.fetch(index, buffer);
       this.report();
     }
+    freeBuffer(buffer);
   }
 
   private async fetch(index: number, buffer: Uint8Array): Promise<void> {
@@ -323,7 +327,7 @@ export class DownloadRun implements Download {
     throwIfAborted(this.main.signal);
     const chunk = this.chunks[index]!;
     const id = this.board!.ids[index]!;
-    const stored = assemble(chunk, fetched);
+    const stored = assemble(chunk, fetched, (bytes) => this.room(bytes));
     const hash = await this.hashes.store.ofLong(stored);
     await this.writeOrMakeRoom(chunk, stored);
     const targets = chunk.targets.map((t): [string, number, number] => [t.file, t.byteOffset, t.byteLength]);
@@ -332,6 +336,15 @@ export class DownloadRun implements Download {
     if (before !== undefined && before !== hash) this.hub!.reset(chunk.sources.map(({ file }) => file));
     this.board!.present(index, hash);
     this.announce();
+  }
+
+  /** Chunks are stored one at a time, so one array serves them all; garbage of this size piles up. */
+  private room(bytes: number): Uint8Array {
+    if (this.assembled.byteLength < bytes) {
+      freeBuffer(this.assembled);
+      this.assembled = new Uint8Array(bytes);
+    }
+    return this.assembled.subarray(0, bytes);
   }
 
   private async writeOrMakeRoom(chunk: StoreChunk, stored: readonly Uint8Array[]): Promise<void> {

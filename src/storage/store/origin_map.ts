@@ -2,8 +2,9 @@
 import { EngineError } from '../../errors';
 import type { ByteSource } from '../byte_source';
 import { checkRange } from '../range';
-import { targetBytes } from './board';
+import { sourceBytes, targetBytes } from './board';
 import { disassemble } from './chunk_io';
+import { freeBuffer } from './free_buffer';
 import { headerText, type StoreChunk, type StoreOrigin } from './types';
 
 /** [start, end) of an original: from its header text, from byte `from` of source `source` of chunk `chunk`, or in no chunk. */
@@ -35,25 +36,26 @@ export function originSpans(origin: StoreOrigin, chunks: readonly StoreChunk[]):
   return spans;
 }
 
-/** `stored` and `result` are memory that `parts` may lie in. */
-type Slot = { index: number; parts: readonly Uint8Array[]; stored: Uint8Array; result: Uint8Array };
-
-const nothing = new Uint8Array(0);
-const atLeast = (bytes: number, old: Uint8Array = nothing) => (old.byteLength >= bytes ? old : new Uint8Array(bytes));
+type Slot = { index: number; parts: readonly Uint8Array[]; buffer: Uint8Array };
 
 /**
  * The last two chunks in the form that they were fetched in. Neighbours in a file are often neighbours in a chunk. What `get` returned
- * is void after the next but one `get`: buffers are used again, because garbage of this size piles up.
+ * is void after the next but one `get`, or `clear`: three buffers are used again and again, because garbage of this size piles up.
  */
 export class DisassembledChunks {
   /** Most recent first. */
   private slots: Slot[] = [];
+  private readonly spare: Uint8Array[] = [];
+  /** Of a buffer that holds any chunk in either form. */
+  private readonly bytes: number;
 
   constructor(
     private readonly chunks: readonly StoreChunk[],
     /** Reads the stored bytes into the buffer given, one view of it per target. */
     private readonly readStored: (chunk: number, buffer: Uint8Array) => Promise<Uint8Array[]>,
-  ) {}
+  ) {
+    this.bytes = chunks.reduce((most, chunk) => Math.max(most, targetBytes(chunk), sourceBytes(chunk)), 0);
+  }
 
   async get(index: number): Promise<readonly Uint8Array[]> {
     const known = this.slots.find((slot) => slot.index === index);
@@ -61,21 +63,30 @@ export class DisassembledChunks {
       this.slots = [known, ...this.slots.filter((slot) => slot !== known)];
       return known.parts;
     }
-    const chunk = this.chunks[index]!;
     const oldest = this.slots.length === 2 ? this.slots.pop() : undefined;
-    const stored = atLeast(targetBytes(chunk), oldest?.stored);
-    let result = oldest?.result ?? nothing;
+    if (oldest) this.spare.push(oldest.buffer);
+    const buffers = [this.take()];
     const room = (bytes: number) => {
-      result = atLeast(bytes, result);
-      return result.subarray(0, bytes);
+      buffers.unshift(this.take());
+      return buffers[0]!.subarray(0, bytes);
     };
-    const parts = disassemble(chunk, await this.readStored(index, stored), room);
-    this.slots = [{ index, parts, stored, result }, ...this.slots];
-    return parts;
+    try {
+      const parts = disassemble(this.chunks[index]!, await this.readStored(index, buffers[0]!), room);
+      this.slots = [{ index, parts, buffer: buffers.shift()! }, ...this.slots];
+      return parts;
+    } finally {
+      this.spare.push(...buffers);
+    }
   }
 
+  /** What `get` returned last must be in use no more. */
   clear(): void {
+    for (const buffer of [...this.spare.splice(0), ...this.slots.map((slot) => slot.buffer)]) freeBuffer(buffer);
     this.slots = [];
+  }
+
+  private take(): Uint8Array {
+    return this.spare.pop() ?? new Uint8Array(this.bytes);
   }
 }
 

@@ -21,11 +21,12 @@ export type StoreChunk = {
   /**
    * fetched: one array per source. Returns one array per target, of exactly its byteLength; views of `fetched` may be returned but
    * not kept, because its buffer is used again. Synchronous and pure; a few milliseconds at most.
+   * `room` makes what memory the result needs beyond `fetched`, at a multiple of 4; it is called once at most. Default: a new array.
    */
-  assemble(fetched: readonly Uint8Array[]): Uint8Array[];
+  assemble(fetched: readonly Uint8Array[], room?: (bytes: number) => Uint8Array): Uint8Array[];
   /**
    * The inverse: one array per target in, one per source out. Needed for the sha256 of the original files and for migration.
-   * `room` makes what memory the result needs beyond `stored`; it is called once at most. Default: a new array.
+   * `room` as for `assemble`.
    */
   disassemble(stored: readonly Uint8Array[], room?: (bytes: number) => Uint8Array): Uint8Array[];
 };
