@@ -52,6 +52,13 @@ function pageTextWorkers(page: Remote<TextWorkers>): () => TextWorkerHandle {
   };
 }
 
+/** What loads a stored model again: its label, with the revision that was asked for unless that is the usual one. */
+function askedFor(key: string, label: string): string {
+  const at = key.lastIndexOf(`${label}@`);
+  const revision = at < 0 ? 'main' : key.slice(at + label.length + 1);
+  return revision === 'main' ? label : `${label}@${revision}`;
+}
+
 class EngineWorker implements EngineWorkerApi {
   readonly #requests = new Map<number, AbortController>();
   #resolveLost: (info: { reason: string; message: string }) => void = () => {};
@@ -155,8 +162,7 @@ class EngineWorker implements EngineWorkerApi {
     const store = await openModelStore();
     try {
       const stored = (await store?.list()) ?? [];
-      // What was asked for, so that it can be asked for again: 'owner/name', with its revision where one was named.
-      return { models: stored.map(({ key, ...model }) => ({ ...model, model: key.replace(/@main$/, '') })) };
+      return { models: stored.map(({ key, ...model }) => ({ ...model, model: askedFor(key, model.model) })) };
     } catch (error) {
       return { error: toWire(error) };
     } finally {
