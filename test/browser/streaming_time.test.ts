@@ -38,7 +38,7 @@ describe('answering while downloading', () => {
   });
   afterAll(() => hub.close());
 
-  test(`the first token of a long prompt comes with the last byte`, async () => {
+  test('the first token of a long prompt comes with the last byte', async () => {
     const page = await StreamingPage.open(await browser.newTab(), server.url, HUB_MODEL, {
       hubUrl: hub.hubUrl,
       contextTokens: 512,
@@ -65,7 +65,7 @@ describe('answering while downloading', () => {
     await page.unload();
     expect(await page.unhandled()).toEqual([]);
     await page.close();
-  });
+  }, 900_000);
 });
 
 describe('reading while computing', () => {
@@ -80,22 +80,18 @@ describe('reading while computing', () => {
     const tab = await browser.newTab();
     await tab.open(`${server.url}test/browser/overlap.html`);
     await poll('the page', () => tab.evaluate(() => (window.overlap ? true : undefined)));
-    const options = long ? { rounds: 5, tokens: 6 } : { rounds: 2, tokens: 4 };
+    const options = long ? { rounds: 8, tokens: 6 } : { rounds: 3, tokens: 5 };
     const run = [HUB_MODEL, hub.hubUrl, options] as const;
     const report = await tab.evaluate(([model, url, asked]) => window.overlap.run(model, url, asked), run);
-    const rounds = report.rounds.map((round) => {
-      const { readMs, uploadMs, computeMs, tokenMs } = round;
-      const sum = readMs + uploadMs + computeMs;
-      const slowest = Math.max(readMs, uploadMs, computeMs);
-      return { ...round, ratio: tokenMs / slowest, overlap: (sum - tokenMs) / (sum - slowest) };
-    });
-    console.log({ ...report, rounds });
-    expect(report.streamedBytes / report.weightBytes).toBeGreaterThan(0.35);
-    expect(report.streamedBytes / report.weightBytes).toBeLessThan(0.65);
-    // Another program on the same cores slows one round down, and not the others.
-    const fair = rounds.filter(({ readMs, computeMs }) => Math.abs(readMs / computeMs - 1) < 0.2);
-    expect(fair.length).toBeGreaterThan(0);
-    expect(Math.min(...fair.map(({ ratio }) => ratio))).toBeLessThan(long ? 1.15 : 1.5);
+    const { readMs, uploadMs, computeMs, tokenMs, streamedBytes, weightBytes } = report;
+    const sum = readMs + uploadMs + computeMs;
+    const slowest = Math.max(readMs, uploadMs, computeMs);
+    const ratio = tokenMs / slowest;
+    console.log({ ...report, all: report.all.map(Math.round), ratio, overlap: (sum - tokenMs) / (sum - slowest) });
+    expect(streamedBytes / weightBytes).toBeGreaterThan(0.35);
+    expect(streamedBytes / weightBytes).toBeLessThan(0.65);
+    expect(Math.abs(readMs / computeMs - 1)).toBeLessThan(long ? 0.2 : 0.5);
+    expect(ratio).toBeLessThan(long ? 1.15 : 1.5);
     await tab.close();
-  });
+  }, 900_000);
 });

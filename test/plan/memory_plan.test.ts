@@ -99,6 +99,7 @@ const options = fc
       },
     ),
     weave: fc.boolean(),
+    asTheyArrive: fc.boolean(),
     speeds,
   })
   .map((all) => Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as typeof all);
