@@ -36,8 +36,14 @@ test('says how fast and how long, and offers to pause', async () => {
 test('paused, nothing more is asked for; resumed, it goes on', async () => {
   await press(page, 'notice-primary');
   await noticeThat('a pause', ({ text, primary }) => text === 'The download is paused' && primary === 'Resume');
-  await new Promise((resolve) => setTimeout(resolve, 1000)); // what was under way has ended
-  const sent = server.sentBytes;
+  // What was on its way when the button was pressed may still be leaving the server.
+  let sent = -1;
+  await poll('an end of what was on its way', async () => {
+    const before = sent;
+    sent = server.sentBytes;
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    return before === server.sentBytes || undefined;
+  });
   await new Promise((resolve) => setTimeout(resolve, 1500));
   expect(server.sentBytes).toBe(sent);
   await press(page, 'notice-primary');
