@@ -13,6 +13,8 @@ import { driverEnvironment, ensureBrowsers } from './browsers.mjs';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const scratch = mkdtempSync(join(tmpdir(), 'sluice-test-'));
 const totals = { passed: 0, failed: 0, skipped: 0 };
+/** Said again at the very end, because whoever reads a long log begins there. */
+const failures = [];
 
 const environment = { ...process.env, ...(process.argv.includes('--long') ? { SLUICE_LONG: '1' } : {}) };
 
@@ -30,6 +32,7 @@ run('tests on Dawn', () => project('dawn', vulkan));
 run('tests in browsers', () => project('browser'));
 
 rmSync(scratch, { recursive: true, force: true });
+for (const failure of failures) console.log(`\nfailed: ${failure}`);
 if (totals.skipped > 0) console.log(`\n${totals.skipped} skipped, each named above`);
 console.log(`\n${totals.passed} passed, ${totals.failed} failed`);
 process.exitCode = totals.failed > 0 ? 1 : 0;
@@ -57,7 +60,10 @@ function project(name, env = {}) {
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
   const status = node('vitest/vitest.mjs', ['run', '--project', name, ...reporters], env);
   const counts = readCounts(report);
-  if (status !== 0 && counts.failed === 0) counts.failed = 1;
+  if (status !== 0 && counts.failed === 0) {
+    counts.failed = 1;
+    failures.push(`${name}: vitest ended with ${status} though no test failed; see above`);
+  }
   return { counts };
 }
 
@@ -72,6 +78,13 @@ function readCounts(report) {
   const tests = results.testResults.flatMap((file) => file.assertionResults.map((test) => ({ ...test, file: file.name })));
   const skipped = tests.filter(({ status }) => status === 'pending' || status === 'skipped' || status === 'todo');
   for (const { file, fullName } of skipped) console.log(`skipped: ${file.replace(root, '')}: ${fullName}`);
+  for (const { status, file, fullName, failureMessages } of tests) {
+    if (status === 'failed')
+      failures.push(`${file.replace(root, '')}: ${fullName}\n${failureMessages.join('\n').slice(0, 2000)}`);
+  }
+  for (const { status, name, message } of results.testResults) {
+    if (status === 'failed' && message) failures.push(`${name.replace(root, '')}: ${message.slice(0, 2000)}`);
+  }
   return { passed: results.numPassedTests, failed: results.numFailedTests, skipped: skipped.length };
 }
 
