@@ -15,8 +15,13 @@ export async function letOthersRun(): Promise<void> {
   }
 }
 
+/** Resolves in a later turn of the event loop: after everything that needs none. */
+export function nextTask(): Promise<void> {
+  return new Promise(postTask);
+}
+
 async function nextTurn(): Promise<void> {
-  await new Promise<void>(postTask);
+  await nextTask();
   turn = undefined;
   since = performance.now();
 }

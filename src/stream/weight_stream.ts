@@ -11,6 +11,7 @@ import type { MemoryPlan } from '../plan/memory_plan';
 import type { SlotImage, Window } from '../plan/windows';
 import { AtMost } from './at_most';
 import { Deferred } from './deferred';
+import { nextTask } from './event_loop';
 import { type Sources, WindowFiller } from './fill';
 import type { UploadPath } from './upload';
 import { type PairWeaver, WindowUpload } from './window_upload';
@@ -311,8 +312,11 @@ export class WeightStream {
 
   /** Milliseconds to read all streamed bytes of one token into ordinary memory, with nothing else going on. */
   async measureRead(): Promise<number> {
-    const buffers = this.#fillers.map(() => new Uint8Array(this.#upload.pieceBytes));
-    return this.#measure((window, worker) => this.#fillers[worker]!.fill(window, buffers[worker]!, this.#stop.signal));
+    const buffers: Uint8Array<ArrayBuffer>[] = [];
+    return this.#measure((window, worker) => {
+      buffers[worker] ??= new Uint8Array(this.#upload.pieceBytes);
+      return this.#fillers[worker]!.fill(window, buffers[worker], this.#stop.signal);
+    });
   }
 
   /** Milliseconds to bring as many bytes from ordinary memory to the GPU. The ring's contents are lost. */
@@ -346,11 +350,19 @@ export class WeightStream {
     await this.#upload.idle();
     const started = performance.now();
     let next = 0;
-    await Promise.all(
-      this.#fillers.map(async (_, worker) => {
-        for (let window = windows[next++]; window; window = windows[next++]) await move(window, worker);
-      }),
-    );
+    const work = async (worker: number) => {
+      for (let window = windows[next++]; window; window = windows[next++]) await move(window, worker);
+    };
+    // Another worker for every turn of the event loop: reads that block end before there is one, and more than one buffer for them
+    // would only cost the processor's cache.
+    const working: Promise<void>[] = [];
+    for (let worker = 0; worker < this.#fillers.length && next < windows.length; worker++) {
+      if (worker > 0) await nextTask();
+      const lane = work(worker);
+      lane.catch(() => {}); // awaited below; until then it must not count as unhandled
+      working.push(lane);
+    }
+    await Promise.all(working);
     await this.#upload.idle();
     return performance.now() - started;
   }

@@ -2,7 +2,7 @@ import { openGpu } from '../../src/gpu/device';
 import { chooseUpload, createMappedUpload, createWriteUpload, type UploadPath } from '../../src/stream/upload';
 
 export type SpeedRequest = { fileBytes: number; passes: number; pieces: number[]; buffers: number[] };
-/** `what`: 'read' is from disk cache to CPU, everything else from disk cache to GPU buffer. 'path …' goes through src/stream/upload. */
+/** `what`: 'read' is from disk cache to CPU, 'memory …' from memory to GPU buffer, everything else from disk cache to GPU buffer. 'path …' goes through src/stream/upload. */
 export type SpeedRow = { what: string; pieceBytes: number; buffers?: number; gigabytesPerSecond: number };
 export type SpeedResult = {
   adapter: string;
@@ -54,8 +54,18 @@ async function measure({ fileBytes, passes, pieces, buffers }: SpeedRequest): Pr
       const offsets = Array.from({ length: Math.floor(fileBytes / pieceBytes) }, (_, n) => n * pieceBytes);
       await best({ what: 'read', pieceBytes }, readAlone(offsets, pieceBytes));
       await best({ what: 'read, writeBuffer', pieceBytes }, readThenWrite(offsets, pieceBytes));
-      for (const count of buffers)
-        await best({ what: 'read into mapped ring', pieceBytes, buffers: count }, mappedRing(offsets, pieceBytes, count));
+      const memory = new Uint8Array(pieceBytes).fill(1);
+      for (const count of buffers) {
+        const ring = (fill: Fill) => mappedRing(offsets, pieceBytes, count, fill);
+        await best(
+          { what: 'memory into mapped ring', pieceBytes, buffers: count },
+          ring((into) => into.set(memory)),
+        );
+        await best(
+          { what: 'read into mapped ring', pieceBytes, buffers: count },
+          ring((into, at) => file.read(into, { at })),
+        );
+      }
       for (const count of buffers) {
         for (const path of [
           createMappedUpload(gpu, { pieceBytes, buffers: count }),
@@ -116,7 +126,9 @@ function readThenWrite(offsets: number[], pieceBytes: number): Loop {
   };
 }
 
-function mappedRing(offsets: number[], pieceBytes: number, count: number): Loop {
+type Fill = (into: Uint8Array<ArrayBuffer>, at: number) => void;
+
+function mappedRing(offsets: number[], pieceBytes: number, count: number, fill: Fill): Loop {
   const usage = GPUBufferUsage.MAP_WRITE | GPUBufferUsage.COPY_SRC;
   const ring = Array.from({ length: count }, () => {
     const buffer = device.createBuffer({ size: pieceBytes, usage });
@@ -126,7 +138,7 @@ function mappedRing(offsets: number[], pieceBytes: number, count: number): Loop 
     for (const [n, at] of offsets.entries()) {
       const slot = ring[n % count]!;
       await slot.mapped;
-      file.read(new Uint8Array(slot.buffer.getMappedRange()), { at });
+      fill(new Uint8Array(slot.buffer.getMappedRange()), at);
       slot.buffer.unmap();
       const encoder = device.createCommandEncoder();
       encoder.copyBufferToBuffer(slot.buffer, 0, target, at % targetBytes, pieceBytes);
