@@ -81,11 +81,12 @@ export function planMemory(input: PlanInput): MemoryPlan {
   const lean = leanInput(input);
   const leanStream = streaming(lean);
   const leanLeast = smallestStreamed(lean, leanStream);
-  const smallestBudgetBytes = Math.min(resident.bytes.total, least, leanLeast);
+  // A slot's size is only named to see weights stream: a budget that just holds everything resident would else stream less than more.
+  const residentTotal = input.slotBytes === undefined ? resident.bytes.total : Number.POSITIVE_INFINITY;
+  const smallestBudgetBytes = Math.min(residentTotal, least, leanLeast);
   const budget = input.gpuBudgetBytes ?? Number.POSITIVE_INFINITY;
   if (budget < smallestBudgetBytes) throw refusal(lean, leanStream, budget, smallestBudgetBytes);
-  // A slot's size is only named to see weights stream.
-  const fits = resident.bytes.total <= budget && (input.slotBytes === undefined || budget < least);
+  const fits = residentTotal <= budget && residentTotal < Number.POSITIVE_INFINITY;
   if (!fits && budget < least) return { ...streamedPlan(lean, leanStream, leanLeast), smallestBudgetBytes };
   if (!fits) return { ...streamedPlan(input, stream, budget), smallestBudgetBytes };
   const passTokens = input.asTheyArrive ? passShare(input, budget - resident.bytes.total).tokens : input.chunkTokens;
