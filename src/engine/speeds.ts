@@ -6,7 +6,7 @@ import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
 import { bindSlab, recordStride } from '../gpu/kernel';
 import { submittedWorkDone } from '../gpu/readback';
-import { createGemvDirect, createGemvQ4 } from '../kernels/gemv';
+import { chooseGemv } from '../kernels/gemv';
 import type { Speeds } from '../plan/timeline';
 import type { ModelSource } from '../stream/model_source';
 import { chooseUpload, type UploadPath } from '../stream/upload';
@@ -95,16 +95,14 @@ async function gemvSpeed(gpu: Gpu, memoryBytes: number): Promise<number> {
     gpu.device.queue.writeBuffer(table, 0, Uint32Array.of(0, pairsAt, rows, 0, cols / 8, cols / 64, cols, rows));
     const x = memory.create('gemv measurement x', cols * 4, STORAGE);
     const y = memory.create('gemv measurement y', rows * 4, STORAGE);
-    const kernel = gpu.direct
-      ? createGemvDirect(own, { format, accumulate: false })
-      : createGemvQ4(own, { cols, accumulate: false, format });
+    const kernel = chooseGemv(own, { cols, outCols: rows, format, accumulate: false });
     await kernel.ready;
     const activations = kernel.bind({ x: { buffer: x }, y: { buffer: y } });
     const weights = bindSlab(own, slab, table);
     const run = async (times: number) => {
       const encoder = gpu.device.createCommandEncoder();
       const pass = encoder.beginComputePass();
-      pass.setPipeline(kernel.pipeline());
+      pass.setPipeline(kernel.pipeline(1));
       pass.setBindGroup(0, activations);
       pass.setBindGroup(1, weights, [0]);
       const [gx, gy = 1] = kernel.grid(1, rows);

@@ -21,6 +21,10 @@ export type Gpu = {
   /** Capabilities that kernels may use: present on the device and not disabled by the caller. */
   subgroups: boolean;
   f16: boolean;
+  /** WGSL has dot products of packed int8 (a language feature, nothing to request). Whether they are fast is another question. */
+  int8Dot: boolean;
+  /** Lanes that a subgroup may have; undefined where the implementation does not say. */
+  subgroupSizes: { min: number; max: number } | undefined;
   /**
    * Use the kernel variants without workgroup memory and barriers: true on CPU adapters, which run a workgroup on one thread.
    */
@@ -109,6 +113,8 @@ export async function openGpu(
     adapter: facts,
     subgroups,
     f16,
+    int8Dot: gpu.wgslLanguageFeatures?.has('packed_4x8_integer_dot_product') ?? false,
+    subgroupSizes: subgroupSizes(adapter),
     direct: options.direct ?? facts.isCpu,
     loss: { info: undefined },
     pipelines: new Map(),
@@ -118,6 +124,11 @@ export async function openGpu(
     opened.loss.info = info;
   });
   return opened;
+}
+
+function subgroupSizes({ info }: GPUAdapter): Gpu['subgroupSizes'] {
+  const { subgroupMinSize: min, subgroupMaxSize: max } = info;
+  return min && max ? { min, max } : undefined;
 }
 
 function describe(adapter: GPUAdapter, device: GPUDevice): AdapterFacts {

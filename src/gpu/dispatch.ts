@@ -16,7 +16,7 @@ export type Dispatch = {
 /** Encodes dispatches into a pass. Nothing is created here: the per-token path only sets and dispatches. */
 export function encode(pass: GPUComputePassEncoder, dispatches: readonly Dispatch[], tokens: number): void {
   for (const dispatch of dispatches) {
-    pass.setPipeline(dispatch.kernel.pipeline());
+    pass.setPipeline(dispatch.kernel.pipeline(tokens));
     pass.setBindGroup(0, dispatch.activations);
     if (dispatch.weights) pass.setBindGroup(1, dispatch.weights.slab.group, [dispatch.weights.recordOffset]);
     const [x, y = 1, z = 1] = dispatch.kernel.grid(tokens, dispatch.rows);

@@ -35,7 +35,8 @@ export type Kernel = {
   bindings: readonly string[];
   ready: Promise<void>;
   grid(tokens: number, rows: number): Grid;
-  pipeline(): GPUComputePipeline;
+  /** What a step of `tokens` tokens runs. */
+  pipeline(tokens: number): GPUComputePipeline;
   /** @throws EngineError 'internal' if a binding is missing or unknown. */
   bind(ranges: Record<string, BufferRange>): GPUBindGroup;
 };
@@ -94,6 +95,35 @@ export function createKernel(gpu: Gpu, spec: KernelSpec): Kernel {
     bind: (ranges) => bindActivations(gpu, spec, layout, ranges),
   };
 }
+
+/**
+ * Kernels with the same bindings as one: a step runs the first that is good for as many tokens, which the last must be for any.
+ * @throws EngineError 'internal' where their bindings differ.
+ */
+export function kernelByTokens(choices: readonly { upTo: number; kernel: Kernel }[]): Kernel {
+  const [first] = choices;
+  const last = choices.at(-1);
+  if (
+    !first ||
+    !last ||
+    last.upTo !== Number.POSITIVE_INFINITY ||
+    choices.some(({ kernel }) => !sameBindings(kernel, first.kernel))
+  )
+    throw new EngineError('internal', `${choices.map(({ kernel }) => kernel.label)} cannot stand in for each other`);
+  const of = (tokens: number): Kernel => choices.find(({ upTo }) => tokens <= upTo)!.kernel;
+  const ready = Promise.all(choices.map(({ kernel }) => kernel.ready)).then(() => {});
+  ready.catch(() => {}); // as in createKernel
+  return {
+    label: choices.map(({ kernel }) => kernel.label).join(' | '),
+    bindings: first.kernel.bindings,
+    ready,
+    grid: (tokens, rows) => of(tokens).grid(tokens, rows),
+    pipeline: (tokens) => of(tokens).pipeline(tokens),
+    bind: (ranges) => first.kernel.bind(ranges), // layouts are one object for the same kinds of bindings
+  };
+}
+
+const sameBindings = (a: Kernel, b: Kernel): boolean => a.bindings.join() === b.bindings.join();
 
 function activationLayout(gpu: Gpu, spec: KernelSpec): GPUBindGroupLayout {
   const kinds = Object.values(spec.bindings);

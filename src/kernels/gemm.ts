@@ -1,10 +1,13 @@
 import source from '../../wgsl/gemm.wgsl?raw';
 import sourceDirect from '../../wgsl/gemm_direct.wgsl?raw';
+import sourceQ4 from '../../wgsl/gemm_q4.wgsl?raw';
 import sourceQ4Direct from '../../wgsl/gemm_q4_direct.wgsl?raw';
+import sourceSplit from '../../wgsl/gemm_q4_split.wgsl?raw';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
-import { createKernel, fold, type Kernel } from '../gpu/kernel';
-import { matrix, requireMultiple, shared, tile } from './variants';
+import { createKernel, fold, type Kernel, kernelByTokens } from '../gpu/kernel';
+import type { Candidate, ProductShape } from './candidates';
+import { matrix, requireMultiple, shared, tile, wideReduction } from './variants';
 
 /** `outCols`: columns of y, all parts together. `accumulate`: add to y. `f16`: round operand tiles to f16 where the device can. */
 export type GemmShape = { cols: number; outCols: number; format: MatrixFormat; accumulate: boolean; f16: boolean };
@@ -54,3 +57,139 @@ export function createGemmDirect(gpu: Gpu, { format, accumulate }: Pick<GemmShap
     },
   });
 }
+
+/**
+ * A tile of 8 ty tokens by 8 tx rows (`wide`) or 4 tx rows, made by tx x ty threads. `ahead`: read the next columns while multiplying.
+ * No thread may bring more than two rows of weights: tx x ty is at least half of the rows.
+ */
+export type GemmTile = { tx: 8 | 16 | 32; ty: 4 | 8 | 16; wide: boolean; ahead: boolean };
+
+/** Bytes of workgroup memory that a tile takes, both operands 32 columns wide. */
+export const tileBytes = ({ tx, ty, wide }: Omit<GemmTile, 'ahead'>, f16 = false): number =>
+  (8 * ty + (wide ? 8 : 4) * tx) * 32 * (f16 ? 2 : 4);
+
+/**
+ * The same for 4-bit affine weights: larger tiles, more sums a thread. Tiles of any shape give the same bits.
+ * @throws EngineError 'shape' unless 32 divides group and group divides cols; 'unsupported' where a tile is too large for the device.
+ */
+export function createGemmQ4(
+  gpu: Gpu,
+  {
+    cols,
+    format,
+    accumulate,
+    f16,
+    tile: { tx, ty, wide, ahead },
+  }: Omit<GemmShape, 'outCols'> & { format: Affine4; tile: GemmTile },
+): Kernel {
+  const piece = matrix(format);
+  const operands = tile(gpu, f16);
+  const rows = tx * (wide ? 8 : 4);
+  const label = `gemm_q4${piece.suffix} ${ty * 8}x${rows}${ahead ? ' ahead' : ''}${operands.suffix}`;
+  requireMultiple(label, 'group', format.group, 32);
+  requireMultiple(label, 'cols', cols, format.group);
+  return createKernel(gpu, {
+    label,
+    sources: [...piece.sources, shared.step, ...operands.sources, sourceQ4],
+    enable: operands.enable,
+    constants: {
+      ...{
+        COLS: cols,
+        ACCUMULATE: Number(accumulate),
+        TX: tx,
+        TY: ty,
+        WIDE: Number(wide),
+        AHEAD: Number(ahead),
+      },
+      ...piece.constants,
+    },
+    bindings: { x: 'read', y: 'write', step: 'uniform' },
+    weights: true,
+    grid: (tokens, rowCount) => {
+      const [x, z] = fold(Math.ceil(rowCount / rows));
+      return [x, Math.ceil(tokens / (8 * ty)), z];
+    },
+  });
+}
+
+/**
+ * The same for few rows, where tiles would leave most of a GPU without work: a workgroup's lanes share the columns.
+ * @throws EngineError 'shape' unless 8 divides group and group divides cols.
+ */
+export function createGemmQ4Split(
+  gpu: Gpu,
+  { cols, format, accumulate, wide }: Omit<GemmShape, 'f16' | 'outCols'> & { format: Affine4; wide: boolean },
+): Kernel {
+  const piece = matrix(format);
+  const reduce = wideReduction(gpu);
+  const label = `gemm_q4_split${piece.suffix}${wide ? ' wide' : ''}${reduce.suffix}`;
+  requireMultiple(label, 'group', format.group, 8);
+  requireMultiple(label, 'cols', cols, format.group);
+  return createKernel(gpu, {
+    label,
+    sources: [...piece.sources, shared.step, ...reduce.sources, sourceSplit],
+    enable: reduce.enable,
+    constants: { COLS: cols, ACCUMULATE: Number(accumulate), WIDE: Number(wide), ...piece.constants },
+    bindings: { x: 'read', y: 'write', step: 'uniform' },
+    weights: true,
+    grid: (tokens, rows) => {
+      const [x, z] = fold(Math.ceil(rows / (wide ? 8 : 4)));
+      return [x, Math.ceil(tokens / 8), z];
+    },
+  });
+}
+
+/** What a GPU of 132 cores wants to have at once; with fewer it shares the columns among lanes instead. */
+const fewTiles = 160;
+/** Of all tried on an NVIDIA H200 the fastest wherever there are enough tiles: 47 % of the multiply-add rate at 256 tokens. */
+const usualTile: GemmTile = { tx: 16, ty: 8, wide: false, ahead: false };
+
+/**
+ * What a recording runs for several tokens where nothing was measured. `sliced`: rows of the matrix may be cut anywhere and chunks with
+ * them, so the choice must give the same bits for any number of either.
+ */
+export function chooseGemm(gpu: Gpu, shape: GemmShape, sliced = false): Kernel {
+  const { format, outCols, f16 } = shape;
+  if (gpu.direct && !f16) return createGemmDirect(gpu, shape);
+  if (!isAffine4(format) || format.group % 32 !== 0) return createGemm(gpu, shape);
+  const split = createGemmQ4Split(gpu, { ...shape, format, wide: false });
+  if (outCols < 2048 && !sliced) return split;
+  const tile = createGemmQ4(gpu, { ...shape, format, tile: usualTile });
+  if (sliced) return tile;
+  const tilesOf64Tokens = Math.ceil(outCols / 64);
+  return kernelByTokens([
+    { upTo: Math.max(32, 64 * Math.ceil(fewTiles / tilesOf64Tokens - 1)), kernel: split },
+    { upTo: Number.POSITIVE_INFINITY, kernel: tile },
+  ]);
+}
+
+const tiles: Omit<GemmTile, 'ahead'>[] = [
+  { tx: 8, ty: 8, wide: true },
+  { tx: 16, ty: 8, wide: true },
+  { tx: 8, ty: 8, wide: false },
+  { tx: 16, ty: 8, wide: false },
+  { tx: 32, ty: 8, wide: false },
+  { tx: 16, ty: 16, wide: false },
+  { tx: 32, ty: 4, wide: false },
+  { tx: 16, ty: 4, wide: false },
+];
+
+/** What a GPU may run for several tokens; sums are f32 and operands are not rounded. */
+export function gemmCandidates({ cols, outCols, format, accumulate }: ProductShape): Candidate[] {
+  const shape = { cols, outCols, accumulate, f16: false };
+  const plain: Candidate = { name: 'gemm', create: (gpu) => createGemm(gpu, { ...shape, format }) };
+  if (!isAffine4(format) || format.group % 32 !== 0) return [plain];
+  const both = [false, true].flatMap((ahead) => tiles.map((tile) => ({ ...tile, ahead })));
+  const tiled = both.map((tile): Candidate => {
+    const name = `tile ${8 * tile.ty}x${(tile.wide ? 8 : 4) * tile.tx}, ${tile.wide ? '8x8' : '8x4'} a thread${tile.ahead ? ', ahead' : ''}`;
+    return { name, create: (gpu) => createGemmQ4(gpu, { ...shape, format, tile }) };
+  });
+  const split = [false, true].map((wide): Candidate => {
+    const name = `split, ${wide ? 8 : 4} rows`;
+    return { name, create: (gpu) => createGemmQ4Split(gpu, { ...shape, format, wide }) };
+  });
+  return [plain, ...tiled, ...split];
+}
+
+type Affine4 = MatrixFormat & { kind: 'affine'; bits: 4 };
+const isAffine4 = (format: MatrixFormat): format is Affine4 => format.kind === 'affine' && format.bits === 4;

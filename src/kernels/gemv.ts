@@ -2,9 +2,22 @@ import source from '../../wgsl/gemv.wgsl?raw';
 import sourceDirect from '../../wgsl/gemv_direct.wgsl?raw';
 import sourceQ4 from '../../wgsl/gemv_q4.wgsl?raw';
 import sourceQ4Direct from '../../wgsl/gemv_q4_direct.wgsl?raw';
+import sourceQuantise from '../../wgsl/quantise_q8.wgsl?raw';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel } from '../gpu/kernel';
+import type { Candidate, ProductShape } from './candidates';
+import {
+  createGemvQ4Q8,
+  createGemvQ4Wide,
+  oneStepLanes,
+  suits,
+  type Team,
+  teamName,
+  type WideTeam,
+  wideName,
+  workgroupBytes,
+} from './gemv_teams';
 import { matrix, requireMultiple, wideReduction } from './variants';
 
 /** `accumulate`: add to y, as a residual connection does, in place of writing it. */
@@ -24,7 +37,7 @@ export function createGemv(gpu: Gpu, shape: GemvShape): Kernel {
  * Source: the affine mode of `mlx.core.quantize`.
  * @throws EngineError 'shape' unless group divides cols and 8 divides group.
  */
-export function createGemvQ4(gpu: Gpu, shape: GemvShape & { format: { kind: 'affine'; bits: 4 } }): Kernel {
+export function createGemvQ4(gpu: Gpu, shape: GemvShape & { format: Affine4 }): Kernel {
   requireMultiple('gemv_q4', 'group', shape.format.group, 8);
   return create(gpu, shape, 'gemv_q4', sourceQ4);
 }
@@ -46,6 +59,111 @@ export function createGemvDirect(gpu: Gpu, { format, accumulate }: Omit<GemvShap
     grid: (_, rows) => fold(Math.ceil(rows / 256)),
   });
 }
+
+/** x [cols] f32 -> y [cols/32] units of 48 bytes, int8 with a scale per 32 values: what gemv_q4_q8 reads. */
+export function createQuantiseQ8(gpu: Gpu, { cols }: { cols: number }): Kernel {
+  requireMultiple('quantise_q8', 'cols', cols, 32);
+  return createKernel(gpu, {
+    label: 'quantise_q8',
+    sources: [sourceQuantise],
+    constants: { COLS: cols },
+    bindings: { x: 'read', y: 'write' },
+    grid: () => [Math.ceil(cols / 32 / 64)],
+  });
+}
+
+/** Bytes of x as quantise_q8 writes it. */
+export const q8Bytes = (cols: number): number => (cols / 32) * 48;
+
+/**
+ * Of all exact ones tried on an NVIDIA H200 the fastest for many rows: 43 % of its bandwidth. 12 KiB stage 64 units of 32 columns at a
+ * time, whatever the way of reducing.
+ */
+const usualTeam: WideTeam = { rows: 4, lanes: 32, teams: 4, x: 'staged', kib: 12, nibbles: 'convert' };
+/** With fewer rows usualTeam leaves much of a large GPU without work. */
+const manyRows = 4096;
+
+/** A row in one step, by as much workgroup memory as makes a difference. */
+function oneStep(gpu: Gpu, cols: number, rows: 2 | 4) {
+  const kib = Math.min(48, Math.floor(workgroupBytes(gpu) / 1024));
+  return { rows, lanes: oneStepLanes(gpu, cols), teams: 1, x: 'held', blocks: 1, kib, nibbles: 'convert' } as const;
+}
+
+/**
+ * What a recording runs for one token where nothing was measured; always exact. `outCols`: columns of y, all parts together, so that
+ * parts change nothing. `sliced`: how many they are changes with a budget, so the choice must not look at them.
+ */
+export function chooseGemv(gpu: Gpu, shape: GemvShape & { outCols: number }, sliced = false): Kernel {
+  const { cols, outCols, format, accumulate } = shape;
+  if (gpu.direct) return createGemvDirect(gpu, { format, accumulate });
+  if (!isAffine4(format)) return createGemv(gpu, { cols, format, accumulate });
+  if (format.group % 32 !== 0) return createGemvQ4(gpu, { cols, format, accumulate });
+  const fewRows = oneStep(gpu, cols, 4);
+  const team = !sliced && outCols < manyRows && suits(gpu, cols, fewRows) ? fewRows : usualTeam;
+  return createGemvQ4Wide(gpu, { cols, format, accumulate, team });
+}
+
+/** Threads that fill large GPUs about once. */
+const manyThreads = 2 ** 16;
+
+/** For long lists of rows: so many blocks for each team, as far as one holds them, that the workgroups fill a large GPU once. */
+const blocksToFill = (outCols: number, rows: number, lanes: number): number =>
+  Math.max(1, Math.min(lanes / 4, Math.ceil((outCols * lanes) / (rows * manyThreads))));
+
+function wideTeams(gpu: Gpu, { cols, outCols }: ProductShape): WideTeam[] {
+  const four = oneStep(gpu, cols, 4);
+  return [
+    usualTeam,
+    { ...usualTeam, nibbles: 'folded' },
+    // A larger share of x at once, in the memory that every device has; all of it at once where it fits.
+    { ...usualTeam, kib: 16 },
+    { ...usualTeam, teams: 8, kib: four.kib, nibbles: 'folded' },
+    four,
+    oneStep(gpu, cols, 2),
+    { ...four, blocks: blocksToFill(outCols, 4, four.lanes), nibbles: 'folded' },
+  ];
+}
+
+/** What a GPU may run for one token. */
+export function gemvCandidates(gpu: Gpu, shape: ProductShape): Candidate[] {
+  const { cols, format, accumulate } = shape;
+  if (!isAffine4(format)) return [{ name: 'gemv', create: (gpu) => createGemv(gpu, { cols, format, accumulate }) }];
+  const plain: Candidate = { name: 'gemv_q4', create: (gpu) => createGemvQ4(gpu, { cols, accumulate, format }) };
+  if (format.group % 32 !== 0) return [plain];
+  const wide = wideTeams(gpu, shape)
+    .filter((team) => suits(gpu, cols, team))
+    .map(
+      (team): Candidate => ({
+        name: `${team.x} ${wideName(team)}`,
+        create: (gpu) => createGemvQ4Wide(gpu, { cols, format, accumulate, team }),
+      }),
+    );
+  return [plain, ...wide];
+}
+
+/** What a GPU may run for one token on an x that quantise_q8 wrote; none where WGSL has no int8 dot product. */
+export function gemvFastCandidates(gpu: Gpu, { cols, format, accumulate }: ProductShape): Candidate[] {
+  if (!gpu.int8Dot || !isAffine4(format) || format.group % 32 !== 0) return [];
+  const lanes = oneStepLanes(gpu, cols);
+  const teams: Team[] = [
+    { rows: 2, lanes, teams: 1 },
+    { rows: 4, lanes, teams: 1 },
+    { rows: 4, lanes: 32, teams: 2 },
+  ];
+  return teams
+    .filter((team) => suits(gpu, cols, team))
+    .map(
+      (team): Candidate => ({
+        name: `int8 ${teamName(team)}`,
+        create: (gpu) => createGemvQ4Q8(gpu, { cols, format, accumulate, team }),
+        x: 'q8',
+        tolerance: 0.01, // three times what rounding x to int8 gives
+      }),
+    );
+}
+
+type Affine4 = MatrixFormat & { kind: 'affine'; bits: 4 };
+const isAffine4 = (format: MatrixFormat): format is Affine4 => format.kind === 'affine' && format.bits === 4;
 
 function create(gpu: Gpu, { cols, format, accumulate }: GemvShape, stem: string, main: string): Kernel {
   const piece = matrix(format);

@@ -21,7 +21,7 @@ export async function subgroupsWork(gpu: Gpu): Promise<boolean> {
     const readback = new Readback(own, 'subgroup probe readback', input.byteLength);
     const encoder = own.device.createCommandEncoder();
     const pass = encoder.beginComputePass();
-    pass.setPipeline(kernel.pipeline());
+    pass.setPipeline(kernel.pipeline(1));
     pass.setBindGroup(0, kernel.bind({ qkv: { buffer } }));
     const [x, y = 1] = kernel.grid(1, 0);
     pass.dispatchWorkgroups(x, y);

@@ -1,4 +1,5 @@
 /** The one place where a kernel's variant is chosen by what the device can do. */
+import contextParts from '../../wgsl/shared/context_parts.wgsl?raw';
 import kvF16 from '../../wgsl/shared/kv_f16.wgsl?raw';
 import kvF32 from '../../wgsl/shared/kv_f32.wgsl?raw';
 import matrixAffine from '../../wgsl/shared/matrix_affine.wgsl?raw';
@@ -8,6 +9,10 @@ import reduceSubgroups from '../../wgsl/shared/reduce_subgroups.wgsl?raw';
 import reduceWorkgroup from '../../wgsl/shared/reduce_workgroup.wgsl?raw';
 import slab from '../../wgsl/shared/slab.wgsl?raw';
 import step from '../../wgsl/shared/step.wgsl?raw';
+import subgroupRows from '../../wgsl/shared/subgroup_rows.wgsl?raw';
+import teamSubgroup from '../../wgsl/shared/team_subgroup.wgsl?raw';
+import teamSubgroups from '../../wgsl/shared/team_subgroups.wgsl?raw';
+import teamWorkgroup from '../../wgsl/shared/team_workgroup.wgsl?raw';
 import tileF16 from '../../wgsl/shared/tile_f16.wgsl?raw';
 import tileF32 from '../../wgsl/shared/tile_f32.wgsl?raw';
 import { EngineError } from '../errors';
@@ -16,7 +21,7 @@ import type { Gpu } from '../gpu/device';
 
 type Piece = { sources: string[]; enable: ('subgroups' | 'f16')[]; suffix: string; constants: Record<string, number> };
 
-export const shared = { slab, step };
+export const shared = { contextParts, slab, step };
 
 /** Sums over the 64 lanes of a workgroup: through subgroups where the device has them, else through workgroup memory. */
 export function wideReduction(gpu: Gpu): Piece {
@@ -28,6 +33,26 @@ export function wideReduction(gpu: Gpu): Piece {
 /** For kernels that work with any number of lanes: on CPU adapters one, which has nothing to reduce; elsewhere wideReduction. */
 export function reduction(gpu: Gpu): Piece {
   return gpu.direct ? { sources: [reduceSingle], enable: [], suffix: ' direct', constants: {} } : wideReduction(gpu);
+}
+
+/**
+ * Sums over each run of `lanes` threads of a workgroup: without workgroup memory where that is one subgroup, through subgroups
+ * where whole ones fill it whatever size the device picks, else through workgroup memory, of which it takes `bytes`.
+ */
+export function teamReduction(
+  gpu: Gpu,
+  { lanes, teams, blocks }: { lanes: number; teams: number; blocks: number },
+): Piece & { bytes: number } {
+  const sizes = gpu.subgroups ? gpu.subgroupSizes : undefined;
+  const enable: Piece['enable'] = ['subgroups'];
+  if (sizes && sizes.min >= 4 && sizes.min === lanes && sizes.max === lanes)
+    return { sources: [subgroupRows, teamSubgroup], enable, suffix: ' subgroup', constants: {}, bytes: 0 };
+  const partials = blocks * teams * lanes * 16;
+  if (sizes && sizes.min >= 4 && lanes % sizes.max === 0) {
+    const constants = { SMALLEST: sizes.min, LARGEST: sizes.max };
+    return { sources: [subgroupRows, teamSubgroups], enable, suffix: ' subgroups', constants, bytes: partials / sizes.min };
+  }
+  return { sources: [teamWorkgroup], enable: [], suffix: '', constants: {}, bytes: partials };
 }
 
 /** Operand tiles of a GEMM: f16 only where the caller asked for it and the device has it. */

@@ -66,7 +66,7 @@ function mixer(r: Recorder, s: Scratch, layer: ModelLayer, state: LayerState): v
     r.linear(s.normed, kProj, s.k);
     r.linear(s.normed, vProj, s.v);
     r.attention(layer.vectors, state);
-    r.linear(s.mixed, oProj, s.hidden, true);
+    r.linear(s.mixed, oProj, s.hidden, { accumulate: true });
   } else if (layer.kind === 'linear_attention' && state.kind === 'linear_attention') {
     const { inProjQkv, inProjZ, inProjB, inProjA, outProj } = layer.mixer;
     r.linear(s.normed, inProjQkv, s.qkvIn);
@@ -74,7 +74,7 @@ function mixer(r: Recorder, s: Scratch, layer: ModelLayer, state: LayerState): v
     r.linear(s.normed, inProjB, s.b);
     r.linear(s.normed, inProjA, s.a);
     r.deltaNet(layer.vectors, state);
-    r.linear(s.mixed, outProj, s.hidden, true);
+    r.linear(s.mixed, outProj, s.hidden, { accumulate: true });
   }
 }
 
@@ -84,7 +84,7 @@ function feedForward(r: Recorder, s: Scratch, { vectors, mlp }: ModelLayer): voi
   r.linear(s.normed, mlp.gateProj, s.gate);
   r.linear(s.normed, mlp.upProj, s.up);
   r.swiglu(s.gate, s.up, s.act);
-  r.linear(s.act, mlp.downProj, s.hidden, true);
+  r.linear(s.act, mlp.downProj, s.hidden, { accumulate: true });
 }
 
 /** Final norm and logits of rows [headStep.firstRow, headStep.firstRow + headStep.tokens) of the residual stream. */
@@ -92,6 +92,6 @@ function recordHead(r: Recorder, s: Scratch, model: ModelUnits, { firstWord, wor
   const firstHead = model.units.findIndex(({ kind }) => kind === 'head');
   r.section(`head ${index}`, firstHead + index);
   r.rmsNorm(s.hidden, model.finalNorm, 'norm', s.headInput);
-  r.linear(s.headInput, matrix, s.logits);
+  r.linear(s.headInput, matrix, s.logits, { sliced: true });
   return { firstWord, words };
 }

@@ -7,7 +7,7 @@ import type { Gpu } from '../gpu/device';
 import type { Dispatch } from '../gpu/dispatch';
 import type { Kernel } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
-import { createAttention, createAttentionDirect } from '../kernels/attention';
+import { createAttention, createAttentionCombine, createAttentionDirect, createAttentionSplit } from '../kernels/attention';
 import { createConv1dSilu } from '../kernels/conv1d_silu';
 import {
   createDeltaChunkPrepare,
@@ -20,8 +20,8 @@ import {
 } from '../kernels/delta';
 import { createEmbed } from '../kernels/embed';
 import { createGatedRmsNorm } from '../kernels/gated_rms_norm';
-import { createGemm, createGemmDirect } from '../kernels/gemm';
-import { createGemv, createGemvDirect, createGemvQ4 } from '../kernels/gemv';
+import { chooseGemm } from '../kernels/gemm';
+import { chooseGemv } from '../kernels/gemv';
 import { createQkNormRope } from '../kernels/qk_norm_rope';
 import { createRmsNorm } from '../kernels/rms_norm';
 import { createSwiglu } from '../kernels/swiglu';
@@ -70,26 +70,14 @@ export class Recorder {
     this.#add(kernel, { x: { buffer: x }, y: { buffer: y }, step: this.#step }, table.vectors(vectors, name));
   }
 
-  /** y = W x, or y += W x. */
-  linear(x: GPUBuffer, matrix: MatrixBlocks, y: GPUBuffer, accumulate = false): void {
-    const { table } = this.#context;
-    const kernel = this.#mode === 'prefill' ? this.#gemm(matrix, accumulate) : this.#gemv(matrix, accumulate);
+  /** y = W x, or y += W x. `sliced`: `matrix` is a slice of one whose rows another budget cuts elsewhere. */
+  linear(x: GPUBuffer, matrix: MatrixBlocks, y: GPUBuffer, { accumulate = false, sliced = false } = {}): void {
+    const { gpu, table, f16 } = this.#context;
+    const { cols, rows, format } = matrix;
+    const shape = { cols, outCols: rows, format, accumulate };
+    const kernel = this.#mode === 'prefill' ? chooseGemm(gpu, { ...shape, f16 }, sliced) : chooseGemv(gpu, shape, sliced);
     const ranges = { x: { buffer: x }, y: { buffer: y }, ...(this.#mode === 'prefill' ? { step: this.#step } : {}) };
     for (const part of matrix.parts) this.#add(kernel, ranges, table.matrixPart(matrix, part), part.rows);
-  }
-
-  #gemm({ cols, rows, format }: MatrixBlocks, accumulate: boolean): Kernel {
-    const { gpu, f16 } = this.#context;
-    if (gpu.direct && !f16) return createGemmDirect(gpu, { format, accumulate });
-    return createGemm(gpu, { cols, outCols: rows, format, accumulate, f16 });
-  }
-
-  #gemv({ cols, format }: MatrixBlocks, accumulate: boolean): Kernel {
-    const { gpu } = this.#context;
-    if (gpu.direct) return createGemvDirect(gpu, { format, accumulate });
-    if (format.kind === 'affine' && format.bits === 4)
-      return createGemvQ4(gpu, { cols, accumulate, format: { ...format, bits: 4 } });
-    return createGemv(gpu, { cols, format, accumulate });
   }
 
   /** Norm and rotate q and k, put k and v into the cache, attend: scratch.q/k/v in, scratch.mixed out. */
@@ -104,8 +92,16 @@ export class Recorder {
       { qGate: qGate!, k: k!, v: v!, q: q!, rope: rope!, ...cache, step: this.#step },
       table.vectors(vectors, 'qNorm', 'kNorm'),
     );
-    const attend = gpu.direct ? createAttentionDirect(gpu, shape) : createAttention(gpu, shape);
-    this.#add(attend, { q: q!, qGate: qGate!, ...cache, y: { buffer: scratch.mixed }, step: this.#step });
+    const y = { buffer: scratch.mixed };
+    if (this.#mode === 'decode' && !gpu.direct) {
+      const split = { ...shape, parts: scratch.contextParts };
+      const sums = { sums: { buffer: scratch.partSums }, stats: { buffer: scratch.partStats } };
+      this.#add(createAttentionSplit(gpu, split), { q: q!, ...cache, ...sums, step: this.#step });
+      this.#add(createAttentionCombine(gpu, split), { ...sums, qGate: qGate!, y, step: this.#step });
+    } else {
+      const attend = gpu.direct ? createAttentionDirect(gpu, shape) : createAttention(gpu, shape);
+      this.#add(attend, { q: q!, qGate: qGate!, ...cache, y, step: this.#step });
+    }
   }
 
   /** Convolve q, k, v, normalise, gate, advance the recurrence, norm the output: scratch.qkvIn/z/a/b in, scratch.mixed out. */

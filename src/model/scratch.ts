@@ -1,12 +1,16 @@
 /** Activation buffers of one model, sized by the plan; f32 throughout. Owned here, reused by every layer and step. */
 import type { ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
-import { logitRows, type ScratchShape, scratchBytes } from '../plan/shapes';
+import { contextParts, logitRows, type ScratchShape, scratchBytes } from '../plan/shapes';
 import { createRope } from './rope';
 
 type Name = keyof ReturnType<typeof scratchBytes>;
 /** `residual` [passTokens, hiddenSize] is undefined where a pass is one chunk. */
-export type Scratch = Record<Exclude<Name, 'residual'>, GPUBuffer> & { headRows: number; residual: GPUBuffer | undefined };
+export type Scratch = Record<Exclude<Name, 'residual'>, GPUBuffer> & {
+  headRows: number;
+  contextParts: number;
+  residual: GPUBuffer | undefined;
+};
 
 export function createScratch(gpu: Gpu, config: ModelConfig, shape: ScratchShape): Scratch {
   const { STORAGE, UNIFORM, COPY_SRC, COPY_DST } = GPUBufferUsage;
@@ -22,5 +26,6 @@ export function createScratch(gpu: Gpu, config: ModelConfig, shape: ScratchShape
     // Never bound, only copied from and to, so no limit on bindings applies.
     residual: residual > 0 ? gpu.memory.create('residual', residual, COPY_SRC | COPY_DST) : undefined,
     headRows: logitRows(shape),
+    contextParts: contextParts(shape.contextTokens),
   };
 }

@@ -50,6 +50,16 @@ export type ScratchShape = {
   sliceWords: number;
 };
 
+/** Keys that decode attention scores at a time, the least that is worth a part; the kernels' own constant. */
+const attentionBlock = 64;
+/** Enough workgroups for the largest GPUs, few enough that putting their sums together costs little. */
+const mostContextParts = 128;
+
+/** Parts that decode attention cuts the context into at most. */
+export function contextParts(contextTokens: number): number {
+  return Math.min(mostContextParts, Math.ceil(contextTokens / attentionBlock));
+}
+
 /** Tokens of one chunk of the chunked delta rule; the kernels' own constant. */
 const deltaChunk = 64;
 const logitBytes = 16 * 1024 * 1024;
@@ -81,6 +91,8 @@ export function scratchBytes(config: ModelConfig, shape: ScratchShape) {
     k: rows(kvHeads * headDim),
     v: rows(kvHeads * headDim),
     q: rows(heads * headDim),
+    partSums: rows(heads * headDim, contextParts(contextTokens)),
+    partStats: rows(heads * 2, contextParts(contextTokens)),
     qkvIn: rows(channels),
     qkv: rows(channels),
     z: rows(valueHeads * valueDim),

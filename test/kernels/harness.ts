@@ -83,6 +83,8 @@ export type TestMatrix = {
   values: Float64Array;
   /** The size of the terms W is made of, |scale| q + |bias| where it is affine: what rounding errors are relative to. */
   sizes: Float64Array;
+  /** W [rows, cols] with every q in the middle of its range; W itself where it is not affine. */
+  middle(): Float64Array;
   /** The bytes of rows [first, first + count) as they lie in the slab, and where the scale pairs start in them. */
   block(first: number, count: number): { bytes: Uint8Array<ArrayBuffer>; pairsAt: number };
 };
@@ -103,6 +105,7 @@ function floatMatrix(next: Random, rows: number, cols: number, format: MatrixFor
     format,
     values,
     sizes: values.map(Math.abs),
+    middle: () => values,
     block(first, count) {
       const bytes = new Uint8Array(count * stride);
       const view = new DataView(bytes.buffer);
@@ -129,6 +132,7 @@ function affineMatrix(next: Random, rows: number, cols: number, format: MatrixFo
     format,
     values: dequantise({ q, scales, biases }, shape),
     sizes: dequantise({ q, scales: scales.map(Math.abs), biases: biases.map(Math.abs) }, shape),
+    middle: () => dequantise({ q: q.map(() => 2 ** (bits - 1)), scales, biases }, shape),
     block(first, count) {
       const words = packBits(q.subarray(first * cols, (first + count) * cols), { rows: count, cols, bits });
       const pairsAt = align16(words.byteLength);

@@ -4,7 +4,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Gpu } from '../../src/gpu/device';
 import type { Kernel } from '../../src/gpu/kernel';
-import { createAttention, createAttentionDirect } from '../../src/kernels/attention';
+import {
+  createAttention,
+  createAttentionCombine,
+  createAttentionDirect,
+  createAttentionSplit,
+} from '../../src/kernels/attention';
 import { createConv1dSilu } from '../../src/kernels/conv1d_silu';
 import {
   createDeltaChunkPrepare,
@@ -16,15 +21,16 @@ import {
 } from '../../src/kernels/delta';
 import { createEmbed } from '../../src/kernels/embed';
 import { createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
-import { createGemm, createGemmDirect } from '../../src/kernels/gemm';
-import { createGemv, createGemvDirect, createGemvQ4 } from '../../src/kernels/gemv';
+import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Split } from '../../src/kernels/gemm';
+import { createGemv, createGemvDirect, createGemvQ4, createQuantiseQ8 } from '../../src/kernels/gemv';
+import { createGemvQ4Q8, createGemvQ4Wide } from '../../src/kernels/gemv_teams';
 import { createInterleavePairs } from '../../src/kernels/interleave_pairs';
 import { createQkNormRope } from '../../src/kernels/qk_norm_rope';
 import { createRmsNorm } from '../../src/kernels/rms_norm';
 import { createSwiglu } from '../../src/kernels/swiglu';
 import { openNodeGpu } from '../../src/node/open_gpu';
 import { q3, q4 } from './cases/formats';
-import { compare, onBench, requireStem } from './harness';
+import { compare, onBench, random, randomMatrix, requireStem, uniform } from './harness';
 import { kernelCases } from './suite';
 
 const root = join(import.meta.dirname, '../..');
@@ -46,13 +52,70 @@ describe.concurrent('each kernel agrees with its reference', () => {
   }
 });
 
+test('tiles of a GEMM give the same bits whatever their shape, so that slices of a matrix and of a prompt do', {
+  timeout: 240_000,
+}, async () => {
+  const [rows, cols, tokens] = [70, 64, 37];
+  const next = random(3);
+  const matrix = randomMatrix(next, rows, cols, q4(32, 'bf16'));
+  const x = uniform(next, tokens * cols);
+  const shape = { cols, outCols: rows, format: q4(32, 'bf16'), accumulate: false, f16: false };
+  await onBench(gpu, async (bench) => {
+    const outputs = [];
+    for (const tile of [
+      { tx: 16, ty: 8, wide: false, ahead: false } as const,
+      { tx: 8, ty: 4, wide: true, ahead: true } as const,
+    ]) {
+      const y = bench.output(tokens * rows);
+      const bindings = { x: bench.input(x), y, step: bench.step({ tokens }) };
+      const [part] = bench.matrix(matrix);
+      await bench.run({ kernel: createGemmQ4(gpu, { ...shape, tile }), bindings, tokens, ...part! });
+      outputs.push(await bench.read(y));
+    }
+    expect(outputs[0]!.some((value) => value !== 0)).toBe(true);
+    expect(outputs[1]).toEqual(outputs[0]);
+  });
+});
+
+test('parts of the context give the same bits however many there could be, so that a longer limit changes no reply', {
+  timeout: 240_000,
+}, async () => {
+  const shape = { heads: 2, kvHeads: 1, headDim: 64, kv: 'f32' as const };
+  const position = 149; // three blocks
+  const next = random(5);
+  const [q, qGate] = [uniform(next, 2 * 64), uniform(next, 4 * 64)];
+  const [keys, values] = [uniform(next, (position + 1) * 64), uniform(next, (position + 1) * 64)];
+  await onBench(gpu, async (bench) => {
+    const inputs = { q: bench.input(q), keys: bench.input(keys), values: bench.input(values), step: bench.step({ position }) };
+    const outputs = [];
+    for (const parts of [3, 70]) {
+      const { step, ...read } = inputs;
+      const [sums, stats, y] = [bench.output(parts * 2 * 64), bench.output(parts * 2 * 2), bench.output(2 * 64)];
+      await bench.run(
+        { kernel: createAttentionSplit(gpu, { ...shape, parts }), bindings: { ...read, sums, stats, step } },
+        {
+          kernel: createAttentionCombine(gpu, { ...shape, parts }),
+          bindings: { sums, stats, qGate: bench.input(qGate), y, step },
+        },
+      );
+      outputs.push(await bench.read(y));
+    }
+    expect(outputs[0]!.some((value) => value !== 0)).toBe(true);
+    expect(outputs[1]).toEqual(outputs[0]);
+  });
+});
+
 /** Every file of wgsl/ with the binding that runs it and the reference it is held to. */
 const delta = { keyHeads: 1, valueHeads: 2, keyDim: 32, valueDim: 64 };
 const heads = { heads: 2, kvHeads: 1, headDim: 64, kv: 'f32' as const };
 const linear = { cols: 64, outCols: 8, accumulate: false, f16: false };
+const team = { rows: 4, lanes: 32, teams: 2, kib: 16, nibbles: 'convert' } as const;
+const wide = { ...linear, format: q4(64, 'bf16') };
 const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> = {
   attention: { reference: 'attention', create: (gpu) => createAttention(gpu, heads) },
+  attention_combine: { reference: 'attention', create: (gpu) => createAttentionCombine(gpu, { ...heads, parts: 2 }) },
   attention_direct: { reference: 'attention', create: (gpu) => createAttentionDirect(gpu, heads) },
+  attention_split: { reference: 'attention', create: (gpu) => createAttentionSplit(gpu, { ...heads, parts: 2 }) },
   conv1d_silu: { reference: 'conv1d_silu', create: (gpu) => createConv1dSilu(gpu, { channels: 4 }) },
   delta_chunk_prepare: { reference: 'delta', create: (gpu) => createDeltaChunkPrepare(gpu, delta) },
   delta_chunk_scan: { reference: 'delta', create: (gpu) => createDeltaChunkScan(gpu, delta) },
@@ -64,13 +127,28 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   gated_rms_norm: { reference: 'gated_rms_norm', create: (gpu) => createGatedRmsNorm(gpu, { heads: 1, dim: 4, eps: 1e-6 }) },
   gemm: { reference: 'gemv', create: (gpu) => createGemm(gpu, { ...linear, format: q4(64, 'bf16') }) },
   gemm_direct: { reference: 'gemv', create: (gpu) => createGemmDirect(gpu, { ...linear, format: q3(64, 'bf16') }) },
+  gemm_q4: {
+    reference: 'gemv',
+    create: (gpu) => createGemmQ4(gpu, { ...linear, format: q4(64, 'bf16'), tile: { tx: 8, ty: 8, wide: true, ahead: false } }),
+  },
   gemm_q4_direct: { reference: 'gemv', create: (gpu) => createGemmDirect(gpu, { ...linear, format: q4(64, 'bf16') }) },
+  gemm_q4_split: {
+    reference: 'gemv',
+    create: (gpu) => createGemmQ4Split(gpu, { ...linear, format: q4(64, 'bf16'), wide: false }),
+  },
   gemv: { reference: 'gemv', create: (gpu) => createGemv(gpu, { ...linear, format: q3(64, 'bf16') }) },
   gemv_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q3(64, 'bf16') }) },
   gemv_q4: { reference: 'gemv', create: (gpu) => createGemvQ4(gpu, { ...linear, format: q4(64, 'bf16') }) },
+  gemv_q4_q8: { reference: 'gemv', create: (gpu) => createGemvQ4Q8(gpu, { ...linear, format: q4(64, 'bf16'), team }) },
+  gemv_q4_held: {
+    reference: 'gemv',
+    create: (gpu) => createGemvQ4Wide(gpu, { ...wide, team: { ...team, x: 'held', blocks: 1 } }),
+  },
+  gemv_q4_staged: { reference: 'gemv', create: (gpu) => createGemvQ4Wide(gpu, { ...wide, team: { ...team, x: 'staged' } }) },
   gemv_q4_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q4(64, 'bf16') }) },
   interleave_pairs: { reference: 'interleave_pairs', create: (gpu) => createInterleavePairs(gpu) },
   qk_norm_rope: { reference: 'qk_norm_rope', create: (gpu) => createQkNormRope(gpu, { ...heads, rotary: 16, eps: 1e-6 }) },
+  quantise_q8: { reference: 'quantise_q8', create: (gpu) => createQuantiseQ8(gpu, { cols: 64 }) },
   rms_norm: { reference: 'rms_norm', create: (gpu) => createRmsNorm(gpu, { cols: 4, eps: 1e-6 }) },
   swiglu: { reference: 'swiglu', create: (gpu) => createSwiglu(gpu, { cols: 4 }) },
 };

@@ -6,6 +6,7 @@ import { embedCases } from './cases/embed';
 import { gatedRmsNormCases } from './cases/gated_rms_norm';
 import { gemmCases } from './cases/gemm';
 import { gemvCases } from './cases/gemv';
+import { gemvQ8Cases } from './cases/gemv_q8';
 import { interleavePairsCases } from './cases/interleave_pairs';
 import { qkNormRopeCases } from './cases/qk_norm_rope';
 import { rmsNormCases } from './cases/rms_norm';
@@ -18,6 +19,7 @@ export const kernelCases: KernelCase[] = [
   ...embedCases,
   ...rmsNormCases,
   ...gemvCases,
+  ...gemvQ8Cases,
   ...gemmCases,
   ...qkNormRopeCases,
   ...attentionCases,

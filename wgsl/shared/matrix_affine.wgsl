@@ -7,16 +7,25 @@ override BITS: u32; override GROUP: u32; override PAIR: u32;
 
 fn word(index: u32) -> u32 { return slab[record.a.x + index / 4u][index % 4u]; }
 
-/// (scale, bias) of group `index` = row * record.b.y + column / GROUP.
-fn scaleBias(index: u32) -> vec2f {
+/// The bits of scale pair `index` = row * record.b.y + column / GROUP, so that they can be read long before they are used.
+fn pairBits(index: u32) -> vec2u {
   if (PAIR == 2u) {
-    let pairs = slab[record.a.y + index / 2u];
-    return bitcast<vec2f>(select(pairs.xy, pairs.zw, index % 2u == 1u));
+    let unit = record.a.y + index / 2u;
+    let first = index % 2u * 2u;
+    return vec2u(slab[unit][first], slab[unit][first + 1u]);
   }
-  let pair = slab[record.a.y + index / 4u][index % 4u];
-  if (PAIR == 1u) { return unpack2x16float(pair); }
-  return vec2f(bitcast<f32>(pair << 16u), bitcast<f32>(pair & 0xffff0000u));
+  return vec2u(slab[record.a.y + index / 4u][index % 4u], 0u);
 }
+
+/// (scale, bias).
+fn pairValue(bits: vec2u) -> vec2f {
+  if (PAIR == 2u) { return bitcast<vec2f>(bits); }
+  if (PAIR == 1u) { return unpack2x16float(bits.x); }
+  return vec2f(bitcast<f32>(bits.x << 16u), bitcast<f32>(bits.x & 0xffff0000u));
+}
+
+/// (scale, bias) of group `index`.
+fn scaleBias(index: u32) -> vec2f { return pairValue(pairBits(index)); }
 
 /// Weights [row, 4 * quad .. 4 * quad + 4). `row` counts within this part.
 fn weight4(row: u32, quad: u32) -> vec4f {

@@ -1,0 +1,23 @@
+/**
+ * The ways to multiply by one matrix that a measurement on the device chooses among. Those with the same kind of x compute the same
+ * function from the same bindings, so whoever holds a recording can put one in another's place.
+ */
+import type { MatrixFormat } from '../format/types';
+import type { Gpu } from '../gpu/device';
+import type { Kernel } from '../gpu/kernel';
+
+/** A matrix product as a recording wants it. `tokens`: rows of x, 1 for a GEMV. `outCols`: columns of y, all parts together. */
+export type ProductShape = { tokens: number; cols: number; outCols: number; format: MatrixFormat; accumulate: boolean };
+
+/** `name` says what is different about it, in a word or two. What runs where nothing was measured is what chooseGemv or chooseGemm gives. */
+export type Candidate = {
+  name: string;
+  create(gpu: Gpu): Kernel;
+  /** 'q8': the kernel's x is what quantise_q8 made of it. Default 'f32'. */
+  x?: 'f32' | 'q8';
+  /** Relative error beyond which it is wrong. Default: `usualTolerance`. */
+  tolerance?: number;
+};
+
+/** Of kernels whose activations are f32: far above what any order of adding gives, far below what any mistake does. */
+export const usualTolerance = 1e-3;
