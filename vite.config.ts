@@ -11,7 +11,7 @@ import { defineConfig } from 'vitest/config';
 const root = fileURLToPath(new URL('.', import.meta.url));
 
 /** Folders of test/ that open a Dawn device, so that `--project unit` needs no Vulkan driver. */
-const dawnTests = ['gpu', 'kernels', 'model', 'engine', 'node'].map((folder) => `test/${folder}/**/*.test.ts`);
+const dawnTests = ['gpu', 'kernels', 'model', 'engine', 'bench', 'node'].map((folder) => `test/${folder}/**/*.test.ts`);
 const browserTests = ['test/browser/**/*.test.ts'];
 
 export default defineConfig({

@@ -36,8 +36,10 @@ const map: Record<string, Rule> = {
   kernels: { rooms: ['format', 'gpu'], folders: ['wgsl'] },
   model: { rooms: ['format', 'plan', 'gpu', 'kernels'] },
   engine: { rooms: readers },
+  synth: { rooms: ['format', 'text', 'kernels', 'engine'] },
+  bench: { rooms: ['format', 'storage', 'gpu', 'protocol', 'plan', 'stream', 'kernels', 'engine', 'synth'], folders: ['wgsl'] },
   api: { rooms: ['protocol'] },
-  node: { rooms: [...readers, 'engine'], packages: ['webgpu'], node: true },
+  node: { rooms: [...readers, 'engine', 'synth', 'bench'], packages: ['webgpu'], node: true },
   workers: { rooms: ['engine', 'text', 'protocol', 'storage'] },
   demo: { rooms: ['api'] },
 };

@@ -199,7 +199,11 @@ async function both(
 }
 
 /** A CPU adapter takes seconds per chunk, so its chunks are small: progress and cancel come between them. */
-export function sessionOptions(config: EngineConfig, { config: model }: OpenedCheckpoint, gpu: Gpu): SessionOptions {
+export function sessionOptions(
+  config: EngineConfig,
+  { config: model }: Pick<OpenedCheckpoint, 'config'>,
+  gpu: Gpu,
+): SessionOptions {
   return {
     contextTokens: config.contextTokens ?? Math.min(defaultContextTokens, model.maxPositionEmbeddings),
     chunkTokens: config.chunkTokens ?? (gpu.adapter.isCpu ? 32 : 256),
@@ -219,7 +223,7 @@ export async function planOf(gpu: Gpu, model: ModelSource, config: EngineConfig,
 }
 
 /** Speeds choose which units stay resident and predict what comes out; where all is resident they are not worth a moment's wait. */
-async function withSpeeds(
+export async function withSpeeds(
   { gpu, model }: Pick<EngineParts, 'gpu' | 'model'>,
   options: SessionOptions,
   signal: AbortSignal | undefined,

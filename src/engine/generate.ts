@@ -6,13 +6,13 @@ import type { TextHost, TextStream } from '../text/text_host';
 import { Latest } from './latest';
 import { LogitRow } from './logit_row';
 import type { ModelSession } from './model_session';
-import { contextFull, fitPrompt, type LengthLimits, makeRoom, PromptWindow } from './overflow';
+import { contextFull, fitPrompt, type LengthLimits, makeRoom, type PromptText, PromptWindow } from './overflow';
 import { Random } from './random';
 import { type SamplingParams, sample, TokenHistory } from './sampling';
 
 export type Generation = {
   session: ModelSession;
-  text: TextHost;
+  text: PromptText & Pick<TextHost, 'openStream'>;
   defaults: GenerationDefaults;
   /** Ids from here on are padding rows of the embedding. */
   vocab: number;
@@ -20,6 +20,8 @@ export type Generation = {
   stopIds: ReadonlySet<number>;
   /** Default 'stop'. */
   overflow?: ContextOverflow;
+  /** So many tokens at the front of the prompt are what the sequence has read already. Default 0: it is reset. */
+  knownTokens?: number;
 };
 
 type Event<T extends GenerateEvent['type']> = Extract<GenerateEvent, { type: T }>;
@@ -47,7 +49,7 @@ type Times = { firstTokenMs: number; rereadTokens: number; rereadMs: number };
  * @throws EngineError 'context-length', 'format', 'limit', 'non-finite', 'device-lost', …; AbortError.
  */
 export async function* generate(g: Generation, request: GenerateRequest, signal: AbortSignal): Events {
-  const { session, stopIds, overflow = 'stop' } = g;
+  const { session, stopIds, overflow = 'stop', knownTokens = 0 } = g;
   const { contextTokens } = session.options;
   const limits: LengthLimits = { contextTokens, maxTokens: request.maxTokens, overflow };
   const prompt = await PromptWindow.open(g.text, request.prompt, signal);
@@ -55,7 +57,8 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
   const promptTokens = prompt.tokens.length;
   const started = performance.now();
   const row = new LogitRow(session.config.vocabSize);
-  yield* prefill(session, prompt.tokens, row, signal);
+  if (knownTokens === 0) session.sequence.reset();
+  yield* prefill(session, prompt.tokens.subarray(knownTokens), row, signal);
   const reply = new Reply(g, request, prompt.tokens);
   const stream = g.text.openStream({ stop: request.stop });
   const times: Times = { firstTokenMs: 0, rereadTokens: 0, rereadMs: 0 };
@@ -74,7 +77,7 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
         ...(prompt.droppedMessages > 0 ? { truncated_messages: prompt.droppedMessages } : {}),
       },
       timings: {
-        prefillTokens: promptTokens + times.rereadTokens,
+        prefillTokens: promptTokens - knownTokens + times.rereadTokens,
         prefillMs: times.firstTokenMs - started + times.rereadMs,
         decodeTokens: Math.max(0, tokens - 1),
         decodeMs: done - times.firstTokenMs - times.rereadMs,
@@ -85,14 +88,13 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
   }
 }
 
-/** Reads `tokens` into an empty sequence and puts the logits after the last one into `row`. */
+/** Reads `tokens` into the sequence and puts the logits after the last one into `row`. */
 async function* prefill(
   { sequence, runner }: ModelSession,
   tokens: Uint32Array<ArrayBuffer>,
   row: LogitRow,
   signal: AbortSignal,
 ): AsyncGenerator<Event<'prefill'>, void, undefined> {
-  sequence.reset();
   const total = tokens.length;
   const progress = new Latest<number>();
   const onProgress = (done: number) => progress.put(done);
@@ -158,6 +160,7 @@ async function* rereadWithoutOldest({
   const tokens = new Uint32Array(prompt.tokens.length + reply.ids.length);
   tokens.set(prompt.tokens);
   tokens.set(reply.ids, prompt.tokens.length);
+  session.sequence.reset();
   yield* prefill(session, tokens, row, signal);
   times.rereadTokens += tokens.length;
   times.rereadMs += performance.now() - started;

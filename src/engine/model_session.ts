@@ -45,7 +45,12 @@ export type SessionCheckpoint = {
   sources: Sources;
   /** Where the weights lie in the store, if they were repacked. */
   stored?: StoreIndex;
+  /** Makes the weights where they lie, in place of reading them; for a plan that keeps all of them in GPU memory. */
+  make?: WeightMaker;
 };
+
+/** Queues what fills every slab of the plan; nothing reads one before it resolves. */
+export type WeightMaker = (plan: MemoryPlan, slabs: readonly GPUBuffer[]) => Promise<void>;
 
 export type SessionProgress = { phase: 'weights'; loaded: number; total: number } | { phase: 'pipelines' };
 
@@ -55,6 +60,7 @@ type Parts = {
   recordings: Recordings;
   sequence: Sequence;
   weights: WeightStream;
+  slabs: readonly GPUBuffer[];
   upload: UploadPath;
   /** Resolves when all resident weights are in place. */
   loaded: Promise<void>;
@@ -70,7 +76,7 @@ export class ModelSession {
   readonly weights: WeightStream;
   /** Resolves when all resident weights are in place; rejects with what a read threw. */
   readonly loaded: Promise<void>;
-  readonly kernelLabels: readonly string[];
+  readonly recordings: Recordings;
   readonly #upload: UploadPath;
 
   private constructor(gpu: Gpu, config: ModelConfig, options: SessionOptions, parts: Parts) {
@@ -82,8 +88,12 @@ export class ModelSession {
     this.runner = parts.runner;
     this.weights = parts.weights;
     this.loaded = parts.loaded;
-    this.kernelLabels = parts.recordings.kernelLabels;
+    this.recordings = parts.recordings;
     this.#upload = parts.upload;
+  }
+
+  get kernelLabels(): readonly string[] {
+    return this.recordings.kernelLabels;
   }
 
   get parameterBytes(): number {
@@ -115,7 +125,7 @@ export class ModelSession {
         loaded += bytes;
         onProgress?.({ phase: 'weights', loaded: Math.min(loaded, total), total });
       };
-      const resident = parts.weights.start(onBytes);
+      const resident = checkpoint.make ? checkpoint.make(plan, parts.slabs) : parts.weights.start(onBytes);
       resident.catch(() => {}); // a request reports it too, where nobody waits here
       // Nothing streams: staging has done its work with the last resident byte.
       if (plan.streamedBytesPerToken === 0)
@@ -233,7 +243,8 @@ async function prepare(
     table.upload();
     const { slotGroups, imageRefs } = table;
     const weaver = plan.staging.weave ? createPairWeaver(gpu, plan.staging.pieceBytes, [...slabs, ...slots]) : undefined;
-    const weights = new WeightStream(plan, { slabs, slots, slotGroups, imageRefs }, upload, sources, weaver);
+    const toRead = checkpoint.make ? { ...plan, placement: { ...plan.placement, slabs: [] } } : plan;
+    const weights = new WeightStream(toRead, { slabs, slots, slotGroups, imageRefs }, upload, sources, weaver);
     undo.push(() => weights.destroy());
     const rows = gathered
       ? new EmbeddingRows(gpu, gathered.buffer, plan.gather!, { source: tensors.embedTokens, stored, sources })
@@ -245,7 +256,7 @@ async function prepare(
         Uint32Array.from({ length: plan.scratch.chunkTokens }, (_, i) => i),
       );
     const runner = new Runner(gpu, config, { plan, scratch, recordings: new Map([[sequence, recordings]]), weights, rows });
-    return { plan, runner, recordings, sequence, weights, upload };
+    return { plan, runner, recordings, sequence, weights, slabs, upload };
   });
 }
 

@@ -9,6 +9,9 @@ import type { TextHost } from '../text/text_host';
 /** What bounds one request, in tokens. `maxTokens`: undefined where the caller sets no bound. */
 export type LengthLimits = { contextTokens: number; maxTokens: number | undefined; overflow: ContextOverflow };
 
+/** What turns a prompt into tokens. */
+export type PromptText = Pick<TextHost, 'encode' | 'render'>;
+
 type Message = Readonly<Record<string, unknown>>;
 type Ids = Uint32Array<ArrayBuffer>;
 
@@ -32,19 +35,19 @@ export class PromptWindow {
   tokens: Ids = new Uint32Array(0);
   /** Messages that are no longer part of `tokens`. */
   droppedMessages = 0;
-  readonly #text: TextHost;
+  readonly #text: PromptText;
   readonly #prompt: PromptInput;
   readonly #turns: readonly number[][];
   #droppedTurns = 0;
 
-  private constructor(text: TextHost, prompt: PromptInput) {
+  private constructor(text: PromptText, prompt: PromptInput) {
     this.#text = text;
     this.#prompt = prompt;
     this.#turns = 'messages' in prompt ? turnsOf(prompt.messages) : [];
   }
 
   /** The whole prompt. @throws EngineError 'invalid-request' if it is empty, 'format', 'limit', …; AbortError. */
-  static async open(text: TextHost, prompt: PromptInput, signal: AbortSignal): Promise<PromptWindow> {
+  static async open(text: PromptText, prompt: PromptInput, signal: AbortSignal): Promise<PromptWindow> {
     const window = new PromptWindow(text, prompt);
     window.tokens = await window.#encode(0, signal);
     return window;

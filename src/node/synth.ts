@@ -1,7 +1,8 @@
 /** `synth`: a checkpoint of a published model's shapes with random weights, for measuring what a real one would cost. */
+
+import { syntheticBits } from '../synth/layout';
+import { presetNames } from '../synth/presets';
 import { oneOf, readOptions, required, wholeNumber } from './arguments';
-import { syntheticBits } from './synth/layout';
-import { presetNames } from './synth/presets';
 import { writeSynthetic } from './synth/write';
 
 const usage =

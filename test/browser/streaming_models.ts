@@ -1,10 +1,10 @@
 /** Synthetic models for a hub to serve: small ones made in memory, large ones on disk. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { layOutSynthetic, type SyntheticModel } from '../../src/node/synth/layout';
-import { regularLayerTypes, type SyntheticShapes } from '../../src/node/synth/presets';
-import { madeTokenizer } from '../../src/node/synth/texts';
 import { writeSynthetic } from '../../src/node/synth/write';
+import { layOutSynthetic, type SyntheticModel } from '../../src/synth/layout';
+import { regularLayerTypes, type SyntheticShapes } from '../../src/synth/presets';
+import { madeTokenizer } from '../../src/synth/texts';
 import { type FileContent, fileContent } from '../servers/hub_server';
 
 /** The architecture scaled down: with 384 columns about 1 MB a layer at 4 bits. */

@@ -3,7 +3,7 @@
  * at the same time; with SLUICE_LONG the sizes and limits that the project is measured by.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { presetShapes } from '../../src/node/synth/presets';
+import { presetShapes } from '../../src/synth/presets';
 import { HUB_MODEL, type HubServer, startHub } from '../servers/hub_server';
 import { poll } from './launch';
 import type {} from './overlap';

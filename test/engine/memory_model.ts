@@ -2,11 +2,11 @@
 import { ModelSession, type SessionOptions } from '../../src/engine/model_session';
 import type { LogitsTile } from '../../src/engine/runner';
 import type { Gpu } from '../../src/gpu/device';
-import { layOutSynthetic, type SyntheticModel } from '../../src/node/synth/layout';
-import { regularLayerTypes, type SyntheticShapes } from '../../src/node/synth/presets';
 import type { ByteSource, ModelFiles } from '../../src/storage/byte_source';
 import { memorySource } from '../../src/storage/memory';
 import { type OpenedCheckpoint, openCheckpoint } from '../../src/stream/open_checkpoint';
+import { layOutSynthetic, type SyntheticModel } from '../../src/synth/layout';
+import { regularLayerTypes, type SyntheticShapes } from '../../src/synth/presets';
 
 export type Ids = Uint32Array<ArrayBuffer>;
 

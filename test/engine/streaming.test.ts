@@ -4,9 +4,9 @@ import { ModelSession, type SessionOptions, sessionPlan } from '../../src/engine
 import { EngineError } from '../../src/errors';
 import type { Gpu } from '../../src/gpu/device';
 import { openNodeGpu } from '../../src/node/open_gpu';
-import type { SyntheticModel } from '../../src/node/synth/layout';
 import type { MemoryPlan } from '../../src/plan/memory_plan';
 import type { OpenedCheckpoint } from '../../src/stream/open_checkpoint';
+import type { SyntheticModel } from '../../src/synth/layout';
 import { logitsOf, oneByOne, openSynthetic, scoreOnce, someIds, tinyShapes, withReads } from './memory_model';
 
 const base: SessionOptions = { contextTokens: 64, chunkTokens: 16, kv: 'f32', f16: false };

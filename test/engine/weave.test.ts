@@ -5,13 +5,13 @@ import { createPairWeaver } from '../../src/engine/pair_weaver';
 import type { Gpu } from '../../src/gpu/device';
 import { Readback } from '../../src/gpu/readback';
 import { openNodeGpu } from '../../src/node/open_gpu';
-import type { SyntheticModel } from '../../src/node/synth/layout';
 import type { StoreIndex } from '../../src/plan/blocks';
 import { rawPairs, type SlotImage } from '../../src/plan/windows';
 import { memorySource } from '../../src/storage/memory';
 import { interleave, WindowFiller } from '../../src/stream/fill';
 import { createMappedUpload, createWriteUpload } from '../../src/stream/upload';
 import { WindowUpload } from '../../src/stream/window_upload';
+import type { SyntheticModel } from '../../src/synth/layout';
 import { logitsOf, oneByOne, openSynthetic, scoreOnce, someIds, tinyShapes, withReads } from './memory_model';
 
 const base: SessionOptions = { contextTokens: 64, chunkTokens: 16, kv: 'f32', f16: false };

@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildCli } from '../../scripts/build_cli.mjs';
-import { presetShapes, type SyntheticShapes } from '../../src/node/synth/presets';
 import { writeSynthetic } from '../../src/node/synth/write';
+import { presetShapes, type SyntheticShapes } from '../../src/synth/presets';
 import { tinyShapes } from '../engine/memory_model';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));

@@ -9,12 +9,12 @@ import { bf16Value } from '../../src/kernels/reference/half';
 import { openDirectory } from '../../src/node/file_source';
 import { score } from '../../src/node/score';
 import { synth } from '../../src/node/synth';
-import { layOutSynthetic, type SyntheticModel } from '../../src/node/synth/layout';
-import { type PresetName, presetNames, regularLayerTypes, type SyntheticShapes } from '../../src/node/synth/presets';
-import { madeTokenizer } from '../../src/node/synth/texts';
 import { writeSynthetic } from '../../src/node/synth/write';
 import { memorySource } from '../../src/storage/memory';
 import { openCheckpoint } from '../../src/stream/open_checkpoint';
+import { layOutSynthetic, type SyntheticModel } from '../../src/synth/layout';
+import { type PresetName, presetNames, regularLayerTypes, type SyntheticShapes } from '../../src/synth/presets';
+import { madeTokenizer } from '../../src/synth/texts';
 import { Tokenizer } from '../../src/text/tokenizer';
 import { readTensors } from '../model/vectors';
 

@@ -3,14 +3,14 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { EngineError } from '../../src/errors';
 import type { TensorInfo } from '../../src/format/types';
-import type { SyntheticModel } from '../../src/node/synth/layout';
-import { type presetNames, regularLayerTypes, type SyntheticShapes } from '../../src/node/synth/presets';
 import type { FileRange } from '../../src/plan/blocks';
 import { type MemoryPlan, type PlanInput, planMemory } from '../../src/plan/memory_plan';
 import { storeLayout } from '../../src/plan/store_layout';
 import { rawPairs, type SlotImage, sourcesOf, type Window, windowsOf } from '../../src/plan/windows';
 import { memorySource } from '../../src/storage/memory';
 import { type Sources, WindowFiller } from '../../src/stream/fill';
+import type { SyntheticModel } from '../../src/synth/layout';
+import { type presetNames, regularLayerTypes, type SyntheticShapes } from '../../src/synth/presets';
 import { type PlannedModel, plannedModel } from './models';
 
 const mib = 1024 * 1024;

@@ -3,9 +3,9 @@ import { describeCheckpoint } from '../../src/format/checkpoint';
 import { parseConfig } from '../../src/format/config';
 import { parseSafetensorsHeader } from '../../src/format/safetensors';
 import type { CheckpointTensors, ModelConfig, TensorInfo } from '../../src/format/types';
-import { layOutSynthetic, type SyntheticModel } from '../../src/node/synth/layout';
 import { memorySource } from '../../src/storage/memory';
 import type { Sources } from '../../src/stream/fill';
+import { layOutSynthetic, type SyntheticModel } from '../../src/synth/layout';
 
 export type PlannedModel = {
   config: ModelConfig;

@@ -5,13 +5,13 @@ import { describeCheckpoint } from '../../src/format/checkpoint';
 import { parseConfig } from '../../src/format/config';
 import type { CheckpointTensors, TensorInfo } from '../../src/format/types';
 import { dtypeBytes } from '../../src/format/types';
-import { layOutSynthetic } from '../../src/node/synth/layout';
 import { type StoreFile, storeLayout } from '../../src/plan/store_layout';
 import { fillBytes, sourcesOf, windowsOf } from '../../src/plan/windows';
 import { memorySource } from '../../src/storage/memory';
 import { CHUNK_LIMIT_BYTES, type SourceRange, type StoreChunk } from '../../src/storage/store/types';
 import { WindowFiller } from '../../src/stream/fill';
 import { storeChunks } from '../../src/stream/store_chunks';
+import { layOutSynthetic } from '../../src/synth/layout';
 import { seeded } from '../format/headers';
 import { type MatrixKind, type TinyShapes, tinyCheckpoint } from './checkpoints';
 

@@ -6,9 +6,10 @@ import { type FileHandle, mkdir, open, readdir, rename, rm, stat, statfs, writeF
 import { dirname, join, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { EngineError, throwIfAborted } from '../../errors';
-import { layOutSynthetic, type Shard, type SyntheticLayout, type SyntheticModel, syntheticShapes } from './layout';
-import { copiedTokenizer, madeTokenizer } from './texts';
-import type { SyntheticValues } from './values';
+import { layOutSynthetic, type Shard, type SyntheticLayout, type SyntheticModel, syntheticShapes } from '../../synth/layout';
+import { madeTokenizer } from '../../synth/texts';
+import type { SyntheticValues } from '../../synth/values';
+import { copiedTokenizer } from './tokenizer';
 
 /** Shards under way at once, and the size of one write. Node's own pool has four threads. */
 const writers = 4;

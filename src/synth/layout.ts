@@ -1,10 +1,10 @@
 /** From what was asked for to every file's name and bytes, checked by the code that reads checkpoints, before a byte is written. */
-import { Random } from '../../engine/random';
-import { EngineError } from '../../errors';
-import { describeCheckpoint } from '../../format/checkpoint';
-import { parseConfig } from '../../format/config';
-import { layOutSafetensors } from '../../format/safetensors_writer';
-import { dtypeBytes, type QuantizationParams } from '../../format/types';
+import { Random } from '../engine/random';
+import { EngineError } from '../errors';
+import { describeCheckpoint } from '../format/checkpoint';
+import { parseConfig } from '../format/config';
+import { layOutSafetensors } from '../format/safetensors_writer';
+import { type CheckpointTensors, dtypeBytes, type ModelConfig, type QuantizationParams } from '../format/types';
 import { type PresetName, presetShapes, regularLayerTypes, type SyntheticShapes } from './presets';
 import { parameterCount, type SyntheticTensor, syntheticTensors, type WeightFormat } from './tensors';
 import { configJson, generationConfigJson, type TokenizerFiles } from './texts';
@@ -54,33 +54,63 @@ export function syntheticShapes(model: SyntheticModel): SyntheticShapes {
 
 /** @throws EngineError of format/ where Sluice could not read such a checkpoint, 'invalid-request' for a seed out of range. */
 export function layOutSynthetic(model: SyntheticModel, { files, endIds }: TokenizerFiles): SyntheticLayout {
-  const { seed = 0, groupSize = 64, bits } = model;
-  if (!(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 31)) {
-    throw new EngineError('invalid-request', `The seed must be a whole number from 0 to ${2 ** 31 - 1}; it is ${seed}.`);
-  }
   const shapes = syntheticShapes(model);
-  const format: WeightFormat = {
-    naming: model.naming ?? 'mlx',
-    quantization: bits === 16 ? undefined : { bits, groupSize },
-    overrides: model.overrides ?? {},
-  };
+  const format = weightFormat(model);
   const tensors = syntheticTensors(shapes, format);
   const config = configJson(shapes, format, tensors, endIds);
   const generation = generationConfigJson(endIds);
-  checkReadable(config, generation, tensors);
+  describe(config, generation, tensors);
   const shards = layOutShards(tensors, format, model);
   const texts = new Map([...files, ['config.json', config], ['generation_config.json', generation]]);
   const parameters = parameterCount(tensors, format);
   texts.set('model.safetensors.index.json', indexJson(shards, tensors, parameters));
-  const values = new SyntheticValues(tensors, { seed, naming: format.naming, tied: shapes.tieWordEmbeddings });
-  const textBytes = [...texts.values()].reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  const values = valuesOf(model, tensors);
+  const textBytes = [...texts.values()].reduce((sum, text) => sum + new TextEncoder().encode(text).byteLength, 0);
   const bytes = shards.reduce((sum, shard) => sum + shard.bytes, textBytes);
   return { shapes, parameters, texts, shards, values, bytes };
 }
 
-function checkReadable(config: string, generation: string, tensors: readonly SyntheticTensor[]): void {
-  const infos = tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape, file: '', byteOffset: 0, byteLength: 0 }));
-  describeCheckpoint(parseConfig(config, generation), new Map(infos.map((info) => [info.name, info])));
+/** A checkpoint without its files, every tensor in a file of its own by the tensor's name: for weights that are made where they lie. */
+export type SyntheticDescription = {
+  config: ModelConfig;
+  tensors: CheckpointTensors;
+  /** By name, in the order of use. */
+  contents: ReadonlyMap<string, SyntheticTensor>;
+  values: SyntheticValues;
+};
+
+/** @throws as layOutSynthetic. */
+export function describeSynthetic(model: SyntheticModel): SyntheticDescription {
+  const shapes = syntheticShapes(model);
+  const format = weightFormat(model);
+  const tensors = syntheticTensors(shapes, format);
+  const endIds = [shapes.vocabSize - 1];
+  const described = describe(configJson(shapes, format, tensors, endIds), generationConfigJson(endIds), tensors);
+  return { ...described, contents: new Map(tensors.map((tensor) => [tensor.name, tensor])), values: valuesOf(model, tensors) };
+}
+
+function weightFormat({ bits, groupSize = 64, naming = 'mlx', overrides = {} }: SyntheticModel): WeightFormat {
+  return { naming, quantization: bits === 16 ? undefined : { bits, groupSize }, overrides };
+}
+
+/** @throws EngineError 'invalid-request' for a seed out of range. */
+function valuesOf(model: SyntheticModel, tensors: readonly SyntheticTensor[]): SyntheticValues {
+  const { seed = 0 } = model;
+  if (!(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 31)) {
+    throw new EngineError('invalid-request', `The seed must be a whole number from 0 to ${2 ** 31 - 1}; it is ${seed}.`);
+  }
+  const { tieWordEmbeddings: tied } = syntheticShapes(model);
+  return new SyntheticValues(tensors, { seed, naming: weightFormat(model).naming, tied });
+}
+
+/** @throws EngineError of format/ where Sluice could not read such a checkpoint. */
+function describe(configText: string, generation: string, tensors: readonly SyntheticTensor[]) {
+  const infos = tensors.map((tensor) => {
+    const { name, dtype, shape } = tensor;
+    return { name, dtype, shape, file: name, byteOffset: 0, byteLength: bytesOf(tensor) };
+  });
+  const config = parseConfig(configText, generation);
+  return { config, tensors: describeCheckpoint(config, new Map(infos.map((info) => [info.name, info]))) };
 }
 
 function layOutShards(tensors: readonly SyntheticTensor[], { naming }: WeightFormat, model: SyntheticModel): Shard[] {

@@ -1,16 +1,10 @@
 /** The text files of a synthetic checkpoint: config, generation defaults, tokenizer and chat template. */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { EngineError } from '../../errors';
-import { byteLevelTokenBytes } from '../../text/token_bytes';
-import { Tokenizer } from '../../text/tokenizer';
+import { byteLevelTokenBytes } from '../text/token_bytes';
 import type { SyntheticShapes } from './presets';
 import { quantizationOf, type SyntheticTensor, type WeightFormat } from './tensors';
 
 /** Files by name, and the ids that end a reply, the end of a turn first. */
 export type TokenizerFiles = { files: Map<string, string>; endIds: number[] };
-
-const tokenizerFileNames = ['tokenizer.json', 'tokenizer_config.json', 'chat_template.jinja'];
 
 /** The added tokens of Qwen3.5, whose ids follow the last word. Those in `plain` become text. */
 const firstAddedId = 248_044;
@@ -167,29 +161,4 @@ function vocabulary(size: number): Record<string, number> {
     vocab[`Ġ${syllable(id)}${syllable(Math.floor(id / 80))}${syllable(Math.floor(id / 6400))}`] = id;
   }
   return vocab;
-}
-
-/**
- * The tokenizer files of `folder`.
- * @throws EngineError 'not-found' without tokenizer.json; 'invalid-request' if it has more ids than the model has rows.
- */
-export async function copiedTokenizer(folder: string, vocabSize: number): Promise<TokenizerFiles> {
-  const files = new Map<string, string>();
-  for (const name of tokenizerFileNames) {
-    const text = await readFile(join(folder, name), 'utf8').catch((cause: NodeJS.ErrnoException) => {
-      if (cause.code === 'ENOENT' && name !== 'tokenizer.json') return undefined;
-      throw new EngineError('not-found', `--tokenizer: ${join(folder, name)} cannot be read (${cause.code}).`, { cause });
-    });
-    if (text !== undefined) files.set(name, text);
-  }
-  const tokenizer = new Tokenizer(files.get('tokenizer.json')!, files.get('tokenizer_config.json'));
-  if (tokenizer.vocabSize > vocabSize) {
-    throw new EngineError(
-      'invalid-request',
-      `--tokenizer: ${folder} has ids up to ${tokenizer.vocabSize - 1}, the model ${vocabSize} of them. Choose a smaller tokenizer.`,
-    );
-  }
-  const { eos_token: eos, pad_token: pad } = tokenizer.config.specialTokens;
-  const endIds = [eos, pad].flatMap((token) => (token === undefined ? [] : (tokenizer.idOf(token) ?? [])));
-  return { files, endIds: endIds.length > 0 ? [...new Set(endIds)] : [tokenizer.vocabSize - 1] };
 }

@@ -4,8 +4,8 @@
  * the block, so no byte is computed twice. Blocks have a prime length, so that no two matrices of a model start at one place, and rows
  * that meet the same words again meet them shifted.
  */
-import { Random } from '../../engine/random';
-import { bf16Bits } from '../../kernels/reference/half';
+import { Random } from '../engine/random';
+import { bf16Bits } from '../kernels/reference/half';
 import type { Content, SyntheticTensor, VectorKind, WeightFormat } from './tensors';
 
 /** Primes. 64 MiB of words; 2 MiB of scales, biases or weights for each standard deviation. */

@@ -1,5 +1,5 @@
 /** The published text models by shape. Source: their config.json; the parameter totals are checked in test/node/synth.test.ts. */
-import type { LayerType, ModelConfig } from '../../format/types';
+import type { LayerType, ModelConfig } from '../format/types';
 
 /** What decides a checkpoint's tensors. Sizes are element counts, named as in ModelConfig. */
 export type SyntheticShapes = Pick<

@@ -8,7 +8,7 @@
  * `branchShare / sqrt(2 layers)` of the stream's first RMS, so that all of them together double it at any depth and each one is
  * still seen in the logits.
  */
-import type { Dtype, ModelConfig, QuantizationParams } from '../../format/types';
+import type { Dtype, ModelConfig, QuantizationParams } from '../format/types';
 import type { SyntheticShapes } from './presets';
 
 /** Standard deviation of the logits. */

@@ -1,0 +1,223 @@
+/**
+ * A whole model's prefill and decode, as a request has them: the engine's own generation loop with sampling, by the wall clock, every
+ * id read back. Only text is left out: the prompt is ids, and ids are what is wanted of the reply.
+ */
+import { type Generation, generate } from '../engine/generate';
+import { LogitRow } from '../engine/logit_row';
+import type { ModelSession } from '../engine/model_session';
+import { Random } from '../engine/random';
+import { EngineError } from '../errors';
+import type { Gpu } from '../gpu/device';
+import type { Timings } from '../protocol/chat';
+import type { GenerateRequest } from '../protocol/engine';
+import { type Counts, countCalls } from './count_calls';
+import { type Summary, summarise } from './statistics';
+import { prefillFlopPerToken, type TokenBytes, tokenBytes } from './traffic';
+
+export type ModelBench = {
+  /** Tokens that the sequence has read before a prompt begins. */
+  contexts: readonly number[];
+  promptTokens: number;
+  /** At least 2. */
+  decodeTokens: number;
+  /** Runs that count, after one that warms up. */
+  repeat: number;
+  seed: number;
+  /** A session for so many tokens; it is destroyed here. One at a time. */
+  open(contextTokens: number): Promise<ModelSession>;
+  onContext?(figures: ContextFigures | SkippedContext): void;
+};
+
+export type ContextFigures = {
+  context: number;
+  promptTokens: number;
+  decodeTokens: number;
+  prefillTokensPerSecond: Summary;
+  decodeTokensPerSecond: Summary;
+  /** Of the mean decode step. */
+  bytesPerToken: TokenBytes;
+  streamedBytesPerToken: number;
+  gbPerSecond: number;
+  prefillTflops: number;
+  peakGpuBytes: number;
+  plannedGpuBytes: number;
+  /** Of a decode step, the engine's own included. */
+  dispatchesPerToken: number;
+  /** Mean of the layers. */
+  dispatchesPerLayer: number;
+  submitsPerToken: number;
+  /** Standard deviation of the logits after the prompt. */
+  logitDeviation: number;
+  /** Of the first run. */
+  ids: number[];
+  /** Whether every run gave the same ids, as the same seed should. */
+  repeatable: boolean;
+};
+
+export type SkippedContext = { context: number; skipped: string };
+
+const sampling = { temperature: 0.7, top_k: 20, top_p: 0.95 };
+const warmUpTokens = 8;
+
+/** @throws EngineError of a context that did not fit, where none did. */
+export async function benchModel(gpu: Gpu, bench: ModelBench): Promise<(ContextFigures | SkippedContext)[]> {
+  const all: (ContextFigures | SkippedContext)[] = [];
+  let refusal: EngineError | undefined;
+  for (const context of bench.contexts) {
+    const figures = await benchContext(gpu, bench, context).catch((error: unknown): SkippedContext => {
+      if (!(error instanceof EngineError) || !['budget', 'context-length'].includes(error.code)) throw error;
+      refusal ??= error;
+      return { context, skipped: error.message };
+    });
+    bench.onContext?.(figures);
+    all.push(figures);
+  }
+  if (refusal && all.every((figures) => 'skipped' in figures)) throw refusal;
+  return all;
+}
+
+async function benchContext(gpu: Gpu, bench: ModelBench, context: number): Promise<ContextFigures> {
+  const { promptTokens, decodeTokens, repeat, seed } = bench;
+  const own: Gpu = { ...gpu, memory: gpu.memory.scope() };
+  const session = await bench.open(context + promptTokens + decodeTokens + 1); // the last id is drawn, not read
+  try {
+    const random = new Random(seed);
+    const { vocabSize } = session.config;
+    const ids = Array.from({ length: context + promptTokens }, () => Math.floor(random.next() * vocabSize));
+    const request = { ids, known: context, seed };
+    const goBack = await readContext(own, session, ids.slice(0, context));
+    const counts = await countSteps(session, { ...request, decodeTokens: Math.min(warmUpTokens, decodeTokens) });
+    const runs: Run[] = [];
+    for (let i = 0; i < repeat; i++) {
+      goBack();
+      runs.push(await run(session, { ...request, decodeTokens }));
+    }
+    goBack();
+    const logitDeviation = await deviationOfLogits(session, ids.slice(context));
+    return { context, promptTokens, decodeTokens, ...speeds(session, context, runs), ...counts, logitDeviation };
+  } finally {
+    session.destroy();
+    own.memory.release();
+  }
+}
+
+/** Reads `tokens`; what it returns puts the sequence back to where it is then. */
+async function readContext(gpu: Gpu, { sequence, runner }: ModelSession, tokens: readonly number[]): Promise<() => void> {
+  sequence.reset();
+  if (tokens.length === 0) return () => sequence.reset();
+  await runner.step([{ sequence, tokens: Uint32Array.from(tokens), logits: 'none' }]);
+  return rememberState(gpu, sequence);
+}
+
+/**
+ * Keys and values of earlier positions are not written again, so recurrent and conv state is all that must be kept: in memory of `gpu`,
+ * which no budget of the session counts.
+ */
+function rememberState(gpu: Gpu, sequence: ModelSession['sequence']): () => void {
+  const { length, slot } = sequence;
+  const states = sequence.layers.flatMap((layer) => (layer.kind === 'linear_attention' ? [layer.recurrent, layer.conv] : []));
+  const { COPY_SRC, COPY_DST } = GPUBufferUsage;
+  const kept = states.map((state) => ({ state, copy: gpu.memory.create('bench state', state.size, COPY_SRC | COPY_DST) }));
+  const move = (pairs: readonly { from: GPUBuffer; to: GPUBuffer }[]) => {
+    const encoder = gpu.device.createCommandEncoder();
+    for (const { from, to } of pairs) encoder.copyBufferToBuffer(from, 0, to, 0, from.size);
+    gpu.device.queue.submit([encoder.finish()]);
+  };
+  move(kept.map(({ state, copy }) => ({ from: state, to: copy })));
+  return () => {
+    move(kept.map(({ state, copy }) => ({ from: copy, to: state })));
+    sequence.rollBack(length, slot);
+  };
+}
+
+type Request = { ids: number[]; known: number; decodeTokens: number; seed: number };
+type Run = { timings: Timings; ids: number[] };
+
+/** One request through the engine. */
+async function run(session: ModelSession, request: Request, onToken: () => void = () => {}): Promise<Run> {
+  const ids: number[] = [];
+  const generation: Generation = {
+    session,
+    text: idsForText(request.ids, (id) => {
+      ids.push(id);
+      onToken();
+    }),
+    defaults: { eosTokenIds: [] },
+    vocab: session.config.vocabSize,
+    stopIds: new Set(),
+    knownTokens: request.known,
+  };
+  const asked: GenerateRequest = {
+    prompt: { text: '' },
+    sampling: { ...sampling, seed: request.seed },
+    maxTokens: request.decodeTokens + 1, // the first comes with the prompt
+    stop: [],
+  };
+  let timings: Timings | undefined;
+  for await (const event of generate(generation, asked, new AbortController().signal))
+    if (event.type === 'done') timings = event.timings;
+  return { timings: timings!, ids };
+}
+
+/** In place of a tokenizer: a prompt that is ids already, and a listener to those of the reply. */
+function idsForText(prompt: number[], onId: (id: number) => void): Generation['text'] {
+  return {
+    encode: async () => prompt,
+    render: async () => '',
+    openStream: () => ({
+      push: async (ids) => {
+        for (const id of ids) onId(id);
+        return { text: '', stopped: false, used: ids.length };
+      },
+      finish: async () => '',
+      close: () => {},
+    }),
+  };
+}
+
+/** Warms up, and counts what a decode step takes; the first one is left out, because the engine still learns from it. */
+async function countSteps(session: ModelSession, request: Request) {
+  const { counts, stop } = countCalls();
+  const seen: Counts[] = [];
+  try {
+    await run(session, request, () => seen.push({ ...counts }));
+  } finally {
+    stop();
+  }
+  const [first, last] = [seen[1]!, seen.at(-1)!];
+  const layers = session.recordings.decode.body.filter(({ label }) => label.startsWith('layers.'));
+  const inLayers = layers.reduce((sum, { dispatches }) => sum + dispatches.length, 0);
+  return {
+    dispatchesPerToken: (last.dispatches - first.dispatches) / (seen.length - 2),
+    dispatchesPerLayer: inLayers / session.config.numHiddenLayers,
+    submitsPerToken: (last.submits - first.submits) / (seen.length - 2),
+  };
+}
+
+function speeds(session: ModelSession, context: number, runs: readonly Run[]) {
+  const { plan, config, options, gpu } = session;
+  const { prefillTokens, decodeTokens } = runs[0]!.timings;
+  const prefillTokensPerSecond = summarise(runs.map(({ timings }) => (1000 * timings.prefillTokens) / timings.prefillMs));
+  const decodeTokensPerSecond = summarise(runs.map(({ timings }) => (1000 * timings.decodeTokens) / timings.decodeMs));
+  const bytesPerToken = tokenBytes(plan, config, options.kv, context + prefillTokens + (decodeTokens - 1) / 2);
+  const ids = runs[0]!.ids;
+  return {
+    prefillTokensPerSecond,
+    decodeTokensPerSecond,
+    bytesPerToken,
+    streamedBytesPerToken: plan.streamedBytesPerToken,
+    gbPerSecond: (bytesPerToken.total * decodeTokensPerSecond.median) / 1e9,
+    prefillTflops: (prefillFlopPerToken(plan) * prefillTokensPerSecond.median) / 1e12,
+    peakGpuBytes: gpu.memory.peakBytes,
+    plannedGpuBytes: plan.bytes.total,
+    ids,
+    repeatable: runs.every((each) => each.ids.join() === ids.join()),
+  };
+}
+
+async function deviationOfLogits({ sequence, runner, config }: ModelSession, tokens: readonly number[]): Promise<number> {
+  const row = new LogitRow(config.vocabSize);
+  await runner.step([{ sequence, tokens: Uint32Array.from(tokens), logits: 'last', onLogits: row.add }]);
+  const mean = row.values.reduce((sum, logit) => sum + logit, 0) / config.vocabSize;
+  return Math.sqrt(row.values.reduce((sum, logit) => sum + (logit - mean) ** 2, 0) / config.vocabSize);
+}

@@ -1,0 +1,51 @@
+/** A model's figures with their shares of the machine's ceilings, as a person reads them. */
+import type { Ceilings } from './ceilings';
+import type { ContextFigures, ModelBench, SkippedContext } from './model';
+import { aligned, count, figure, percent } from './report';
+
+export type ReportedContext = (ContextFigures & { ofRead: number; ofFma: number }) | SkippedContext;
+
+export function withModelShares(
+  figures: ContextFigures | SkippedContext,
+  { readGBps, fmaTflops }: Pick<Ceilings, 'readGBps' | 'fmaTflops'>,
+): ReportedContext {
+  if ('skipped' in figures) return figures;
+  return { ...figures, ofRead: figures.gbPerSecond / readGBps.value, ofFma: figures.prefillTflops / fmaTflops.value };
+}
+
+const columns = [
+  ...['context', 'prefill tok/s', '±', 'of FMA', 'decode tok/s', '±', 'MB a token', 'GB/s', 'of read'],
+  ...['peak GB', 'dispatches', 'a layer', 'submits', ''],
+];
+
+export function modelTable(label: string, { promptTokens, decodeTokens, repeat }: ModelBench, rows: readonly ReportedContext[]) {
+  const title = `${label}: prompt ${promptTokens}, decode ${decodeTokens}, median of ${count(repeat, 'run')}`;
+  const skipped = rows.flatMap((row) => ('skipped' in row ? [`  context ${row.context} skipped: ${row.skipped}`] : []));
+  const measured = rows.flatMap((row) => ('skipped' in row ? [] : [cells(row)]));
+  return [title, ...(measured.length > 0 ? aligned([columns, ...measured]) : []), ...skipped].join('\n');
+}
+
+function cells(row: Exclude<ReportedContext, SkippedContext>): string[] {
+  const { prefillTokensPerSecond: prefill, decodeTokensPerSecond: decode } = row;
+  return [
+    String(row.context),
+    figure(prefill.median),
+    percent(prefill.spread / 2),
+    percent(row.ofFma),
+    figure(decode.median),
+    percent(decode.spread / 2),
+    figure(row.bytesPerToken.total / 1e6),
+    figure(row.gbPerSecond),
+    percent(row.ofRead),
+    figure(row.peakGpuBytes / 1e9),
+    figure(row.dispatchesPerToken),
+    figure(row.dispatchesPerLayer),
+    figure(row.submitsPerToken),
+    remarks(row),
+  ];
+}
+
+function remarks({ repeatable, streamedBytesPerToken }: ContextFigures): string {
+  const streams = streamedBytesPerToken > 0 ? [`streams ${figure(streamedBytesPerToken / 1e6)} MB`] : [];
+  return [...streams, ...(repeatable ? [] : ['RUNS DIFFER'])].join(', ');
+}

@@ -1,0 +1,46 @@
+/** A model that exists as shapes only, ready to run: random weights on the device. */
+import { sessionOptions } from '../engine/engine_core';
+import { ModelSession, sessionPlan } from '../engine/model_session';
+import { EngineError } from '../errors';
+import type { Gpu } from '../gpu/device';
+import type { EngineConfig } from '../protocol/engine';
+import type { SyntheticDescription } from '../synth/layout';
+import { regularLayerTypes, type SyntheticShapes } from '../synth/presets';
+import { weightsOnDevice } from './device_weights';
+
+/** @throws EngineError 'invalid-request' where weights would stream; as ModelSession.load. */
+export async function openPreset(gpu: Gpu, described: SyntheticDescription, config: EngineConfig): Promise<ModelSession> {
+  const options = sessionOptions(config, described, gpu);
+  const { gather } = sessionPlan(gpu, described, options);
+  if (gather) {
+    throw new EngineError(
+      'invalid-request',
+      `Under this budget weights would stream, and those of a preset are made in GPU memory and lie nowhere else. ` +
+        'Write the model with `synth` and name it with --model, or raise --gpu-budget.',
+    );
+  }
+  const making: Gpu = { ...gpu, memory: gpu.memory.scope() };
+  try {
+    return await ModelSession.load(gpu, { ...described, sources: new Map(), make: weightsOnDevice(making, described) }, options);
+  } finally {
+    making.memory.release();
+  }
+}
+
+/** For a CPU adapter: four layers of the same kinds. */
+export function smallShapes({ linearNumKeyHeads, linearNumValueHeads, tieWordEmbeddings }: SyntheticShapes): SyntheticShapes {
+  return {
+    hiddenSize: 64,
+    intermediateSize: 128,
+    vocabSize: 512,
+    numAttentionHeads: 4,
+    numKeyValueHeads: 2,
+    headDim: 32,
+    layerTypes: regularLayerTypes(4),
+    linearNumKeyHeads: 2,
+    linearNumValueHeads: (2 * linearNumValueHeads) / linearNumKeyHeads,
+    linearKeyHeadDim: 32,
+    linearValueHeadDim: 32,
+    tieWordEmbeddings,
+  };
+}

@@ -1,0 +1,174 @@
+/** One matrix times a number of tokens, as a chain runs it: what a candidate is checked and timed on. */
+import type { Gpu } from '../gpu/device';
+import { type Dispatch, encode } from '../gpu/dispatch';
+import type { Kernel } from '../gpu/kernel';
+import { createQuantiseQ8, q8Bytes } from '../kernels/gemv';
+import { packStep } from '../kernels/step';
+import type { Effort } from './ceilings';
+import { checkProduct, type Expected, expectProduct, guardValues, poison, type SampledWeights, type Verdict } from './check';
+import type { BenchMatrix } from './matrices';
+import type { Filler } from './probes';
+import { timeWork } from './timing';
+import type { Weights } from './weights';
+
+/**
+ * How x comes to a kernel: as f32; as int8, made anew before every product; or as int8 that is there already, which is the product
+ * alone (its dispatches still follow one another, since all of them write one y).
+ */
+export type Activations = 'f32' | 'q8' | 'q8 ready';
+
+export type ProductTime = { us: number; spread: number; batches: number; gbPerSecond: number; tflops: number };
+
+/** Two buffers take turns as x and y. */
+export class Product {
+  readonly row: { matrix: string; rows: number; cols: number; perToken: number; tokens: number };
+  readonly #gpu: Gpu;
+  readonly #weights: Weights;
+  readonly #sampled: SampledWeights;
+  readonly #filler: Filler;
+  readonly #activations: readonly [GPUBuffer, GPUBuffer];
+  readonly #step: GPUBuffer;
+  #quantiser: { kernel: Kernel; y: GPUBuffer } | undefined;
+  #expected: Expected | undefined;
+
+  private constructor(
+    gpu: Gpu,
+    { label, rows, cols, perToken }: BenchMatrix,
+    tokens: number,
+    weights: Weights,
+    sampled: SampledWeights,
+    filler: Filler,
+  ) {
+    this.row = { matrix: label, rows, cols, perToken, tokens };
+    this.#gpu = gpu;
+    this.#weights = weights;
+    this.#sampled = sampled;
+    this.#filler = filler;
+    const { STORAGE, COPY_SRC, UNIFORM, COPY_DST } = GPUBufferUsage;
+    const bytes = (tokens * Math.max(rows, cols) + guardValues) * 4;
+    const create = (label: string) => gpu.memory.create(label, bytes, STORAGE | COPY_SRC);
+    this.#activations = [create('bench x'), create('bench y')];
+    const step = packStep({ tokens });
+    this.#step = gpu.memory.create('bench step', step.byteLength, UNIFORM | COPY_DST);
+    gpu.device.queue.writeBuffer(this.#step, 0, step);
+  }
+
+  static create(
+    gpu: Gpu,
+    matrix: BenchMatrix,
+    tokens: number,
+    weights: Weights,
+    sampled: SampledWeights,
+    filler: Filler,
+  ): Promise<Product> {
+    return gpu.memory.guarded(
+      `the activations of ${tokens} tokens`,
+      () => new Product(gpu, matrix, tokens, weights, sampled, filler),
+    );
+  }
+
+  destroy(): void {
+    const q8 = this.#quantiser ? [this.#quantiser.y] : [];
+    for (const buffer of [...this.#activations, this.#step, ...q8]) this.#gpu.memory.destroy(buffer);
+  }
+
+  /** A kernel that is told no number of tokens takes one. */
+  takes(kernel: Kernel): boolean {
+    return this.row.tokens === 1 || kernel.bindings.includes('step');
+  }
+
+  /** @throws EngineError 'internal' with what WebGPU's validation says. */
+  async check(kernel: Kernel, activations: Activations): Promise<Verdict> {
+    const [x, y] = this.#activations;
+    const { tokens, rows: outCols, cols } = this.row;
+    this.#filler.values(x, { seed: 1, scale: 1 });
+    this.#expected ??= await expectProduct(this.#gpu, this.#sampled, cols, { buffer: x, tokens });
+    this.#filler.values(y, { seed: 0, scale: 0, offset: poison });
+    if (activations !== 'f32') await this.#prepareQ8();
+    const chain = this.#chain(kernel, activations);
+    await this.#gpu.memory.guarded(kernel.label, () =>
+      this.#submit((pass) => {
+        if (activations === 'q8 ready') encode(pass, [this.#quantise(x)], tokens);
+        encode(pass, chain(0), tokens);
+      }),
+    );
+    return checkProduct(this.#gpu, this.#sampled, this.#expected, { buffer: y, tokens, outCols });
+  }
+
+  /** After a check. */
+  async time(kernel: Kernel, activations: Activations, effort: Effort): Promise<ProductTime> {
+    const { tokens, rows, cols } = this.row;
+    const chain = this.#chain(kernel, activations);
+    const { median, spread, count } = await timeWork(
+      this.#gpu,
+      (pass, first, count) => {
+        for (let i = first; i < first + count; i++) encode(pass, chain(i), tokens);
+      },
+      {
+        ...effort,
+        warmUp: this.#gpu.adapter.isCpu ? 1 : this.#weights.copies.length,
+        // Values that neither fade nor explode however many products a batch has: what a product costs may depend on them.
+        before: () => {
+          for (const buffer of this.#activations) this.#filler.values(buffer, { seed: 1, scale: 1 });
+        },
+      },
+    );
+    return {
+      us: median * 1000,
+      spread,
+      batches: count,
+      gbPerSecond: this.#weights.bytes / median / 1e6,
+      tflops: (2 * rows * cols * tokens) / median / 1e9,
+    };
+  }
+
+  /** What product `index` of a chain dispatches. */
+  #chain(kernel: Kernel, activations: Activations): (index: number) => Dispatch[] {
+    const [a, b] = this.#activations;
+    const { copies } = this.#weights;
+    const products = (index: number, group: GPUBindGroup): Dispatch[] =>
+      copies[index % copies.length]!.map(({ slab, recordOffset, rows }) => ({
+        kernel,
+        activations: group,
+        weights: { slab, recordOffset },
+        rows,
+      }));
+    if (activations === 'f32') {
+      const groups = [this.#bind(kernel, a, b), this.#bind(kernel, b, a)] as const;
+      return (index) => products(index, groups[index % 2]!);
+    }
+    const q8 = this.#quantiser!.y;
+    const groups = [this.#bind(kernel, q8, b), this.#bind(kernel, q8, a)] as const;
+    if (activations === 'q8 ready') return (index) => products(index, groups[0]);
+    const quantise = [this.#quantise(a), this.#quantise(b)] as const;
+    return (index) => [quantise[index % 2]!, ...products(index, groups[index % 2]!)];
+  }
+
+  async #prepareQ8(): Promise<void> {
+    if (this.#quantiser) return;
+    const { cols } = this.row;
+    const kernel = createQuantiseQ8(this.#gpu, { cols });
+    this.#quantiser = { kernel, y: this.#gpu.memory.create('bench q8', q8Bytes(cols), GPUBufferUsage.STORAGE) };
+    await kernel.ready;
+  }
+
+  #quantise(x: GPUBuffer): Dispatch {
+    const { kernel, y } = this.#quantiser!;
+    return { kernel, activations: kernel.bind({ x: { buffer: x }, y: { buffer: y } }), rows: 0 };
+  }
+
+  /** Whole buffers, so that a write behind the end of y lands in the guard. */
+  #bind(kernel: Kernel, x: GPUBuffer, y: GPUBuffer): GPUBindGroup {
+    const ranges = { x: { buffer: x }, y: { buffer: y }, step: { buffer: this.#step } };
+    return kernel.bind(Object.fromEntries(Object.entries(ranges).filter(([name]) => kernel.bindings.includes(name))));
+  }
+
+  #submit(record: (pass: GPUComputePassEncoder) => void): void {
+    const { device } = this.#gpu;
+    const encoder = device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    record(pass);
+    pass.end();
+    device.queue.submit([encoder.finish()]);
+  }
+}

@@ -1,0 +1,121 @@
+/**
+ * `bench`: the machine's ceilings, and Sluice held against them: a whole model at several lengths of context, or with --kernels every
+ * candidate of its matrix products. A preset's random weights are made on the device.
+ */
+import { type Effort, measureCeilings } from '../bench/ceilings';
+import { ceilingsText } from '../bench/report';
+import { EngineError } from '../errors';
+import type { Gpu } from '../gpu/device';
+import type { EngineConfig } from '../protocol/engine';
+import { type SyntheticModel, syntheticBits } from '../synth/layout';
+import { type PresetName, presetNames } from '../synth/presets';
+import { decimal, disabledFeatures, oneOf, readOptions, wholeNumber } from './arguments';
+import { keep } from './bench_file';
+import { reportKernels, tokenCounts } from './bench_kernels';
+import { type ModelOptions, reportModel } from './bench_model';
+import { openNodeGpu } from './open_gpu';
+
+const usage =
+  `bench [--preset <${presetNames.join('|')}> [--bits 3|4|16] | --model <dir>] [--prompt <n>] [--decode <n>] [--context 0,4096,32768] ` +
+  '[--gpu-budget <bytes|4GB>] [--chunk <n>] [--kv f16|f32] [--repeat <n>] | bench --kernels [--preset …] [--tokens 1,8,64,512] ' +
+  '[--only <part of a matrix or candidate>]; both: [--disable subgroups,f16] [--seconds-per <n>] [--json <file>]';
+
+type Raw = Record<string, string | boolean | undefined>;
+
+export async function bench(args: readonly string[]): Promise<void> {
+  const o = readOptions(
+    args,
+    {
+      ...{ kernels: 'flag', preset: 'text', tokens: 'text', only: 'text', disable: 'text', 'seconds-per': 'text', json: 'text' },
+      ...{ model: 'text', bits: 'text', prompt: 'text', decode: 'text', context: 'text', repeat: 'text' },
+      ...{ 'gpu-budget': 'text', chunk: 'text', kv: 'text' },
+    },
+    usage,
+  );
+  const json = typeof o.json === 'string' ? { json: o.json } : {};
+  const run = o.kernels === true ? kernelRun(o, json) : modelRun(o, json);
+  const seconds = decimal('seconds-per', o['seconds-per'], { least: 0, most: 60 });
+  const gpu = await openNodeGpu({ disable: disabledFeatures(o.disable) });
+  const { adapter } = gpu;
+  console.log(`${adapter.vendor} ${adapter.architecture} ${adapter.description}, subgroups ${gpu.subgroups ? 'on' : 'off'}`);
+  if (adapter.isCpu) console.log('No GPU: sizes are tiny, and the figures say nothing about speed.');
+  const effort = effortOn(gpu, seconds);
+  const ceilings = await measureCeilings(gpu, effort);
+  console.log(ceilingsText(ceilings));
+  const report = {
+    adapter,
+    subgroups: gpu.subgroups,
+    preset: typeof o.model === 'string' ? null : presetNamed(o.preset),
+    ceilings,
+  };
+  const result = { ...report, ...(await run(gpu, effort, report)) };
+  await keep(json.json, result);
+  console.log(JSON.stringify(result));
+}
+
+type Report = Parameters<typeof reportModel>[2];
+type Run = (gpu: Gpu, effort: Effort, report: Report) => Promise<object>;
+
+function kernelRun(o: Raw, json: { json?: string }): Run {
+  const options = {
+    model: { preset: presetNamed(o.preset), bits: 4 } satisfies SyntheticModel,
+    tokens: tokenCounts(o.tokens),
+    ...(typeof o.only === 'string' ? { only: o.only } : {}),
+    ...json,
+  };
+  return (gpu, effort, report) => reportKernels(gpu, options, effort, report);
+}
+
+/** Without a model the ceilings alone. */
+function modelRun(o: Raw, json: { json?: string }): Run {
+  if (o.model === undefined && o.preset === undefined) return async () => ({});
+  if (o.model !== undefined && o.preset !== undefined)
+    throw new EngineError('invalid-request', '--model and --preset name two models. Give one of them.');
+  const options: ModelOptions = {
+    ...namedModel(o),
+    contexts: contextLengths(o.context),
+    promptTokens: wholeNumber('prompt', o.prompt, { least: 1, most: 1 << 20 }) ?? 512,
+    decodeTokens: wholeNumber('decode', o.decode, { least: 2, most: 1 << 20 }) ?? 128,
+    repeat: wholeNumber('repeat', o.repeat, { least: 1, most: 100 }) ?? 3,
+    config: engineConfig(o),
+    ...json,
+  };
+  return (gpu, _, report) => reportModel(gpu, options, report);
+}
+
+function namedModel(o: Raw): Pick<ModelOptions, 'model' | 'label'> {
+  if (typeof o.model === 'string') return { model: o.model, label: o.model };
+  const preset = presetNamed(o.preset);
+  const wanted = oneOf('bits', o.bits, ['3', '4', '16']) ?? '4';
+  const bits = syntheticBits.find((known) => String(known) === wanted)!;
+  return { model: { preset, bits }, label: `${preset} ${bits}-bit` };
+}
+
+function engineConfig(o: Raw): EngineConfig {
+  const chunkTokens = wholeNumber('chunk', o.chunk, { least: 1, most: 512 });
+  const kv = oneOf('kv', o.kv, ['f16', 'f32']);
+  return {
+    ...(chunkTokens === undefined ? {} : { chunkTokens }),
+    ...(kv === undefined ? {} : { kv }),
+    ...(typeof o['gpu-budget'] === 'string' ? { gpuBudget: o['gpu-budget'] } : {}),
+  };
+}
+
+function contextLengths(value: string | boolean | undefined): number[] {
+  if (typeof value !== 'string') return [0, 4096, 32768];
+  return [...new Set(value.split(',').map((length) => wholeNumber('context', length.trim(), { least: 0, most: 1 << 24 })!))];
+}
+
+/** Batches of 5 ms or more, at least five of them. */
+function effortOn({ adapter }: Gpu, seconds?: number): Effort {
+  if (adapter.isCpu) return { seconds: seconds ?? 0, batchMs: 0, batches: { least: 2, most: 10 } };
+  return { seconds: seconds ?? 0.15, batchMs: 5, batches: { least: 5, most: 15 } };
+}
+
+/** The full name, or what follows `qwen3.5-`. */
+function presetNamed(value: string | boolean | undefined): PresetName {
+  if (value === undefined) return 'qwen3.5-27b';
+  const found = presetNames.find((name) => name === value || name === `qwen3.5-${value}`);
+  if (found) return found;
+  throw new EngineError('invalid-request', `--preset must be ${presetNames.join(' or ')}; it is '${value}'.`);
+}

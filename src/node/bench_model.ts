@@ -1,0 +1,91 @@
+/** `bench --preset` and `bench --model`: a whole model's prefill and decode at several lengths of context. */
+import type { Ceilings } from '../bench/ceilings';
+import { benchModel, type ModelBench } from '../bench/model';
+import { modelTable, type ReportedContext, withModelShares } from '../bench/model_report';
+import { openPreset, smallShapes } from '../bench/preset';
+import { sessionOptions, withSpeeds } from '../engine/engine_core';
+import { ModelSession, variantsOf } from '../engine/model_session';
+import type { Gpu } from '../gpu/device';
+import type { EngineConfig } from '../protocol/engine';
+import { type ModelSource, openModelSource } from '../stream/model_source';
+import { describeSynthetic, type SyntheticModel, syntheticShapes } from '../synth/layout';
+import { keep } from './bench_file';
+import { openDirectory } from './file_source';
+
+export type ModelOptions = Pick<ModelBench, 'contexts' | 'promptTokens' | 'decodeTokens' | 'repeat'> & {
+  /** A folder of files, or shapes alone. */
+  model: string | SyntheticModel;
+  label: string;
+  config: EngineConfig;
+  json?: string;
+};
+
+/** For a CPU adapter: enough to see that everything runs. */
+const small = { context: 32, promptTokens: 16, decodeTokens: 4, repeat: 2 };
+
+/** Prints every context as soon as it is there, and keeps the file up to date: a run may be cut short. */
+export async function reportModel(gpu: Gpu, given: ModelOptions, report: { ceilings: Ceilings }) {
+  const options = gpu.adapter.isCpu ? shrunk(given) : given;
+  const { contexts, promptTokens, decodeTokens, repeat, label } = options;
+  const rows: ReportedContext[] = [];
+  let kept = Promise.resolve();
+  let how: object = {};
+  const { open, close } = await opener(gpu, options);
+  const bench: ModelBench = {
+    ...{ contexts, promptTokens, decodeTokens, repeat, seed: 1 },
+    open: async (contextTokens) => {
+      const session = await open(contextTokens);
+      const { chunkTokens, kv } = session.options;
+      how = { chunkTokens, kv, variants: variantsOf(session.kernelLabels) };
+      return session;
+    },
+    onContext: (figures) => {
+      const row = withModelShares(figures, report.ceilings);
+      rows.push(row);
+      console.log(`\n${modelTable(label, bench, [row])}`);
+      const now = { ...report, model: rows };
+      kept = kept.then(() => keep(options.json, now));
+    },
+  };
+  try {
+    await benchModel(gpu, bench);
+  } finally {
+    await kept;
+    await close();
+  }
+  return { label, gpuBudget: options.config.gpuBudget ?? null, repeat, ...how, model: rows };
+}
+
+/** A model is named once and loaded for every context. */
+async function opener(gpu: Gpu, { model, config }: ModelOptions) {
+  if (typeof model !== 'string') {
+    const described = describeSynthetic(model);
+    return { open: (contextTokens: number) => openPreset(gpu, described, { ...config, contextTokens }), close: async () => {} };
+  }
+  const files = await openDirectory(model);
+  const source = await openModelSource(files, { text: false });
+  const open = (contextTokens: number) => openFiles(gpu, source, { ...config, contextTokens });
+  const close = async () => {
+    await source.close();
+    files.close();
+  };
+  return { open, close };
+}
+
+async function openFiles(gpu: Gpu, model: ModelSource, config: EngineConfig): Promise<ModelSession> {
+  const { checkpoint, sources } = model;
+  const options = await withSpeeds({ gpu, model }, sessionOptions(config, checkpoint, gpu), undefined);
+  return ModelSession.load(gpu, { config: checkpoint.config, tensors: checkpoint.tensors, sources }, options);
+}
+
+function shrunk(options: ModelOptions): ModelOptions {
+  const { model, contexts, promptTokens, decodeTokens, repeat } = options;
+  return {
+    ...options,
+    model: typeof model === 'string' ? model : { shapes: smallShapes(syntheticShapes(model)), bits: model.bits },
+    contexts: [...new Set(contexts.map((context) => Math.min(context, small.context)))],
+    promptTokens: Math.min(promptTokens, small.promptTokens),
+    decodeTokens: Math.min(decodeTokens, small.decodeTokens),
+    repeat: Math.min(repeat, small.repeat),
+  };
+}
