@@ -9,7 +9,6 @@ import { isAbort } from '../errors';
 import type { SlabRef } from '../gpu/dispatch';
 import type { MemoryPlan } from '../plan/memory_plan';
 import type { SlotImage, Window } from '../plan/windows';
-import { AtMost } from './at_most';
 import { Deferred } from './deferred';
 import { nextTask } from './event_loop';
 import { type Sources, WindowFiller } from './fill';
@@ -39,17 +38,9 @@ type Job = {
 type Resident = { unit: number; job: Omit<Job, 'done' | 'failed' | 'signal' | 'turn'> };
 type Streamed = { unit: number; isHead: boolean; images: { image: SlotImage; windows: Window[] }[] };
 
-/**
- * Staging buffers that are read into at once. There are more of them: those that wait in the queue behind compute must not leave
- * readers without work, and readers beyond this only get in each other's way (Node on 16 cores: 33 GB/s with 8 of 16 buffers, 29
- * with 16 of 16; with as much compute as reading 31 against 21 with 8 of 8).
- */
-const readsAtOnce = 8;
-
 export class WeightStream {
   readonly #homes: WeightHomes;
   readonly #upload: UploadPath;
-  readonly #reads = new AtMost(readsAtOnce);
   readonly #windows: WindowUpload;
   readonly #fillers: WindowFiller[];
   readonly #stop = new AbortController();
@@ -197,8 +188,7 @@ export class WeightStream {
       }
       const { buffer, byteOffset, window, turn, signal } = job;
       try {
-        const fill = (into: Uint8Array<ArrayBuffer>) => this.#reads.run(() => filler.fill(window, into, signal));
-        await this.#windows.send(window, buffer, byteOffset, fill, {
+        await this.#windows.send(window, buffer, byteOffset, (into) => filler.fill(window, into, signal), {
           ...(turn ? { turn } : {}),
           signal,
         });
@@ -327,7 +317,7 @@ export class WeightStream {
 
   /** Milliseconds to bring them from the source to the GPU: reads go straight into staging, which is less than both apart. */
   async measureThrough(): Promise<number> {
-    return this.#measureSends((into, window, filler) => this.#reads.run(() => filler.fill(window, into, this.#stop.signal)));
+    return this.#measureSends((into, window, filler) => filler.fill(window, into, this.#stop.signal));
   }
 
   #measureSends(
