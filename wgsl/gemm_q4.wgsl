@@ -2,8 +2,8 @@
 //   x [tokens, COLS] f32;  y [tokens, record.b.w] f32, row r of this part at column record.a.w + r
 //   ACCUMULATE adds to y (the residual) in place of writing it;  weights: matrix_affine with BITS 4
 // A workgroup of TX x TY threads makes a tile of 8 TY tokens by 8 TX rows (WIDE) or 4 TX rows, 32 columns at a time. Both operands go
-// through workgroup memory, weights dequantised once per tile. A thread keeps 8 tokens by 8 rows in sixteen vec4f: 16 loads of vec4 for
-// 256 multiply-adds, and what reads more than that from workgroup memory waits for it.
+// through workgroup memory, weights dequantised once per tile. A thread keeps 8 tokens by 4 rows in eight vec4f (WIDE: by 8 rows in
+// sixteen): 12 loads of vec4 for 128 multiply-adds (16 for 256), and what reads much more from workgroup memory waits for it.
 // AHEAD reads the next 32 columns into registers while it multiplies, which hides memory's latency and costs registers.
 // Every sum is one chain of multiply-adds over the columns in order, so tiles of any shape give the same bits.
 override COLS: u32; override ACCUMULATE: bool;

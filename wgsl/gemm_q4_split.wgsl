@@ -20,13 +20,13 @@ fn weights8(row: u32, index: u32) -> array<vec4f, 2> {
   return array(fma(low, vec4f(s.x), vec4f(s.y)), fma(high, vec4f(s.x), vec4f(s.y)));
 }
 
-/// Eight columns of four rows, one row a column of the matrix: columns 0 to 3, then 4 to 7.
+/// Eight columns of four rows: entry k of `low` holds column k of each row, entry k of `high` column 4 + k.
 struct FourRows { low: mat4x4f, high: mat4x4f };
 
 fn fourRows(row: u32, index: u32) -> FourRows {
   let rows = min(vec4u(row, row + 1u, row + 2u, row + 3u), vec4u(record.a.z - 1u)); // past the end the last repeats, unwritten
   let r0 = weights8(rows.x, index); let r1 = weights8(rows.y, index); let r2 = weights8(rows.z, index); let r3 = weights8(rows.w, index);
-  return FourRows(mat4x4f(r0[0], r1[0], r2[0], r3[0]), mat4x4f(r0[1], r1[1], r2[1], r3[1]));
+  return FourRows(transpose(mat4x4f(r0[0], r1[0], r2[0], r3[0])), transpose(mat4x4f(r0[1], r1[1], r2[1], r3[1])));
 }
 
 /// Eight columns of one token; tokens past the end repeat the last one, and their sums are not written.
@@ -37,7 +37,12 @@ fn columns(token: u32, index: u32) -> Columns {
   return Columns(x[at], x[at + 1u]);
 }
 
-fn madd(sums: vec4f, xs: Columns, w: FourRows) -> vec4f { return sums + xs.low * w.low + xs.high * w.high; }
+/// One chain of multiply-adds a row, so that a row's bits do not depend on its place among four.
+fn madd(sums: vec4f, xs: Columns, w: FourRows) -> vec4f { return madd4(madd4(sums, xs.low, w.low), xs.high, w.high); }
+
+fn madd4(sums: vec4f, xs: vec4f, w: mat4x4f) -> vec4f {
+  return fma(vec4f(xs.w), w[3], fma(vec4f(xs.z), w[2], fma(vec4f(xs.y), w[1], fma(vec4f(xs.x), w[0], sums))));
+}
 
 fn store(token: u32, row: u32, own: vec4f, lane: Lane) {
   let sums = reduceAdd(own, lane);

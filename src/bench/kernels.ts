@@ -92,12 +92,9 @@ function candidatesFor(
 /** One list for one token, the other for many, both in between. */
 function allCandidates(shape: ProductShape, gpu: Gpu): Candidate[] {
   const exact = shape.tokens <= fewTokens ? gemvCandidates(gpu, shape) : [];
-  const fast = shape.tokens === 1 ? gemvFastCandidates(gpu, shape).map(fromInt8) : [];
+  const fast = shape.tokens === 1 ? gemvFastCandidates(gpu, shape) : [];
   return [...exact, ...fast, ...(shape.tokens > 1 ? gemmCandidates(shape) : [])];
 }
-
-/** What those have in common: rounding x to int8 costs half a percent. */
-const fromInt8 = (candidate: Candidate): Candidate => ({ x: 'q8', tolerance: 1e-2, ...candidate });
 
 async function benchCandidates(
   gpu: Gpu,

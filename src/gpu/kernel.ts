@@ -119,7 +119,7 @@ export function kernelByTokens(choices: readonly { upTo: number; kernel: Kernel 
     ready,
     grid: (tokens, rows) => of(tokens).grid(tokens, rows),
     pipeline: (tokens) => of(tokens).pipeline(tokens),
-    bind: (ranges) => first.kernel.bind(ranges), // layouts are one object for the same kinds of bindings
+    bind: (ranges) => first.kernel.bind(ranges), // the same kinds of bindings have one layout object
   };
 }
 

@@ -7,7 +7,7 @@ import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, kernelByTokens } from '../gpu/kernel';
 import type { Candidate, ProductShape } from './candidates';
-import { matrix, requireMultiple, shared, tile, wideReduction } from './variants';
+import { type Affine4, isAffine4, matrix, requireMultiple, shared, tile, wideReduction } from './variants';
 
 /** `outCols`: columns of y, all parts together. `accumulate`: add to y. `f16`: round operand tiles to f16 where the device can. */
 export type GemmShape = { cols: number; outCols: number; format: MatrixFormat; accumulate: boolean; f16: boolean };
@@ -62,15 +62,11 @@ export function createGemmDirect(gpu: Gpu, { format, accumulate }: Pick<GemmShap
  * A tile of 8 ty tokens by 8 tx rows (`wide`) or 4 tx rows, made by tx x ty threads. `ahead`: read the next columns while multiplying.
  * No thread may bring more than two rows of weights: tx x ty is at least half of the rows.
  */
-export type GemmTile = { tx: 8 | 16 | 32; ty: 4 | 8 | 16; wide: boolean; ahead: boolean };
-
-/** Bytes of workgroup memory that a tile takes, both operands 32 columns wide. */
-export const tileBytes = ({ tx, ty, wide }: Omit<GemmTile, 'ahead'>, f16 = false): number =>
-  (8 * ty + (wide ? 8 : 4) * tx) * 32 * (f16 ? 2 : 4);
+export type GemmTile = { tx: 8 | 16; ty: 4 | 8; wide: boolean; ahead: boolean };
 
 /**
  * The same for 4-bit affine weights: larger tiles, more sums a thread. Tiles of any shape give the same bits.
- * @throws EngineError 'shape' unless 32 divides group and group divides cols; 'unsupported' where a tile is too large for the device.
+ * @throws EngineError 'shape' unless 32 divides group and group divides cols.
  */
 export function createGemmQ4(
   gpu: Gpu,
@@ -141,8 +137,12 @@ export function createGemmQ4Split(
 
 /** What a GPU of 132 cores wants to have at once; with fewer it shares the columns among lanes instead. */
 const fewTiles = 160;
+/** Below this many rows even the longest chunk makes too few tiles. */
+const fewRows = 256;
 /** Of all tried on an NVIDIA H200 the fastest wherever there are enough tiles: 47 % of the multiply-add rate at 256 tokens. */
 const usualTile: GemmTile = { tx: 16, ty: 8, wide: false, ahead: false };
+/** Slices of the head come with a few rows of x at a time. */
+const slicedTile: GemmTile = { ...usualTile, ty: 4 };
 
 /**
  * What a recording runs for several tokens where nothing was measured. `sliced`: rows of the matrix may be cut anywhere and chunks with
@@ -152,25 +152,20 @@ export function chooseGemm(gpu: Gpu, shape: GemmShape, sliced = false): Kernel {
   const { format, outCols, f16 } = shape;
   if (gpu.direct && !f16) return createGemmDirect(gpu, shape);
   if (!isAffine4(format) || format.group % 32 !== 0) return createGemm(gpu, shape);
+  if (sliced) return createGemmQ4(gpu, { ...shape, format, tile: slicedTile });
   const split = createGemmQ4Split(gpu, { ...shape, format, wide: false });
-  if (outCols < 2048 && !sliced) return split;
-  const tile = createGemmQ4(gpu, { ...shape, format, tile: usualTile });
-  if (sliced) return tile;
-  const tilesOf64Tokens = Math.ceil(outCols / 64);
+  if (outCols < fewRows) return split;
+  const enough = 64 * Math.ceil(fewTiles / Math.ceil(outCols / 64) - 1); // tokens that still make fewer tiles than that
   return kernelByTokens([
-    { upTo: Math.max(32, 64 * Math.ceil(fewTiles / tilesOf64Tokens - 1)), kernel: split },
-    { upTo: Number.POSITIVE_INFINITY, kernel: tile },
+    { upTo: Math.min(256, Math.max(32, enough)), kernel: split },
+    { upTo: Number.POSITIVE_INFINITY, kernel: createGemmQ4(gpu, { ...shape, format, tile: usualTile }) },
   ]);
 }
 
+/** Within the 16 KiB that every device has; larger ones were no faster (test/bench/results.csv). */
 const tiles: Omit<GemmTile, 'ahead'>[] = [
   { tx: 8, ty: 8, wide: true },
-  { tx: 16, ty: 8, wide: true },
-  { tx: 8, ty: 8, wide: false },
   { tx: 16, ty: 8, wide: false },
-  { tx: 32, ty: 8, wide: false },
-  { tx: 16, ty: 16, wide: false },
-  { tx: 32, ty: 4, wide: false },
   { tx: 16, ty: 4, wide: false },
 ];
 
@@ -190,6 +185,3 @@ export function gemmCandidates({ cols, outCols, format, accumulate }: ProductSha
   });
   return [plain, ...tiled, ...split];
 }
-
-type Affine4 = MatrixFormat & { kind: 'affine'; bits: 4 };
-const isAffine4 = (format: MatrixFormat): format is Affine4 => format.kind === 'affine' && format.bits === 4;

@@ -18,7 +18,7 @@ import {
   wideName,
   workgroupBytes,
 } from './gemv_teams';
-import { matrix, requireMultiple, wideReduction } from './variants';
+import { type Affine4, isAffine4, matrix, requireMultiple, wideReduction } from './variants';
 
 /** `accumulate`: add to y, as a residual connection does, in place of writing it. */
 export type GemvShape = { cols: number; format: MatrixFormat; accumulate: boolean };
@@ -161,9 +161,6 @@ export function gemvFastCandidates(gpu: Gpu, { cols, format, accumulate }: Produ
       }),
     );
 }
-
-type Affine4 = MatrixFormat & { kind: 'affine'; bits: 4 };
-const isAffine4 = (format: MatrixFormat): format is Affine4 => format.kind === 'affine' && format.bits === 4;
 
 function create(gpu: Gpu, { cols, format, accumulate }: GemvShape, stem: string, main: string): Kernel {
   const piece = matrix(format);

@@ -6,10 +6,9 @@ import q4Unit from '../../wgsl/shared/q4_unit.wgsl?raw';
 import rowBlocks from '../../wgsl/shared/row_blocks.wgsl?raw';
 import xStaged from '../../wgsl/shared/x_staged.wgsl?raw';
 import { EngineError } from '../errors';
-import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, type KernelSpec } from '../gpu/kernel';
-import { matrix, requireAtMost, requireMultiple, teamReduction } from './variants';
+import { type Affine4, matrix, requireAtMost, requireMultiple, teamReduction } from './variants';
 
 /** A team of `lanes` threads shares the columns of `rows` neighbouring rows; a workgroup holds `teams` of them: see row_blocks. */
 export type Team = { rows: 2 | 4; lanes: number; teams: number };
@@ -24,7 +23,7 @@ export type WideTeam = Team & {
 
 type TeamShape<T> = {
   cols: number;
-  format: MatrixFormat & { kind: 'affine'; bits: 4 };
+  format: Affine4;
   /** Add to y, as a residual connection does, in place of writing it. */
   accumulate: boolean;
   team: T;
@@ -119,10 +118,12 @@ export function suits(gpu: Gpu, cols: number, team: Team | WideTeam): boolean {
 /** Workgroup memory that the device has. */
 export const workgroupBytes = (gpu: Gpu): number => gpu.adapter.limits.maxComputeWorkgroupStorageSize ?? 16384;
 
-/** As many lanes as a row has units, and no more than fill whole subgroups. */
+/** As many lanes as a row has units, and no more than fill whole subgroups; where those would leave many idle, multiples of 32. */
 export function oneStepLanes(gpu: Gpu, cols: number): number {
-  const unit = Math.max(32, gpu.subgroupSizes?.max ?? 0);
-  return Math.ceil(cols / 32 / unit) * unit;
+  const units = cols / 32;
+  const whole = (size: number) => Math.ceil(units / size) * size;
+  const lanes = whole(Math.max(32, gpu.subgroups ? (gpu.subgroupSizes?.max ?? 0) : 0));
+  return lanes < units + 32 ? lanes : whole(32);
 }
 
 export const teamName = ({ rows, lanes, teams }: Team): string => `${rows} rows, ${lanes}x${teams}`;

@@ -1,15 +1,22 @@
 /**
- * Do subgroups reduce as the kernels assume? They take lane index / subgroup size for the subgroup's number and full subgroups
- * for granted, which WGSL does not promise, and drivers have been known to report one size and run another.
+ * Do subgroups reduce as the kernels assume? They take lane index / subgroup size for the subgroup's number, lanes in order within it
+ * and full subgroups for granted, which WGSL does not promise, and drivers have been known to report one size and run another.
  */
 import type { Gpu } from '../gpu/device';
+import { bindSlab } from '../gpu/kernel';
 import { Readback } from '../gpu/readback';
 import { createDeltaQkNorm } from './delta';
+import { chooseGemv } from './gemv';
 
 const dim = 128;
 
-/** Runs one real reduction on this device and compares. False: use the variants without subgroups. @throws EngineError 'device-lost' */
+/** Runs real reductions on this device and compares. False: use the variants without subgroups. @throws EngineError 'device-lost' */
 export async function subgroupsWork(gpu: Gpu): Promise<boolean> {
+  return (await normWorks(gpu)) && (await productWorks(gpu, 4096)) && (await productWorks(gpu, rows));
+}
+
+/** Over whole workgroups, as most kernels do. */
+async function normWorks(gpu: Gpu): Promise<boolean> {
   const own: Gpu = { ...gpu, memory: gpu.memory.scope() };
   try {
     const kernel = createDeltaQkNorm(own, { keyHeads: 1, valueHeads: 1, keyDim: dim, valueDim: 16 });
@@ -39,3 +46,49 @@ function isNormed(output: Float32Array): boolean {
   const norm = Math.sqrt((dim * (dim + 1) * (2 * dim + 1)) / 6);
   return output.subarray(dim, 2 * dim).every((value, i) => Math.abs(value * norm - (i + 1)) < 1e-4 * (i + 1));
 }
+
+const rows = 16;
+const cols = 1024;
+const group = 64;
+
+/** Over teams of lanes, with shuffles, as the GEMVs do that run for matrices of `outCols` rows: small whole numbers, so sums are exact. */
+async function productWorks(gpu: Gpu, outCols: number): Promise<boolean> {
+  const own: Gpu = { ...gpu, memory: gpu.memory.scope() };
+  const { STORAGE, UNIFORM, COPY_SRC, COPY_DST } = GPUBufferUsage;
+  const upload = (label: string, data: Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>, usage: number): GPUBuffer => {
+    const buffer = own.memory.create(label, data.byteLength, usage | COPY_DST);
+    own.device.queue.writeBuffer(buffer, 0, data);
+    return buffer;
+  };
+  try {
+    const format = { kind: 'affine', bits: 4, group, pair: 'bf16' } as const;
+    const kernel = chooseGemv(own, { cols, outCols, format, accumulate: false });
+    await kernel.ready;
+    const words = (rows * cols) / 8;
+    const slab = new Uint32Array(words + (rows * cols) / group).fill(0x3f80, words); // scale 1, bias 0
+    for (let i = 0; i < rows * cols; i++) slab[i >> 3]! |= weight(i) << (4 * (i % 8));
+    const table = Uint32Array.of(0, words / 4, rows, 0, cols / 8, cols / group, cols, rows);
+    const x = Float32Array.from({ length: cols }, (_, c) => input(c));
+    const weights = bindSlab(own, upload('probe weights', slab, STORAGE), upload('probe record', table, UNIFORM));
+    const y = own.memory.create('probe y', rows * 4, STORAGE | COPY_SRC);
+    const readback = new Readback(own, 'probe readback', rows * 4);
+    const encoder = own.device.createCommandEncoder();
+    const pass = encoder.beginComputePass();
+    pass.setPipeline(kernel.pipeline(1));
+    pass.setBindGroup(0, kernel.bind({ x: { buffer: upload('probe x', x, STORAGE) }, y: { buffer: y } }));
+    pass.setBindGroup(1, weights, [0]);
+    const [gx, gy = 1] = kernel.grid(1, rows);
+    pass.dispatchWorkgroups(gx, gy);
+    pass.end();
+    readback.copyFrom(encoder, y, 0, rows * 4);
+    own.device.queue.submit([encoder.finish()]);
+    const got = await readback.floats(rows * 4);
+    return got.every((value, row) => value === x.reduce((sum, xc, c) => sum + xc * weight(row * cols + c), 0));
+  } finally {
+    own.memory.release();
+  }
+}
+
+/** Of another value in every row, so that rows in each other's place show. */
+const weight = (i: number): number => (7 * i + (i >> 5) + 3 * Math.floor(i / cols)) % 16;
+const input = (c: number): number => ((5 * c) % 9) - 4;

@@ -68,6 +68,10 @@ export function kvCache(kv: KvDtype): Piece {
   return { sources: [kv === 'f16' ? kvF16 : kvF32], enable: [], suffix: ` kv-${kv}`, constants: {} };
 }
 
+/** 4-bit groups, for which most kernels have a form of their own. */
+export type Affine4 = MatrixFormat & { kind: 'affine'; bits: 4 };
+export const isAffine4 = (format: MatrixFormat): format is Affine4 => format.kind === 'affine' && format.bits === 4;
+
 const storageCode = { bf16: 0, f16: 1, f32: 2 };
 
 /** The accessor `weight4(row, quad)` for a format. Every further format is one more accessor here. */

@@ -39,7 +39,7 @@ export function recordModel(
   return {
     decode,
     prefill,
-    kernelLabels: [...new Set(kernels.map((k) => k.label))].sort(),
+    kernelLabels: [...new Set(kernels.flatMap((k) => k.label.split(' | ')))].sort(), // kernelByTokens joins them so
     ready: Promise.all(kernels.map((k) => k.ready)),
   };
 }

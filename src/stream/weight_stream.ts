@@ -346,10 +346,13 @@ export class WeightStream {
     // Another worker for every turn of the event loop: reads that block end before there is one, and more than one buffer for them
     // would only cost the processor's cache.
     const working: Promise<void>[] = [];
-    for (let worker = 0; worker < this.#fillers.length && next < windows.length; worker++) {
+    let failed = false;
+    for (let worker = 0; worker < this.#fillers.length && next < windows.length && !failed; worker++) {
       if (worker > 0) await nextTask();
       const lane = work(worker);
-      lane.catch(() => {}); // awaited below; until then it must not count as unhandled
+      lane.catch(() => {
+        failed = true; // its reason comes from the wait below
+      });
       working.push(lane);
     }
     await Promise.all(working);

@@ -111,6 +111,19 @@ describe('results', () => {
     );
   });
 
+  test('the variants for GPUs have the bits of a resident run too', { timeout: 240_000 }, async () => {
+    const variant = { ...gpu, direct: false };
+    const options = { ...base, weave: false, slotBytes: 8192 }; // slots that cut matrices and the head into parts
+    const { logits: reference } = await scoreOnce(variant, tied, { ...base, weave: false }, { prompt, decode });
+    const [least, , half] = budgets(tied, options, 4);
+    for (const gpuBudgetBytes of [least!, half!]) {
+      const { session, logits } = await scoreOnce(variant, tied, { ...options, gpuBudgetBytes }, { prompt, decode });
+      expect(session.kernelLabels.join()).toMatch(/gemm_q4 .*gemm_q4_split .*gemv_q4_(held|staged) /);
+      expect(session.plan.streamedBytesPerToken).toBeGreaterThan(0);
+      expectSame(logits, reference);
+    }
+  });
+
   test('one byte below the smallest budget is refused, and nothing stays allocated', async () => {
     const gpuBudgetBytes = smallestBudget(tied, base) - 1;
     await expect(ModelSession.load(gpu, tied, { ...base, gpuBudgetBytes })).rejects.toMatchObject({ code: 'budget' });

@@ -24,8 +24,8 @@ const held = (lanes: number, kib: number) =>
   `gemv_q4_held q4g64 ${lanes === 32 ? 'subgroup' : 'subgroups'} 4 rows, ${lanes}x1, ${kib} KiB convert`;
 
 describe('the kernel for one token where nothing was measured', () => {
-  /** A device of 32 lanes a subgroup that compiles nothing. */
-  const device = (limits: Record<string, number>): Gpu => {
+  /** A device that compiles nothing. */
+  const device = (limits: Record<string, number>, subgroupSizes = { min: 32, max: 32 }, subgroups = true): Gpu => {
     const inert = {
       createBindGroupLayout: () => ({}),
       createShaderModule: () => ({}),
@@ -33,7 +33,7 @@ describe('the kernel for one token where nothing was measured', () => {
       createComputePipelineAsync: () => new Promise<never>(() => {}),
     };
     const own = { ...gpu, device: inert as unknown as GPUDevice, pipelines: new Map(), layouts: new Map() };
-    return { ...own, direct: false, subgroups: true, subgroupSizes: { min: 32, max: 32 }, adapter: { ...gpu.adapter, limits } };
+    return { ...own, direct: false, subgroups, subgroupSizes, adapter: { ...gpu.adapter, limits } };
   };
 
   test.each([
@@ -48,6 +48,16 @@ describe('the kernel for one token where nothing was measured', () => {
   ])('$rows x $cols, $why: $label', ({ rows, cols, limits, sliced, label }) => {
     const kernel = chooseGemv(device(limits), { cols, outCols: rows, format, accumulate: false }, sliced);
     expect(kernel.label).toBe(label);
+  });
+
+  test.each([
+    { sizes: { min: 4, max: 128 }, subgroups: false, lanes: 160, why: 'sizes of subgroups that are not used' },
+    { sizes: { min: 32, max: 64 }, subgroups: true, lanes: 160, why: 'whole subgroups of 64 would leave 32 lanes idle' },
+    { sizes: { min: 16, max: 16 }, subgroups: true, lanes: 160, why: 'small subgroups' },
+  ])('few rows get one step a row also with $why', ({ sizes, subgroups, lanes }) => {
+    const shape = { cols: 5120, outCols: 1024, format, accumulate: false };
+    expect(chooseGemv(device(defaults, sizes, subgroups), shape).label).toContain(`gemv_q4_held q4g64`);
+    expect(chooseGemv(device(defaults, sizes, subgroups), shape).label).toContain(`4 rows, ${lanes}x1`);
   });
 
   test.each([

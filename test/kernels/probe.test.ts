@@ -14,20 +14,28 @@ test('subgroups that reduce as they should are found good, and nothing stays all
   expect(gpu.memory.bytes).toBe(0);
 });
 
-test('a reduction that loses lanes is found out', async () => {
-  // A driver that reports more lanes than it runs: half of each subgroup's partial sums are never written.
+/** The same device with every shader's text changed. */
+function changed(change: (code: string) => string): Gpu {
   const device = new Proxy(gpu.device, {
     get(target, name) {
       const value = Reflect.get(target, name);
       if (name === 'createShaderModule') {
         return (descriptor: GPUShaderModuleDescriptor) =>
-          target.createShaderModule({
-            ...descriptor,
-            code: descriptor.code.replaceAll('lane.subgroupSize', '(2u * lane.subgroupSize)'),
-          });
+          target.createShaderModule({ ...descriptor, code: change(descriptor.code) });
       }
       return typeof value === 'function' ? value.bind(target) : value;
     },
   });
-  expect(await subgroupsWork({ ...gpu, direct: false, device, pipelines: new Map(), layouts: new Map() })).toBe(false);
+  return { ...gpu, direct: false, device, pipelines: new Map(), layouts: new Map() };
+}
+
+test('a reduction that loses lanes is found out', async () => {
+  // A driver that reports more lanes than it runs: half of each subgroup's partial sums are never written.
+  const lost = (code: string) => code.replaceAll('lane.subgroupSize', '(2u * lane.subgroupSize)');
+  expect(await subgroupsWork(changed(lost))).toBe(false);
+});
+
+test('lanes in another order than their numbers are found out', async () => {
+  const swapped = (code: string) => code.replaceAll('let odd = thread % 2u == 1u', 'let odd = thread % 2u == 0u');
+  expect(await subgroupsWork(changed(swapped))).toBe(false);
 });

@@ -1,6 +1,6 @@
 // matrix_affine: four neighbouring weights of an affine matrix: w = scale * q + bias.
 // record.a = (words, scales, rows, firstRow): 16-byte units of the packed words and of the scale pairs, then counts.
-// record.b = (u32 per row, groups per row, columns, -).
+// record.b = (u32 per row, groups per row, columns, rows of all parts).
 // Each row is one LSB-first stream of BITS-bit q; ROW_WORDS u32 a row. A scale pair is (scale, bias):
 // PAIR 0 two bf16 in a u32, 1 two f16 in a u32, 2 two f32.
 override BITS: u32; override GROUP: u32; override PAIR: u32;

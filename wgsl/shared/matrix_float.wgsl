@@ -1,5 +1,5 @@
 // matrix_float: four neighbouring weights of an unquantised matrix.
-// record.a = (words, -, rows, firstRow); record.b = (16-byte units per row, -, columns, -). FORMAT 0 bf16, 1 f16, 2 f32.
+// record.a = (words, -, rows, firstRow); record.b = (16-byte units per row, -, columns, rows of all parts). FORMAT 0 bf16, 1 f16, 2 f32.
 override FORMAT: u32;
 
 /// Weights [row, 4 * quad .. 4 * quad + 4). `row` counts within this part.

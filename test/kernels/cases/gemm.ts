@@ -97,18 +97,16 @@ const table: Row[] = [
     tokens,
     why: `${tokens} tokens of tiles of 64; the second row tile holds 6`,
   })),
-  ...[{ tx: 16, ty: 4, wide: true, ahead: true } as const, { tx: 8, ty: 16, wide: false, ahead: false } as const].map(
-    (shape) => ({
-      stem: 'gemm_q4' as const,
-      shape,
-      rows: 140,
-      cols: 128,
-      format: q4(64, 'bf16'),
-      tokens: 70,
-      baseUnits: 2,
-      why: `tiles of ${shape.ty * 8} tokens by ${shape.tx * (shape.wide ? 8 : 4)} rows, none of them full at the end`,
-    }),
-  ),
+  ...[{ tx: 8, ty: 4, wide: true, ahead: true } as const, { tx: 16, ty: 4, wide: false, ahead: false } as const].map((shape) => ({
+    stem: 'gemm_q4' as const,
+    shape,
+    rows: 140,
+    cols: 128,
+    format: q4(64, 'bf16'),
+    tokens: 70,
+    baseUnits: 2,
+    why: `tiles of ${shape.ty * 8} tokens by ${shape.tx * (shape.wide ? 8 : 4)} rows, none of them full at the end`,
+  })),
   {
     stem: 'gemm_q4',
     shape: flat,
