@@ -174,8 +174,7 @@ export class ModelSession {
 
 /**
  * As many as keep a fast disk busy. On an H200 in Chromium 4 MiB x 8 moved 8.4 GB/s from disk cache to GPU, 8 MiB x 8 7.3; in another run
- * 4 MiB x 8 7.2, 4 MiB x 16 4.4: from about 64 MiB of mapped memory on the collector of V8 works all the time. A CPU adapter has nothing
- * to gain.
+ * 4 MiB x 8 7.2, 4 MiB x 16 4.4 (mapped memory counts for V8's collector, which may be why). A CPU adapter has nothing to gain.
  */
 export function stagingFor(gpu: Gpu): { buffers: number; mostBuffers: number; pieceBytes: number } {
   return { ...(gpu.adapter.isCpu ? { buffers: 4, mostBuffers: 4 } : { buffers: 8, mostBuffers: 8 }), pieceBytes: 4 * mib };
