@@ -228,6 +228,18 @@ describe('for any shape and budget', () => {
     expect(before.passTokens).toBeGreaterThan(300);
   });
 
+  test('more budget never streams more, where named slots are larger than the whole model', () => {
+    const more = { contextTokens: 64, chunkTokens: 16, kv: 'f16', slotBytes: 16 * mib } as const;
+    const { input, least } = caseOf({ shapes: tinyShapes, bits: 4 }, more);
+    let before = Number.POSITIVE_INFINITY;
+    for (let budget = least; budget < 3 * least; budget += Math.ceil(least / 20)) {
+      const { streamedBytesPerToken } = planAt(input, budget);
+      expect(streamedBytesPerToken).toBeLessThanOrEqual(before);
+      before = streamedBytesPerToken;
+    }
+    expect(planAt(input, least).streamedBytesPerToken).toBeGreaterThan(0); // what a slot's size is named for
+  });
+
   test('every block has one home that holds it: a place in a slab, or in the slot of its image', { timeout: slow }, () => {
     fc.assert(
       fc.property(cases, ({ model, more, share }) => {
