@@ -10,7 +10,9 @@ import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
 import type { Timings } from '../protocol/chat';
 import type { GenerateRequest } from '../protocol/engine';
+import type { Effort } from './ceilings';
 import { type Counts, countCalls } from './count_calls';
+import { type ProfileRow, profileDecode } from './profile';
 import { type Summary, summarise } from './statistics';
 import { prefillFlopPerToken, type TokenBytes, tokenBytes } from './traffic';
 
@@ -25,6 +27,8 @@ export type ModelBench = {
   seed: number;
   /** A session for so many tokens; it is destroyed here. One at a time. */
   open(contextTokens: number): Promise<ModelSession>;
+  /** Also time every kind of dispatch alone. */
+  profile?: Effort;
   onContext?(figures: ContextFigures | SkippedContext): void;
 };
 
@@ -52,6 +56,8 @@ export type ContextFigures = {
   ids: number[];
   /** Whether every run gave the same ids, as the same seed should. */
   repeatable: boolean;
+  /** Empty where weights stream, and where nobody asked. */
+  profile: ProfileRow[];
 };
 
 export type SkippedContext = { context: number; skipped: string };
@@ -94,7 +100,9 @@ async function benchContext(gpu: Gpu, bench: ModelBench, context: number): Promi
     }
     goBack();
     const logitDeviation = await deviationOfLogits(session, ids.slice(context));
-    return { context, promptTokens, decodeTokens, ...speeds(session, context, runs), ...counts, logitDeviation };
+    const resident = session.plan.streamedBytesPerToken === 0;
+    const profile = bench.profile && resident ? await profileDecode(session, bench.profile) : [];
+    return { context, promptTokens, decodeTokens, ...speeds(session, context, runs), ...counts, logitDeviation, profile };
   } finally {
     session.destroy();
     own.memory.release();

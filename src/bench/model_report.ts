@@ -25,6 +25,21 @@ export function modelTable(label: string, { promptTokens, decodeTokens, repeat }
   return [title, ...(measured.length > 0 ? aligned([columns, ...measured]) : []), ...skipped].join('\n');
 }
 
+const profileColumns = ['kernel', 'a token', 'µs each', 'ms a token', ''];
+
+/** Where a token's time on the GPU goes; kernels alone, so the sum is without what a dispatch waits for the one before. */
+export function profileTable({ context, profile }: ContextFigures): string {
+  const total = profile.reduce((sum, { msPerToken }) => sum + msPerToken, 0);
+  const lines = profile.map(({ kernel, dispatches, us, msPerToken }) => [
+    kernel,
+    String(dispatches),
+    figure(us),
+    figure(msPerToken),
+    percent(msPerToken / total),
+  ]);
+  return [`decode at context ${context}: ${figure(total)} ms in kernels`, ...aligned([profileColumns, ...lines])].join('\n');
+}
+
 function cells(row: Exclude<ReportedContext, SkippedContext>): string[] {
   const { prefillTokensPerSecond: prefill, decodeTokensPerSecond: decode } = row;
   return [

@@ -1,7 +1,7 @@
 /** `bench --preset` and `bench --model`: a whole model's prefill and decode at several lengths of context. */
 import type { Ceilings } from '../bench/ceilings';
 import { benchModel, type ModelBench } from '../bench/model';
-import { modelTable, type ReportedContext, withModelShares } from '../bench/model_report';
+import { modelTable, profileTable, type ReportedContext, withModelShares } from '../bench/model_report';
 import { openPreset, smallShapes } from '../bench/preset';
 import { sessionOptions, withSpeeds } from '../engine/engine_core';
 import { ModelSession, variantsOf } from '../engine/model_session';
@@ -12,7 +12,7 @@ import { describeSynthetic, type SyntheticModel, syntheticShapes } from '../synt
 import { keep } from './bench_file';
 import { openDirectory } from './file_source';
 
-export type ModelOptions = Pick<ModelBench, 'contexts' | 'promptTokens' | 'decodeTokens' | 'repeat'> & {
+export type ModelOptions = Pick<ModelBench, 'contexts' | 'promptTokens' | 'decodeTokens' | 'repeat' | 'profile'> & {
   /** A folder of files, or shapes alone. */
   model: string | SyntheticModel;
   label: string;
@@ -26,13 +26,14 @@ const small = { context: 32, promptTokens: 16, decodeTokens: 4, repeat: 2 };
 /** Prints every context as soon as it is there, and keeps the file up to date: a run may be cut short. */
 export async function reportModel(gpu: Gpu, given: ModelOptions, report: { ceilings: Ceilings }) {
   const options = gpu.adapter.isCpu ? shrunk(given) : given;
-  const { contexts, promptTokens, decodeTokens, repeat, label } = options;
+  const { contexts, promptTokens, decodeTokens, repeat, label, profile } = options;
   const rows: ReportedContext[] = [];
   let kept = Promise.resolve();
   let how: object = {};
   const { open, close } = await opener(gpu, options);
   const bench: ModelBench = {
     ...{ contexts, promptTokens, decodeTokens, repeat, seed: 1 },
+    ...(profile ? { profile } : {}),
     open: async (contextTokens) => {
       const session = await open(contextTokens);
       const { chunkTokens, kv } = session.options;
@@ -43,6 +44,7 @@ export async function reportModel(gpu: Gpu, given: ModelOptions, report: { ceili
       const row = withModelShares(figures, report.ceilings);
       rows.push(row);
       console.log(`\n${modelTable(label, bench, [row])}`);
+      if (!('skipped' in row) && row.profile.length > 0) console.log(`\n${profileTable(row)}`);
       const now = { ...report, model: rows };
       kept = kept.then(() => keep(options.json, now));
     },
