@@ -210,7 +210,15 @@ function streaming(input: PlanInput): Streaming {
   };
   const ring = smallestRing(timelineUnits(model.units, allStreamed(model), input.speeds));
   const { buffers, pieceBytes } = input.staging ?? defaultStaging;
-  return { model, slotBytes, ring, staging: { buffers, pieceBytes: Math.min(pieceBytes, slotBytes) }, gather };
+  return { model, slotBytes, ring, staging: { buffers, pieceBytes: equalPieces(slotBytes, pieceBytes) }, gather };
+}
+
+/**
+ * A slot in the fewest pieces of at most `most` bytes, all alike. A browser moves a mapped staging buffer whole however little of it
+ * is used, so a short last piece costs as much as the others.
+ */
+function equalPieces(slotBytes: number, most: number): number {
+  return Math.ceil(slotBytes / Math.ceil(slotBytes / most) / 16) * 16;
 }
 
 const fixedTotal = ({ bytes }: Fixed): number => Object.values(bytes).reduce((sum, part) => sum + part, 0);
