@@ -8,6 +8,7 @@ import type { Kernel } from '../gpu/kernel';
 import { type Candidate, type ProductShape, usualTolerance } from '../kernels/candidates';
 import { gemmCandidates } from '../kernels/gemm';
 import { gemvCandidates, gemvFastCandidates } from '../kernels/gemv';
+import type { ActivationDtype, IntDtype } from '../kernels/variants';
 import type { Effort } from './ceilings';
 import { sampleWeights } from './check';
 import type { BenchMatrix } from './matrices';
@@ -17,14 +18,14 @@ import { makeWeights } from './weights';
 
 export type KernelRow = Product['row'] & {
   candidate: string;
-  activations: Activations;
+  activations: ActivationDtype | `${IntDtype} ready`;
   /** 'wrong': it ran, and its figures do not count. 'failed': it did not compile or run. */
   outcome: 'right' | 'wrong' | 'failed';
   /** Relative error of the sample. */
   error?: number;
   /** Why it is wrong or failed. */
   reason?: string;
-  /** The fastest right one of its matrix, its number of tokens and its activations; never one whose int8 activations cost nothing. */
+  /** The fastest right one of its matrix, its number of tokens and its activations; never one whose integers cost nothing. */
   best: boolean;
 } & Partial<ProductTime>;
 
@@ -110,8 +111,14 @@ async function benchCandidates(
     const kernel = compiled[i]!;
     if (typeof kernel !== 'string' && !product.takes(kernel)) continue;
     for (const activations of trialsOf(candidate)) {
-      const name = activations === 'q8' ? `${candidate.name} + quantise` : candidate.name;
-      const row = { ...product.row, candidate: name, activations, best: false } as const;
+      const { dtype, ready } = activations;
+      const name = dtype === 'f32' || ready ? candidate.name : `${candidate.name} + quantise`;
+      const row = {
+        ...product.row,
+        candidate: name,
+        activations: ready && dtype !== 'f32' ? (`${dtype} ready` as const) : dtype,
+        best: false,
+      } as const;
       if (typeof kernel === 'string') rows.push({ ...row, outcome: 'failed', reason: kernel });
       else rows.push({ ...row, ...(await benchCandidate(product, kernel, candidate, activations, effort)) });
     }
@@ -119,7 +126,8 @@ async function benchCandidates(
   return rows;
 }
 
-const trialsOf = ({ x }: Candidate): Activations[] => (x === 'q8' ? ['q8 ready', 'q8'] : ['f32']);
+const trialsOf = ({ x = 'f32' }: Candidate): Activations[] =>
+  x === 'f32' ? [{ dtype: x }] : [{ dtype: x, ready: true }, { dtype: x }];
 
 /** The kernel, ready, or why there is none. */
 async function create(gpu: Gpu, candidate: Candidate): Promise<Kernel | string> {
@@ -155,7 +163,7 @@ async function benchCandidate(
 const firstLine = (error: unknown): string => (error as Error).message.split('\n')[0]!;
 
 function markBest(rows: readonly KernelRow[]): void {
-  for (const kind of ['f32', 'q8'] as const) {
+  for (const kind of ['f32', 'int8', 'int16'] as const) {
     const right = rows.filter(({ outcome, activations }) => outcome === 'right' && activations === kind);
     if (right.length > 0) right.reduce((best, row) => (row.us! < best.us! ? row : best)).best = true;
   }

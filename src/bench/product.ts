@@ -2,8 +2,9 @@
 import type { Gpu } from '../gpu/device';
 import { type Dispatch, encode } from '../gpu/dispatch';
 import type { Kernel } from '../gpu/kernel';
-import { createQuantiseQ8, q8Bytes } from '../kernels/gemv';
+import { createQuantise } from '../kernels/gemv';
 import { packStep } from '../kernels/step';
+import { type ActivationDtype, type IntDtype, intBytes } from '../kernels/variants';
 import type { Effort } from './ceilings';
 import { checkProduct, type Expected, expectProduct, guardValues, poison, type SampledWeights, type Verdict } from './check';
 import type { BenchMatrix } from './matrices';
@@ -12,10 +13,10 @@ import { timeWork } from './timing';
 import type { Weights } from './weights';
 
 /**
- * How x comes to a kernel: as f32; as int8, made anew before every product; or as int8 that is there already, which is the product
- * alone (its dispatches still follow one another, since all of them write one y).
+ * How x comes to a kernel. `ready`: integers that are there already, which is the product alone (its dispatches still follow one
+ * another, since all of them write one y); else they are made anew before every product.
  */
-export type Activations = 'f32' | 'q8' | 'q8 ready';
+export type Activations = { dtype: ActivationDtype; ready?: boolean };
 
 export type ProductTime = { us: number; spread: number; batches: number; gbPerSecond: number; tflops: number };
 
@@ -28,7 +29,7 @@ export class Product {
   readonly #filler: Filler;
   readonly #activations: readonly [GPUBuffer, GPUBuffer];
   readonly #step: GPUBuffer;
-  #quantiser: { kernel: Kernel; y: GPUBuffer } | undefined;
+  readonly #quantisers = new Map<IntDtype, { kernel: Kernel; y: GPUBuffer }>();
   #expected: Expected | undefined;
 
   private constructor(
@@ -68,8 +69,8 @@ export class Product {
   }
 
   destroy(): void {
-    const q8 = this.#quantiser ? [this.#quantiser.y] : [];
-    for (const buffer of [...this.#activations, this.#step, ...q8]) this.#gpu.memory.destroy(buffer);
+    const codes = [...this.#quantisers.values()].map(({ y }) => y);
+    for (const buffer of [...this.#activations, this.#step, ...codes]) this.#gpu.memory.destroy(buffer);
   }
 
   /** A kernel that is told no number of tokens takes one. */
@@ -84,11 +85,12 @@ export class Product {
     this.#filler.values(x, { seed: 1, scale: 1 });
     this.#expected ??= await expectProduct(this.#gpu, this.#sampled, cols, { buffer: x, tokens });
     this.#filler.values(y, { seed: 0, scale: 0, offset: poison });
-    if (activations !== 'f32') await this.#prepareQ8();
+    const { dtype, ready } = activations;
+    if (dtype !== 'f32') await this.#prepareQuantiser(dtype);
     const chain = this.#chain(kernel, activations);
     await this.#gpu.memory.guarded(kernel.label, () =>
       this.#submit((pass) => {
-        if (activations === 'q8 ready') encode(pass, [this.#quantise(x)], tokens);
+        if (ready && dtype !== 'f32') encode(pass, [this.#quantise(x, dtype)], tokens);
         encode(pass, chain(0), tokens);
       }),
     );
@@ -123,7 +125,7 @@ export class Product {
   }
 
   /** What product `index` of a chain dispatches. */
-  #chain(kernel: Kernel, activations: Activations): (index: number) => Dispatch[] {
+  #chain(kernel: Kernel, { dtype, ready }: Activations): (index: number) => Dispatch[] {
     const [a, b] = this.#activations;
     const { copies } = this.#weights;
     const products = (index: number, group: GPUBindGroup): Dispatch[] =>
@@ -133,27 +135,28 @@ export class Product {
         weights: { slab, recordOffset },
         rows,
       }));
-    if (activations === 'f32') {
+    if (dtype === 'f32') {
       const groups = [this.#bind(kernel, a, b), this.#bind(kernel, b, a)] as const;
       return (index) => products(index, groups[index % 2]!);
     }
-    const q8 = this.#quantiser!.y;
-    const groups = [this.#bind(kernel, q8, b), this.#bind(kernel, q8, a)] as const;
-    if (activations === 'q8 ready') return (index) => products(index, groups[0]);
-    const quantise = [this.#quantise(a), this.#quantise(b)] as const;
+    const codes = this.#quantisers.get(dtype)!.y;
+    const groups = [this.#bind(kernel, codes, b), this.#bind(kernel, codes, a)] as const;
+    if (ready) return (index) => products(index, groups[0]);
+    const quantise = [this.#quantise(a, dtype), this.#quantise(b, dtype)] as const;
     return (index) => [quantise[index % 2]!, ...products(index, groups[index % 2]!)];
   }
 
-  async #prepareQ8(): Promise<void> {
-    if (this.#quantiser) return;
+  async #prepareQuantiser(dtype: IntDtype): Promise<void> {
+    if (this.#quantisers.has(dtype)) return;
     const { cols } = this.row;
-    const kernel = createQuantiseQ8(this.#gpu, { cols });
-    this.#quantiser = { kernel, y: this.#gpu.memory.create('bench q8', q8Bytes(cols), GPUBufferUsage.STORAGE) };
+    const kernel = createQuantise(this.#gpu, { cols, y: dtype });
+    const y = this.#gpu.memory.create(`bench ${dtype}`, intBytes(cols, dtype), GPUBufferUsage.STORAGE);
+    this.#quantisers.set(dtype, { kernel, y });
     await kernel.ready;
   }
 
-  #quantise(x: GPUBuffer): Dispatch {
-    const { kernel, y } = this.#quantiser!;
+  #quantise(x: GPUBuffer, dtype: IntDtype): Dispatch {
+    const { kernel, y } = this.#quantisers.get(dtype)!;
     return { kernel, activations: kernel.bind({ x: { buffer: x }, y: { buffer: y } }), rows: 0 };
   }
 

@@ -18,7 +18,9 @@ export type ProfileRow = {
 };
 
 /** Most time first. Everything must be resident; the sequence's state is spoilt: reset it. */
-export async function profileDecode({ gpu, recordings }: ModelSession, effort: Effort): Promise<ProfileRow[]> {
+export async function profileDecode(session: ModelSession, effort: Effort): Promise<ProfileRow[]> {
+  const { gpu, recordings, runner, sequence } = session;
+  await runner.step([{ sequence, tokens: Uint32Array.of(0), logits: 'last' }]); // kernels that look at the step find one token
   const { body, head } = recordings.decode;
   const kinds = new Map<string, Dispatch[]>();
   for (const dispatch of [...body, ...head].flatMap(({ dispatches }) => dispatches)) {

@@ -1,4 +1,5 @@
 /** Figures as a person reads them, and as a file keeps them. */
+import type { ActivationDtype } from '../kernels/variants';
 import type { Ceilings } from './ceilings';
 import type { KernelRow } from './kernels';
 
@@ -44,7 +45,7 @@ function cells(row: ReportedRow): string[] {
   const mark = row.best
     ? row.activations === 'f32'
       ? '<- best'
-      : '<- best int8'
+      : `<- best ${row.activations}`
     : row.outcome === 'right'
       ? ''
       : `${row.outcome === 'wrong' ? 'WRONG' : 'failed'}: ${row.reason}`;
@@ -71,12 +72,12 @@ export function aligned(table: readonly string[][]): string[] {
 }
 
 /**
- * The best candidates of every matrix one after another, as often as a token passes each: what products alone take. 'q8': with int8
+ * The best candidates of every matrix one after another, as often as a token passes each: what products alone take. 'int8': with int8
  * activations where there are such candidates, each product with a quantisation of its own.
  */
 export type ProductTotal = {
   tokens: number;
-  activations: 'f32' | 'q8';
+  activations: ActivationDtype;
   ms: number;
   gbPerSecond: number;
   tflops: number;
@@ -89,16 +90,23 @@ export function productTotals(rows: readonly KernelRow[], ceilings: Ceilings): P
   return [...new Set(best.map(({ tokens }) => tokens))].flatMap((tokens) => {
     const ofTokens = best.filter((row) => row.tokens === tokens);
     const exact = ofTokens.filter(({ activations }) => activations === 'f32');
-    const fast = ofTokens.filter(({ activations }) => activations === 'q8');
-    if (fast.length === 0) return [productTotal(exact, tokens, 'f32', ceilings)];
-    const others = exact.filter((row) => !fast.some((other) => sameMatrix(row, other)));
-    return [productTotal(exact, tokens, 'f32', ceilings), productTotal([...fast, ...others], tokens, 'q8', ceilings)];
+    const integers = (['int8', 'int16'] as const).flatMap((dtype) => {
+      const fast = ofTokens.filter(({ activations }) => activations === dtype);
+      const others = exact.filter((row) => !fast.some((other) => sameMatrix(row, other)));
+      return fast.length > 0 ? [productTotal([...fast, ...others], tokens, dtype, ceilings)] : [];
+    });
+    return [productTotal(exact, tokens, 'f32', ceilings), ...integers];
   });
 }
 
 const sameMatrix = (a: KernelRow, b: KernelRow) => a.matrix === b.matrix && a.rows === b.rows && a.cols === b.cols;
 
-function productTotal(rows: readonly KernelRow[], tokens: number, activations: 'f32' | 'q8', ceilings: Ceilings): ProductTotal {
+function productTotal(
+  rows: readonly KernelRow[],
+  tokens: number,
+  activations: ActivationDtype,
+  ceilings: Ceilings,
+): ProductTotal {
   const sum = (of: (row: KernelRow) => number) => rows.reduce((total, row) => total + row.perToken * of(row), 0);
   const ms = sum(({ us }) => us! / 1000);
   const gbPerSecond = sum(({ us, gbPerSecond }) => gbPerSecond! * (us! / 1000)) / ms;
@@ -109,7 +117,7 @@ function productTotal(rows: readonly KernelRow[], tokens: number, activations: '
 
 export function totalsText(totals: readonly ProductTotal[]): string {
   const line = ({ tokens, activations, ms, gbPerSecond, tflops, ofRead, ofFma }: ProductTotal) =>
-    `  ${`${count(tokens, 'token')}${activations === 'q8' ? ', int8' : ''}`.padEnd(14)} ${figure(ms)} ms, ` +
+    `  ${`${count(tokens, 'token')}${activations === 'f32' ? '' : `, ${activations}`}`.padEnd(14)} ${figure(ms)} ms, ` +
     `${figure(gbPerSecond)} GB/s (${percent(ofRead)} of read), ${figure(tflops)} TFLOP/s (${percent(ofFma)} of FMA)`;
   return ['The best of each, as often as a step needs it, matrices above only', ...totals.map(line)].join('\n');
 }

@@ -94,6 +94,7 @@ export class EngineCore {
       contextTokens: options.contextTokens,
       chunkTokens: options.chunkTokens,
       kv: options.kv,
+      precision: options.precision ?? 'exact',
       vocabSize: config.vocabSize,
       parameterBytes,
       plan: this.plan,
@@ -209,9 +210,15 @@ export function sessionOptions(
     chunkTokens: config.chunkTokens ?? (gpu.adapter.isCpu ? 32 : 256),
     kv: config.kv ?? 'f16',
     f16: config.f16 ?? false,
+    precision: config.precision ?? defaultPrecision(gpu),
     ...(config.gpuBudget === undefined ? {} : { gpuBudgetBytes: parseBytes('gpuBudget', config.gpuBudget) }),
     answerWhileLoading: config.answerWhileLoading ?? false,
   };
+}
+
+/** int8 where hardware multiplies it: WGSL has the function everywhere, but Apple's GPUs and CPUs emulate it. */
+function defaultPrecision({ adapter, int8Dot }: Gpu): 'exact' | 'fast' {
+  return int8Dot && !adapter.isCpu && ['nvidia', 'amd', 'intel'].includes(adapter.vendor.toLowerCase()) ? 'fast' : 'exact';
 }
 
 /** The plan alone: nothing is allocated for long, loaded or stored. @throws EngineError 'budget', … */

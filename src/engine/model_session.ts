@@ -26,6 +26,8 @@ export type SessionOptions = {
   chunkTokens: number;
   kv: KvDtype;
   f16: boolean;
+  /** 'fast': decode multiplies 4-bit weights by integers of 16 bits, as two int8 dot products each, where WGSL has them. Default 'exact'. */
+  precision?: 'exact' | 'fast';
   /** Most GPU bytes that may ever be held; none: everything is resident. */
   gpuBudgetBytes?: number;
   /** Resolve when pipelines are ready: units are then computed as their weights arrive. */
@@ -219,7 +221,7 @@ function weaves(gpu: Gpu, { layers }: CheckpointTensors, stored: StoreIndex | un
 async function prepare(
   gpu: Gpu,
   checkpoint: SessionCheckpoint,
-  { kv, f16, contextTokens }: SessionOptions,
+  { kv, f16, precision, contextTokens }: SessionOptions,
   plan: MemoryPlan,
   undo: (() => void)[],
 ): Promise<Omit<Parts, 'loaded'>> {
@@ -239,7 +241,12 @@ async function prepare(
   return gpu.memory.guarded('activations', () => {
     const scratch = createScratch(gpu, config, plan.scratch);
     const table = new WeightTable(gpu, plan.placement, { slabs, slots, ...(gathered ? { gathered } : {}) }, plan.records);
-    const recordings = recordModel({ gpu, config, table, scratch, kv, f16 }, plan.model, sequence, plan.gather);
+    const recordings = recordModel(
+      { gpu, config, table, scratch, kv, f16, activations: precision === 'fast' ? 'int16' : 'f32' },
+      plan.model,
+      sequence,
+      plan.gather,
+    );
     table.upload();
     const { slotGroups, imageRefs } = table;
     const weaver = plan.staging.weave ? createPairWeaver(gpu, plan.staging.pieceBytes, [...slabs, ...slots]) : undefined;

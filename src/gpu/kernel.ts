@@ -27,10 +27,13 @@ export type KernelSpec = {
   weights?: boolean;
   /** Workgroups for `tokens` tokens of a step; `rows` is the row count of a matrix part, 0 for kernels without one. */
   grid(tokens: number, rows: number): Grid;
+  /** Of a kernel that takes up to `recordsSeen` matrices in one dispatch: `rows` is then the sum of their rows in whole workgroups. */
+  rowsPerWorkgroup?: number;
 };
 
 export type Kernel = {
   label: string;
+  rowsPerWorkgroup?: number;
   /** Names of group 0 in @binding order. */
   bindings: readonly string[];
   ready: Promise<void>;
@@ -43,8 +46,10 @@ export type Kernel = {
 
 /** Bytes between two records of the weight table: the portable minUniformBufferOffsetAlignment. */
 export const recordStride = 256;
-/** Bytes of one record that a kernel can see. */
+/** Bytes of one record. */
 export const recordBytes = 32;
+/** Records, one behind the other, that a kernel can see from its place in the table on. */
+export const recordsSeen = 4;
 
 export function weightLayout(gpu: Gpu): GPUBindGroupLayout {
   return cached(gpu.layouts, 'weights', () =>
@@ -55,7 +60,7 @@ export function weightLayout(gpu: Gpu): GPUBindGroupLayout {
         {
           binding: 1,
           visibility: GPUShaderStage.COMPUTE,
-          buffer: { type: 'uniform', hasDynamicOffset: true, minBindingSize: recordBytes },
+          buffer: { type: 'uniform', hasDynamicOffset: true, minBindingSize: recordBytes * recordsSeen },
         },
       ],
     }),
@@ -69,7 +74,7 @@ export function bindSlab(gpu: Gpu, slab: GPUBuffer, table: GPUBuffer): GPUBindGr
     layout: weightLayout(gpu),
     entries: [
       { binding: 0, resource: { buffer: slab } },
-      { binding: 1, resource: { buffer: table, size: recordBytes } },
+      { binding: 1, resource: { buffer: table, size: recordBytes * recordsSeen } },
     ],
   });
 }
@@ -85,6 +90,7 @@ export function createKernel(gpu: Gpu, spec: KernelSpec): Kernel {
   ready.catch(() => {}); // reported to whoever awaits `ready`; an unawaited kernel must not be an unhandled rejection
   return {
     label: spec.label,
+    ...(spec.rowsPerWorkgroup === undefined ? {} : { rowsPerWorkgroup: spec.rowsPerWorkgroup }),
     bindings: Object.keys(spec.bindings),
     ready,
     grid: spec.grid,

@@ -5,6 +5,7 @@
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import type { Kernel } from '../gpu/kernel';
+import type { ActivationDtype } from './variants';
 
 /** A matrix product as a recording wants it. `tokens`: rows of x, 1 for a GEMV. `outCols`: columns of y, all parts together. */
 export type ProductShape = { tokens: number; cols: number; outCols: number; format: MatrixFormat; accumulate: boolean };
@@ -13,8 +14,8 @@ export type ProductShape = { tokens: number; cols: number; outCols: number; form
 export type Candidate = {
   name: string;
   create(gpu: Gpu): Kernel;
-  /** 'q8': the kernel's x is what quantise_q8 made of it. Default 'f32'. */
-  x?: 'f32' | 'q8';
+  /** What the kernel's x must be. Default 'f32'. */
+  x?: ActivationDtype;
   /** Relative error beyond which it is wrong. Default: `usualTolerance`. */
   tolerance?: number;
 };

@@ -2,12 +2,13 @@
 import prepareSource from '../../wgsl/delta_chunk_prepare.wgsl?raw';
 import scanSource from '../../wgsl/delta_chunk_scan.wgsl?raw';
 import gatesSource from '../../wgsl/delta_gates.wgsl?raw';
+import stepSource from '../../wgsl/delta_prepare.wgsl?raw';
 import normSource from '../../wgsl/delta_qk_norm.wgsl?raw';
 import ruleSource from '../../wgsl/delta_rule.wgsl?raw';
 import ruleDirectSource from '../../wgsl/delta_rule_direct.wgsl?raw';
 import type { Gpu } from '../gpu/device';
 import { createKernel, type Kernel } from '../gpu/kernel';
-import { reduction, requireAtMost, requireMultiple, shared } from './variants';
+import { reduction, requireAtMost, requireMultiple, shared, wideReduction } from './variants';
 
 /** valueHeads is a multiple of keyHeads; value head h uses key head floor(h / (valueHeads / keyHeads)). */
 export type DeltaShape = { keyHeads: number; valueHeads: number; keyDim: number; valueDim: number };
@@ -57,6 +58,26 @@ export function createDeltaGates(gpu: Gpu, { valueHeads }: Pick<DeltaShape, 'val
     bindings: { a: 'read', b: 'read', gates: 'write', step: 'uniform' },
     weights: true,
     grid: (tokens) => [Math.ceil((tokens * valueHeads) / 64)],
+  });
+}
+
+/**
+ * Convolution, norms and gates of one token in one dispatch: x [channels], a, b [valueHeads] f32 -> qkv [channels], gates
+ * [valueHeads] (g, beta) f32; state [slots, 3, channels] f32 moves from step.sourceSlot to step.targetSlot.
+ * @throws EngineError 'shape' as createDeltaRule.
+ */
+export function createDeltaPrepare(gpu: Gpu, shape: DeltaShape): Kernel {
+  const reduce = wideReduction(gpu);
+  const label = `delta_prepare${reduce.suffix}`;
+  check(label, shape);
+  return createKernel(gpu, {
+    label,
+    sources: [shared.slab, shared.step, ...reduce.sources, stepSource],
+    enable: reduce.enable,
+    constants: constants(shape),
+    bindings: { x: 'read', a: 'read', b: 'read', qkv: 'write', gates: 'write', state: 'write', step: 'uniform' },
+    weights: true,
+    grid: () => [2 * shape.keyHeads + shape.valueHeads],
   });
 }
 

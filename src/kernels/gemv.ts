@@ -2,13 +2,14 @@ import source from '../../wgsl/gemv.wgsl?raw';
 import sourceDirect from '../../wgsl/gemv_direct.wgsl?raw';
 import sourceQ4 from '../../wgsl/gemv_q4.wgsl?raw';
 import sourceQ4Direct from '../../wgsl/gemv_q4_direct.wgsl?raw';
-import sourceQuantise from '../../wgsl/quantise_q8.wgsl?raw';
+import sourceQuantise from '../../wgsl/quantise.wgsl?raw';
+import { EngineError } from '../errors';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel } from '../gpu/kernel';
 import type { Candidate, ProductShape } from './candidates';
 import {
-  createGemvQ4Q8,
+  createGemvQ4Int,
   createGemvQ4Wide,
   oneStepLanes,
   suits,
@@ -18,7 +19,7 @@ import {
   wideName,
   workgroupBytes,
 } from './gemv_teams';
-import { type Affine4, isAffine4, matrix, requireMultiple, wideReduction } from './variants';
+import { type Affine4, emission, type IntDtype, isAffine4, matrix, requireMultiple, wideReduction } from './variants';
 
 /** `accumulate`: add to y, as a residual connection does, in place of writing it. */
 export type GemvShape = { cols: number; format: MatrixFormat; accumulate: boolean };
@@ -60,20 +61,18 @@ export function createGemvDirect(gpu: Gpu, { format, accumulate }: Omit<GemvShap
   });
 }
 
-/** x [cols] f32 -> y [cols/32] units of 48 bytes, int8 with a scale per 32 values: what gemv_q4_q8 reads. */
-export function createQuantiseQ8(gpu: Gpu, { cols }: { cols: number }): Kernel {
-  requireMultiple('quantise_q8', 'cols', cols, 32);
+/** x [cols] f32 -> y [cols/32] units as emit_int writes them: what gemv_q4_int reads. */
+export function createQuantise(gpu: Gpu, { cols, y }: { cols: number; y: IntDtype }): Kernel {
+  const emit = emission(y);
+  requireMultiple('quantise', 'cols', cols, 32);
   return createKernel(gpu, {
-    label: 'quantise_q8',
-    sources: [sourceQuantise],
-    constants: { COLS: cols },
-    bindings: { x: 'read', y: 'write' },
+    label: `quantise${emit.suffix}`,
+    sources: [...emit.sources, sourceQuantise],
+    constants: { COLS: cols, ...emit.constants },
+    bindings: { y: 'write', x: 'read' },
     grid: () => [Math.ceil(cols / 32 / 64)],
   });
 }
-
-/** Bytes of x as quantise_q8 writes it. */
-export const q8Bytes = (cols: number): number => (cols / 32) * 48;
 
 /**
  * Of all exact ones tried on an NVIDIA H200 the fastest for many rows: 43 % of its bandwidth. 12 KiB stage 64 units of 32 columns at a
@@ -101,6 +100,25 @@ export function chooseGemv(gpu: Gpu, shape: GemvShape & { outCols: number }, sli
   const fewRows = oneStep(gpu, cols, 4);
   const team = !sliced && outCols < manyRows && suits(gpu, cols, fewRows) ? fewRows : usualTeam;
   return createGemvQ4Wide(gpu, { cols, format, accumulate, team });
+}
+
+/** Whether a matrix can be multiplied by integer activations here. */
+export function takesInt(gpu: Gpu, { cols, format }: Pick<GemvShape, 'cols' | 'format'>): boolean {
+  return gpu.int8Dot && !gpu.direct && isAffine4(format) && format.group % 32 === 0 && cols % format.group === 0;
+}
+
+/**
+ * What a recording runs for one token on integer activations where nothing was measured; `shape` as for chooseGemv.
+ * @throws EngineError 'shape' unless takesInt.
+ */
+export function chooseGemvInt(gpu: Gpu, shape: GemvShape & { outCols: number; x: IntDtype }, sliced = false): Kernel {
+  const { cols, outCols, format, accumulate, x } = shape;
+  if (!isAffine4(format)) throw new EngineError('shape', 'Integer activations need 4-bit weights.');
+  const wide = (rows: 2 | 4): Team => ({ rows, lanes: oneStepLanes(gpu, cols), teams: 1 });
+  // Few rows, or few workgroups with long rows, leave a large GPU waiting: there a row goes in one step.
+  const oneStep = sliced ? undefined : outCols <= 1024 ? wide(2) : outCols <= 6144 && cols >= 6144 ? wide(4) : undefined;
+  const team: Team = oneStep && suits(gpu, cols, oneStep) ? oneStep : { rows: 4, lanes: 32, teams: 2 };
+  return createGemvQ4Int(gpu, { cols, format, accumulate, team, x });
 }
 
 /** Threads that fill large GPUs about once. */
@@ -141,7 +159,7 @@ export function gemvCandidates(gpu: Gpu, shape: ProductShape): Candidate[] {
   return [plain, ...wide];
 }
 
-/** What a GPU may run for one token on an x that quantise_q8 wrote; none where WGSL has no int8 dot product. */
+/** What a GPU may run for one token on an x that emit_int wrote; none where WGSL has no int8 dot product. */
 export function gemvFastCandidates(gpu: Gpu, { cols, format, accumulate }: ProductShape): Candidate[] {
   if (!gpu.int8Dot || !isAffine4(format) || format.group % 32 !== 0) return [];
   const lanes = oneStepLanes(gpu, cols);
@@ -152,13 +170,15 @@ export function gemvFastCandidates(gpu: Gpu, { cols, format, accumulate }: Produ
   ];
   return teams
     .filter((team) => suits(gpu, cols, team))
-    .map(
-      (team): Candidate => ({
-        name: `int8 ${teamName(team)}`,
-        create: (gpu) => createGemvQ4Q8(gpu, { cols, format, accumulate, team }),
-        x: 'q8',
-        tolerance: 0.01, // three times what rounding x to int8 gives
-      }),
+    .flatMap((team) =>
+      (['int8', 'int16'] as const).map(
+        (x): Candidate => ({
+          name: `${x} ${teamName(team)}`,
+          create: (gpu) => createGemvQ4Int(gpu, { cols, format, accumulate, team, x }),
+          x,
+          ...(x === 'int8' ? { tolerance: 0.01 } : {}), // three times what rounding x to int8 gives
+        }),
+      ),
     );
 }
 

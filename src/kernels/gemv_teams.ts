@@ -1,6 +1,6 @@
 /** One token times 4-bit weights by teams of lanes: many shapes of one loop, among which a measurement chooses. */
 import sourceHeld from '../../wgsl/gemv_q4_held.wgsl?raw';
-import sourceQ8 from '../../wgsl/gemv_q4_q8.wgsl?raw';
+import sourceInt from '../../wgsl/gemv_q4_int.wgsl?raw';
 import sourceStaged from '../../wgsl/gemv_q4_staged.wgsl?raw';
 import q4Unit from '../../wgsl/shared/q4_unit.wgsl?raw';
 import rowBlocks from '../../wgsl/shared/row_blocks.wgsl?raw';
@@ -8,7 +8,7 @@ import xStaged from '../../wgsl/shared/x_staged.wgsl?raw';
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, type KernelSpec } from '../gpu/kernel';
-import { type Affine4, matrix, requireAtMost, requireMultiple, teamReduction } from './variants';
+import { type Affine4, type IntDtype, matrix, planesOf, requireAtMost, requireMultiple, teamReduction } from './variants';
 
 /** A team of `lanes` threads shares the columns of `rows` neighbouring rows; a workgroup holds `teams` of them: see row_blocks. */
 export type Team = { rows: 2 | 4; lanes: number; teams: number };
@@ -49,21 +49,23 @@ export function createGemvQ4Wide(gpu: Gpu, shape: TeamShape<WideTeam>): Kernel {
 }
 
 /**
- * The same for an x that quantise_q8 wrote: faster where the GPU multiplies int8, and 1/254 less exact.
+ * The same for an x that emit_int wrote: faster where the GPU multiplies int8. Rounding x changes y by 1/254 of a typical value
+ * (int8), or as little as f32's own roundings (int16).
  * @throws EngineError 'shape' unless 32 divides group, group divides cols.
  */
-export function createGemvQ4Q8(gpu: Gpu, shape: TeamShape<Team>): Kernel {
-  const spec = teamSpec(gpu, 'gemv_q4_q8', shape, 1);
+export function createGemvQ4Int(gpu: Gpu, shape: TeamShape<Team> & { x: IntDtype }): Kernel {
+  const spec = teamSpec(gpu, 'gemv_q4_int', shape, 1);
   return createKernel(gpu, {
     ...spec,
-    label: `${spec.label} ${teamName(shape.team)}`,
-    sources: [...spec.sources, sourceQ8],
+    label: `${spec.label} ${shape.x} ${teamName(shape.team)}`,
+    sources: [...spec.sources, sourceInt],
+    constants: { ...spec.constants, PLANES: planesOf(shape.x) },
   });
 }
 
 function teamSpec(gpu: Gpu, stem: string, { cols, format, accumulate, team }: TeamShape<Team>, blocks: number) {
   const { rows, lanes, teams } = team;
-  const piece = matrix(format);
+  const piece = matrix(format, { several: true });
   const reduce = teamReduction(gpu, { lanes, teams, blocks });
   const label = `${stem}${piece.suffix}${reduce.suffix}`;
   requireMultiple(label, 'group', format.group, 32);
@@ -82,6 +84,7 @@ function teamSpec(gpu: Gpu, stem: string, { cols, format, accumulate, team }: Te
     bindings: { x: 'read', y: 'write' },
     weights: true,
     grid: (_, count) => fold(Math.ceil(count / (rows * blocks * teams))),
+    rowsPerWorkgroup: rows * blocks * teams,
   } satisfies KernelSpec;
 }
 

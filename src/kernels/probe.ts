@@ -3,7 +3,7 @@
  * and full subgroups for granted, which WGSL does not promise, and drivers have been known to report one size and run another.
  */
 import type { Gpu } from '../gpu/device';
-import { bindSlab } from '../gpu/kernel';
+import { bindSlab, recordStride } from '../gpu/kernel';
 import { Readback } from '../gpu/readback';
 import { createDeltaQkNorm } from './delta';
 import { chooseGemv } from './gemv';
@@ -67,7 +67,8 @@ async function productWorks(gpu: Gpu, outCols: number): Promise<boolean> {
     const words = (rows * cols) / 8;
     const slab = new Uint32Array(words + (rows * cols) / group).fill(0x3f80, words); // scale 1, bias 0
     for (let i = 0; i < rows * cols; i++) slab[i >> 3]! |= weight(i) << (4 * (i % 8));
-    const table = Uint32Array.of(0, words / 4, rows, 0, cols / 8, cols / group, cols, rows);
+    const table = new Uint32Array(recordStride / 4);
+    table.set([0, words / 4, rows, 0, cols / 8, cols / group, cols, rows]);
     const x = Float32Array.from({ length: cols }, (_, c) => input(c));
     const weights = bindSlab(own, upload('probe weights', slab, STORAGE), upload('probe record', table, UNIFORM));
     const y = own.memory.create('probe y', rows * 4, STORAGE | COPY_SRC);

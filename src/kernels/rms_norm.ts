@@ -1,7 +1,8 @@
 import source from '../../wgsl/rms_norm.wgsl?raw';
+import sourceUnits from '../../wgsl/rms_norm_units.wgsl?raw';
 import type { Gpu } from '../gpu/device';
 import { createKernel, type Kernel } from '../gpu/kernel';
-import { reduction, requireMultiple, shared } from './variants';
+import { type ActivationDtype, emission, reduction, requireMultiple, shared } from './variants';
 
 /**
  * y = x * (mean(x^2) + eps)^-1/2 * w per token (Zhang and Sennrich, 2019).
@@ -20,5 +21,23 @@ export function createRmsNorm(gpu: Gpu, { cols, eps }: { cols: number; eps: numb
     bindings: { x: 'read', y: 'write', step: 'uniform' },
     weights: true,
     grid: (tokens) => [tokens],
+  });
+}
+
+/**
+ * The same for one token, row step.firstRow of x -> y [cols] of `y`, for a matrix product to read.
+ * @throws EngineError 'shape' unless 32 divides cols.
+ */
+export function createRmsNormUnits(gpu: Gpu, { cols, eps, y }: { cols: number; eps: number; y: ActivationDtype }): Kernel {
+  const emit = emission(y);
+  const label = `rms_norm_units${emit.suffix}`;
+  requireMultiple(label, 'cols', cols, 32);
+  return createKernel(gpu, {
+    label,
+    sources: [shared.slab, shared.step, ...emit.sources, sourceUnits],
+    constants: { COLS: cols, EPS: eps, ...emit.constants },
+    bindings: { y: 'write', x: 'read', step: 'uniform' },
+    weights: true,
+    grid: () => [1],
   });
 }

@@ -1,7 +1,8 @@
 import source from '../../wgsl/swiglu.wgsl?raw';
+import sourceUnits from '../../wgsl/swiglu_units.wgsl?raw';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel } from '../gpu/kernel';
-import { requireMultiple, shared } from './variants';
+import { type ActivationDtype, emission, requireMultiple, shared } from './variants';
 
 /**
  * y = silu(gate) * up (Shazeer, 2020). gate, up, y [tokens, cols] f32.
@@ -15,5 +16,19 @@ export function createSwiglu(gpu: Gpu, { cols }: { cols: number }): Kernel {
     constants: { COLS: cols },
     bindings: { gate: 'read', up: 'read', y: 'write', step: 'uniform' },
     grid: (tokens) => fold(Math.ceil((tokens * cols) / 256)),
+  });
+}
+
+/** The same for one token -> y [cols] of `y`. @throws EngineError 'shape' unless 32 divides cols. */
+export function createSwigluUnits(gpu: Gpu, { cols, y }: { cols: number; y: ActivationDtype }): Kernel {
+  const emit = emission(y);
+  const label = `swiglu_units${emit.suffix}`;
+  requireMultiple(label, 'cols', cols, 32);
+  return createKernel(gpu, {
+    label,
+    sources: [...emit.sources, sourceUnits],
+    constants: { COLS: cols, ...emit.constants },
+    bindings: { y: 'write', gate: 'read', up: 'read' },
+    grid: () => [Math.ceil(cols / 32 / 64)],
   });
 }

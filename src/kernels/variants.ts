@@ -1,5 +1,7 @@
 /** The one place where a kernel's variant is chosen by what the device can do. */
 import contextParts from '../../wgsl/shared/context_parts.wgsl?raw';
+import emitF32 from '../../wgsl/shared/emit_f32.wgsl?raw';
+import emitInt from '../../wgsl/shared/emit_int.wgsl?raw';
 import kvF16 from '../../wgsl/shared/kv_f16.wgsl?raw';
 import kvF32 from '../../wgsl/shared/kv_f32.wgsl?raw';
 import matrixAffine from '../../wgsl/shared/matrix_affine.wgsl?raw';
@@ -8,6 +10,7 @@ import reduceSingle from '../../wgsl/shared/reduce_single.wgsl?raw';
 import reduceSubgroups from '../../wgsl/shared/reduce_subgroups.wgsl?raw';
 import reduceWorkgroup from '../../wgsl/shared/reduce_workgroup.wgsl?raw';
 import slab from '../../wgsl/shared/slab.wgsl?raw';
+import slabRecords from '../../wgsl/shared/slab_records.wgsl?raw';
 import step from '../../wgsl/shared/step.wgsl?raw';
 import subgroupRows from '../../wgsl/shared/subgroup_rows.wgsl?raw';
 import teamSubgroup from '../../wgsl/shared/team_subgroup.wgsl?raw';
@@ -62,6 +65,22 @@ export function tile(gpu: Gpu, f16: boolean): Piece {
     : { sources: [tileF32], enable: [], suffix: '', constants: {} };
 }
 
+/** Integers with a scale per 32 values, as one int8 each or two. */
+export type IntDtype = 'int8' | 'int16';
+/** What a matrix product reads. */
+export type ActivationDtype = 'f32' | IntDtype;
+
+/** int8 dot products that take a code to pieces. */
+export const planesOf = (dtype: IntDtype): number => (dtype === 'int8' ? 1 : 2);
+/** Bytes of `cols` activations. */
+export const intBytes = (cols: number, dtype: IntDtype): number => (cols / 32) * 16 * (2 * planesOf(dtype) + 1);
+
+/** How a kernel writes whole units of 32 activations: its y is binding 0. */
+export function emission(y: ActivationDtype): Piece {
+  if (y === 'f32') return { sources: [emitF32], enable: [], suffix: '', constants: {} };
+  return { sources: [emitInt], enable: [], suffix: ` ${y}`, constants: { PLANES: planesOf(y) } };
+}
+
 export type KvDtype = 'f16' | 'f32';
 
 export function kvCache(kv: KvDtype): Piece {
@@ -74,11 +93,15 @@ export const isAffine4 = (format: MatrixFormat): format is Affine4 => format.kin
 
 const storageCode = { bf16: 0, f16: 1, f32: 2 };
 
-/** The accessor `weight4(row, quad)` for a format. Every further format is one more accessor here. */
-export function matrix(format: MatrixFormat): Piece {
+/**
+ * The accessor `weight4(row, quad)` for a format. Every further format is one more accessor here.
+ * `several`: the kernel chooses among the matrices of its dispatch.
+ */
+export function matrix(format: MatrixFormat, { several = false } = {}): Piece {
+  const records = several ? slabRecords : slab;
   if (format.kind === 'float') {
     return {
-      sources: [slab, matrixFloat],
+      sources: [records, matrixFloat],
       enable: [],
       suffix: ` ${format.dtype}`,
       constants: { FORMAT: storageCode[format.dtype] },
@@ -86,7 +109,7 @@ export function matrix(format: MatrixFormat): Piece {
   }
   const { bits, group, pair } = format;
   return {
-    sources: [slab, matrixAffine],
+    sources: [records, matrixAffine],
     enable: [],
     suffix: ` q${bits}g${group}`,
     constants: { BITS: bits, GROUP: group, PAIR: storageCode[pair] },

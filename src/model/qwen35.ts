@@ -4,8 +4,8 @@
  */
 import type { MatrixBlocks } from '../plan/blocks';
 import type { HeadSlice, ModelLayer, ModelUnits } from '../plan/units';
+import { DecodeRecorder, suitsUnits } from './decode_recorder';
 import { type Mode, Recorder, type RecordingContext, type Section } from './recorder';
-import type { Scratch } from './scratch';
 import type { LayerState, Sequence } from './sequence';
 
 /** Logits of words [firstWord, firstWord + words) for rows of the residual stream. */
@@ -27,10 +27,10 @@ export function recordModel(
 ): Recordings {
   const recorders: Recorder[] = [];
   const record = (mode: Mode): Recording => {
-    const body = new Recorder(context, mode);
-    recordBody(body, context.scratch, model, sequence, gathered);
-    const head = new Recorder(context, mode, context.scratch.headStep);
-    const slices = model.head.map((slice, i) => recordHead(head, context.scratch, model, slice, i));
+    const body = recorderFor(context, mode);
+    recordBody(body, model, sequence, gathered);
+    const head = recorderFor(context, mode, context.scratch.headStep);
+    const slices = model.head.map((slice, i) => recordHead(head, model, slice, i));
     recorders.push(body, head);
     return { body: body.sections, head: head.sections.map((section, i) => ({ ...section, ...slices[i]! })) };
   };
@@ -44,54 +44,67 @@ export function recordModel(
   };
 }
 
-function recordBody(r: Recorder, scratch: Scratch, model: ModelUnits, sequence: Sequence, gathered?: MatrixBlocks): void {
+function recorderFor(context: RecordingContext, mode: Mode, step?: GPUBuffer): Recorder {
+  const fused = mode === 'decode' && !context.gpu.direct && suitsUnits(context.config);
+  return fused ? new DecodeRecorder(context, mode, step) : new Recorder(context, mode, step);
+}
+
+function recordBody(r: Recorder, model: ModelUnits, sequence: Sequence, gathered?: MatrixBlocks): void {
   const unitOf = new Map(model.units.map(({ label }, index) => [label, index]));
   r.section('embed', unitOf.get('embed') ?? (gathered ? -1 : unitOf.get('head')!));
-  r.embed(gathered ?? model.embedTokens!, scratch.ids, scratch.hidden);
+  r.embed(gathered ?? model.embedTokens!);
   for (const [index, layer] of model.layers.entries()) {
     const state = sequence.layers[index]!;
     r.section(`layers.${index}.mixer`, unitOf.get(`layers.${index}.mixer`)!);
-    mixer(r, scratch, layer, state);
+    mixer(r, layer, state);
     r.section(`layers.${index}.mlp`, unitOf.get(`layers.${index}.mlp`)!);
-    feedForward(r, scratch, layer);
+    feedForward(r, layer);
   }
 }
 
-/** x <- x + mixer(norm(x)). scratch.hidden [tokens, hiddenSize] is updated in place. */
-function mixer(r: Recorder, s: Scratch, layer: ModelLayer, state: LayerState): void {
-  r.rmsNorm(s.hidden, layer.vectors, 'inputNorm', s.normed);
+/** x <- x + mixer(norm(x)), x the residual stream [tokens, hiddenSize]. */
+function mixer(r: Recorder, layer: ModelLayer, state: LayerState): void {
   if (layer.kind === 'full_attention' && state.kind === 'full_attention') {
     const { qProj, kProj, vProj, oProj } = layer.mixer;
-    r.linear(s.normed, qProj, s.qGate);
-    r.linear(s.normed, kProj, s.k);
-    r.linear(s.normed, vProj, s.v);
-    r.attention(layer.vectors, state);
-    r.linear(s.mixed, oProj, s.hidden, { accumulate: true });
+    r.norm(layer.vectors, 'inputNorm', 'normed', [qProj, kProj, vProj]);
+    r.project('normed', [
+      [qProj, 'qGate'],
+      [kProj, 'k'],
+      [vProj, 'v'],
+    ]);
+    r.attention(layer.vectors, state, oProj);
+    r.addTo('mixed', oProj);
   } else if (layer.kind === 'linear_attention' && state.kind === 'linear_attention') {
     const { inProjQkv, inProjZ, inProjB, inProjA, outProj } = layer.mixer;
-    r.linear(s.normed, inProjQkv, s.qkvIn);
-    r.linear(s.normed, inProjZ, s.z);
-    r.linear(s.normed, inProjB, s.b);
-    r.linear(s.normed, inProjA, s.a);
-    r.deltaNet(layer.vectors, state);
-    r.linear(s.mixed, outProj, s.hidden, { accumulate: true });
+    r.norm(layer.vectors, 'inputNorm', 'normed', [inProjQkv, inProjZ, inProjB, inProjA]);
+    r.project('normed', [
+      [inProjQkv, 'qkvIn'],
+      [inProjZ, 'z'],
+      [inProjB, 'b'],
+      [inProjA, 'a'],
+    ]);
+    r.deltaNet(layer.vectors, state, outProj);
+    r.addTo('mixed', outProj);
   }
 }
 
 /** x <- x + down(silu(gate n) * up n), n = norm(x). */
-function feedForward(r: Recorder, s: Scratch, { vectors, mlp }: ModelLayer): void {
-  r.rmsNorm(s.hidden, vectors, 'postAttentionNorm', s.normed);
-  r.linear(s.normed, mlp.gateProj, s.gate);
-  r.linear(s.normed, mlp.upProj, s.up);
-  r.swiglu(s.gate, s.up, s.act);
-  r.linear(s.act, mlp.downProj, s.hidden, { accumulate: true });
+function feedForward(r: Recorder, { vectors, mlp }: ModelLayer): void {
+  const { gateProj, upProj, downProj } = mlp;
+  r.norm(vectors, 'postAttentionNorm', 'normed', [gateProj, upProj]);
+  r.project('normed', [
+    [gateProj, 'gate'],
+    [upProj, 'up'],
+  ]);
+  r.swiglu(downProj);
+  r.addTo('act', downProj);
 }
 
 /** Final norm and logits of rows [headStep.firstRow, headStep.firstRow + headStep.tokens) of the residual stream. */
-function recordHead(r: Recorder, s: Scratch, model: ModelUnits, { firstWord, words, matrix }: HeadSlice, index: number) {
+function recordHead(r: Recorder, model: ModelUnits, { firstWord, words, matrix }: HeadSlice, index: number) {
   const firstHead = model.units.findIndex(({ kind }) => kind === 'head');
   r.section(`head ${index}`, firstHead + index);
-  r.rmsNorm(s.hidden, model.finalNorm, 'norm', s.headInput);
-  r.linear(s.headInput, matrix, s.logits, { sliced: true });
+  r.norm(model.finalNorm, 'norm', 'headInput', [matrix]);
+  r.logits(matrix);
   return { firstWord, words };
 }

@@ -2,7 +2,7 @@
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
 import type { SlabRef } from '../gpu/dispatch';
-import { bindSlab, recordStride } from '../gpu/kernel';
+import { bindSlab, recordStride, recordsSeen } from '../gpu/kernel';
 import { type Block, type MatrixBlocks, type MatrixPart, rowStrides, type VectorBlock } from '../plan/blocks';
 import type { Placement } from '../plan/placement';
 import type { SlotImage } from '../plan/windows';
@@ -16,6 +16,9 @@ export type WeightBuffers = {
   slots: readonly GPUBuffer[];
   gathered?: { block: Block; buffer: GPUBuffer };
 };
+
+/** A part of a matrix whose row r is written to value at + r of y. */
+export type MatrixPlace = { matrix: MatrixBlocks; part: MatrixPart; at: number };
 
 export class WeightTable {
   /** One per slot of the ring. */
@@ -53,18 +56,37 @@ export class WeightTable {
     this.imageRefs = imageRefs;
   }
 
-  /** A record for one part of a matrix: (words, pairs) in 16-byte units, rows, first row; row strides, columns, rows in all. */
-  matrixPart(matrix: MatrixBlocks, { block, firstRow, rows, pairsAt }: MatrixPart): WeightBinding {
+  /** A record for one part of a matrix. */
+  matrixPart(matrix: MatrixBlocks, part: MatrixPart): WeightBinding {
+    return this.#record(part.block.label, part.block, this.#words({ matrix, part, at: 0 }));
+  }
+
+  /** Records for a dispatch over several parts, which must lie in one slab: see `bySlab`. */
+  several(places: readonly MatrixPlace[]): WeightBinding {
+    const key = places.map(({ part, at }) => `${part.block.label} to ${at}`).join();
+    return this.#record(
+      key,
+      places[0]!.part.block,
+      places.flatMap((place) => this.#words(place)),
+    );
+  }
+
+  /** Neighbours that lie in one slab, as many as a dispatch can take. */
+  bySlab(places: readonly MatrixPlace[]): MatrixPlace[][] {
+    const runs: MatrixPlace[][] = [];
+    const slabOf = ({ part }: MatrixPlace) => this.#places.get(part.block)!.slab;
+    for (const place of places) {
+      const last = runs.at(-1);
+      if (last && last.length < recordsSeen && slabOf(last[0]!) === slabOf(place)) last.push(place);
+      else runs.push([place]);
+    }
+    return runs;
+  }
+
+  /** (words, pairs) in 16-byte units, rows, where the first of them goes; row strides, columns, rows in all. */
+  #words({ matrix, part: { block, firstRow, rows, pairsAt }, at }: MatrixPlace): number[] {
     const start = this.#start(block);
-    return this.#record(block.label, block, [
-      start,
-      start + pairsAt / 16,
-      rows,
-      firstRow,
-      ...rowStrides(matrix),
-      matrix.cols,
-      matrix.rows,
-    ]);
+    return [start, start + pairsAt / 16, rows, at + firstRow, ...rowStrides(matrix), matrix.cols, matrix.rows];
   }
 
   /** A record for small parameters, in the order of `names`, in 16-byte units. */

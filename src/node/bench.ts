@@ -17,7 +17,7 @@ import { openNodeGpu } from './open_gpu';
 
 const usage =
   `bench [--preset <${presetNames.join('|')}> [--bits 3|4|16] | --model <dir>] [--prompt <n>] [--decode <n>] [--context 0,4096,32768] ` +
-  '[--gpu-budget <bytes|4GB>] [--chunk <n>] [--kv f16|f32] [--repeat <n>] [--profile] | bench --kernels [--preset …] [--tokens 1,8,64,512] ' +
+  '[--gpu-budget <bytes|4GB>] [--chunk <n>] [--kv f16|f32] [--precision exact|fast] [--repeat <n>] [--profile] | bench --kernels [--preset …] [--tokens 1,8,64,512] ' +
   '[--only <part of a matrix or candidate>]; both: [--disable subgroups,f16] [--seconds-per <n>] [--json <file>]';
 
 type Raw = Record<string, string | boolean | undefined>;
@@ -28,7 +28,7 @@ export async function bench(args: readonly string[]): Promise<void> {
     {
       ...{ kernels: 'flag', preset: 'text', tokens: 'text', only: 'text', disable: 'text', 'seconds-per': 'text', json: 'text' },
       ...{ model: 'text', bits: 'text', prompt: 'text', decode: 'text', context: 'text', repeat: 'text' },
-      ...{ 'gpu-budget': 'text', chunk: 'text', kv: 'text', profile: 'flag' },
+      ...{ 'gpu-budget': 'text', chunk: 'text', kv: 'text', profile: 'flag', precision: 'text' },
     },
     usage,
   );
@@ -94,9 +94,11 @@ function namedModel(o: Raw): Pick<ModelOptions, 'model' | 'label'> {
 function engineConfig(o: Raw): EngineConfig {
   const chunkTokens = wholeNumber('chunk', o.chunk, { least: 1, most: 512 });
   const kv = oneOf('kv', o.kv, ['f16', 'f32']);
+  const precision = oneOf('precision', o.precision, ['exact', 'fast']);
   return {
     ...(chunkTokens === undefined ? {} : { chunkTokens }),
     ...(kv === undefined ? {} : { kv }),
+    ...(precision === undefined ? {} : { precision }),
     ...(typeof o['gpu-budget'] === 'string' ? { gpuBudget: o['gpu-budget'] } : {}),
   };
 }

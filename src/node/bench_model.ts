@@ -36,8 +36,8 @@ export async function reportModel(gpu: Gpu, given: ModelOptions, report: { ceili
     ...(profile ? { profile } : {}),
     open: async (contextTokens) => {
       const session = await open(contextTokens);
-      const { chunkTokens, kv } = session.options;
-      how = { chunkTokens, kv, variants: variantsOf(session.kernelLabels) };
+      const { chunkTokens, kv, precision } = session.options;
+      how = { chunkTokens, kv, precision, variants: variantsOf(session.kernelLabels) };
       return session;
     },
     onContext: (figures) => {

@@ -12,7 +12,7 @@ import { streamingReport } from './streaming_report';
 import { spawnTextWorker } from './text_worker_spawn';
 
 const usage =
-  'generate --model <dir> --prompt <text> [--chat] [--max-tokens n] [--temperature t] [--top-p p] [--top-k k] [--seed s] [--context n] [--chunk n] [--kv f16|f32] [--disable subgroups,f16] [--gpu-budget <bytes|4GB>] [--overflow error|truncate|stop] [--json]';
+  'generate --model <dir> --prompt <text> [--chat] [--max-tokens n] [--temperature t] [--top-p p] [--top-k k] [--seed s] [--context n] [--chunk n] [--kv f16|f32] [--precision exact|fast] [--disable subgroups,f16] [--gpu-budget <bytes|4GB>] [--overflow error|truncate|stop] [--json]';
 
 /** `script`: the file that serves as text worker when it is started as one (see serveTextWorker). */
 export async function generate(args: readonly string[], script: string): Promise<void> {
@@ -30,6 +30,7 @@ export async function generate(args: readonly string[], script: string): Promise
       context: 'text',
       chunk: 'text',
       kv: 'text',
+      precision: 'text',
       disable: 'text',
       'gpu-budget': 'text',
       overflow: 'text',
@@ -56,6 +57,7 @@ export async function generate(args: readonly string[], script: string): Promise
     contextTokens: wholeNumber('context', o.context, { least: 1, most: 1 << 24 }),
     chunkTokens: wholeNumber('chunk', o.chunk, { least: 1, most: 512 }),
     kv: oneOf('kv', o.kv, ['f16', 'f32']),
+    precision: oneOf('precision', o.precision, ['exact', 'fast']),
     gpuBudget: typeof o['gpu-budget'] === 'string' ? o['gpu-budget'] : undefined,
     contextOverflow: oneOf('overflow', o.overflow, ['error', 'truncate', 'stop']),
   });

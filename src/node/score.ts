@@ -14,7 +14,7 @@ import { openNodeGpu, reportSoftware } from './open_gpu';
 import { budgetOptions, streamingReport } from './streaming_report';
 
 const usage =
-  'score --model <dir> --tokens <file.json> --out <file.safetensors> [--decode-tokens <file.json>] [--greedy <n>] [--context <n>] [--chunk <n>] [--kv f32|f16] [--disable subgroups,f16] [--kernels direct|gpu] [--f16] [--gpu-budget <bytes|4GB>] [--slot <bytes>] [--measure]';
+  'score --model <dir> --tokens <file.json> --out <file.safetensors> [--decode-tokens <file.json>] [--greedy <n>] [--context <n>] [--chunk <n>] [--kv f32|f16] [--disable subgroups,f16] [--kernels direct|gpu] [--f16] [--precision exact|fast] [--gpu-budget <bytes|4GB>] [--slot <bytes>] [--measure]';
 
 type Ids = Uint32Array<ArrayBuffer>;
 
@@ -33,6 +33,7 @@ export async function score(args: readonly string[]): Promise<void> {
       disable: 'text',
       kernels: 'text',
       f16: 'flag',
+      precision: 'text',
       'gpu-budget': 'text',
       slot: 'text',
       measure: 'flag',
@@ -50,6 +51,7 @@ export async function score(args: readonly string[]): Promise<void> {
     chunkTokens: wholeNumber('chunk', o.chunk, { least: 1, most: 512 }) ?? 64,
     kv: oneOf('kv', o.kv, ['f32', 'f16']) ?? 'f32',
     f16: o.f16 === true,
+    precision: oneOf('precision', o.precision, ['exact', 'fast']) ?? 'exact',
     ...budgetOptions(o['gpu-budget'], o.slot),
   } as const;
   const kernels = oneOf('kernels', o.kernels, ['direct', 'gpu']);

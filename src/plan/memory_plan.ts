@@ -130,7 +130,8 @@ function fixedBytes(input: PlanInput, model: ModelUnits, passTokens: number, gat
   const scratch = { chunkTokens, contextTokens, passTokens, sliceWords: Math.max(...model.head.map(({ words }) => words)) };
   const buffers = scratchBytes(config, scratch);
   const parts = model.units.flatMap(({ images }) => images).reduce((sum, { blocks }) => sum + blocks.length, 0);
-  const records = parts + 5 * config.numHiddenLayers + 3;
+  // Beside a record for each part: small parameters, and what one dispatch takes several parts for, twice a layer and once a further slab.
+  const records = 2 * parts + 8 * config.numHiddenLayers + 3;
   const readback = 2 * buffers.logits;
   const sum = Object.values(buffers).reduce((total, bytes) => total + bytes, 0);
   return {

@@ -69,6 +69,36 @@ export function logitRows({ sliceWords, chunkTokens }: Pick<ScratchShape, 'slice
   return Math.max(1, Math.min(chunkTokens, Math.floor(logitBytes / (sliceWords * 4))));
 }
 
+/** Offsets of storage bindings are multiples of this on every device. */
+const bindingAlignment = 256;
+
+/** Where decode keeps what the matrices write that read the same activations: side by side in one buffer, one such set at a time. */
+export function projectedAt(config: ModelConfig) {
+  const { intermediateSize, numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim } = config;
+  const { keyHeads, valueHeads, keyDim, valueDim } = deltaShape(config);
+  return {
+    ...sideBySide({ qGate: heads * 2 * headDim, k: kvHeads * headDim, v: kvHeads * headDim }),
+    ...sideBySide({
+      qkvIn: 2 * keyHeads * keyDim + valueHeads * valueDim,
+      z: valueHeads * valueDim,
+      b: valueHeads,
+      a: valueHeads,
+    }),
+    ...sideBySide({ gate: intermediateSize, up: intermediateSize }),
+  };
+}
+
+function sideBySide<Name extends string>(values: Record<Name, number>): Record<Name, { byteOffset: number; bytes: number }> {
+  const ranges = {} as Record<Name, { byteOffset: number; bytes: number }>;
+  let byteOffset = 0;
+  for (const [name, count] of Object.entries(values) as [Name, number][]) {
+    const bytes = bufferBytes(count * 4);
+    ranges[name] = { byteOffset, bytes };
+    byteOffset = Math.ceil((byteOffset + bytes) / bindingAlignment) * bindingAlignment;
+  }
+  return ranges;
+}
+
 /** Bytes of every activation buffer by name, f32 throughout; `residual` is 0 where a pass is one chunk. */
 export function scratchBytes(config: ModelConfig, shape: ScratchShape) {
   const { chunkTokens, contextTokens, passTokens, sliceWords } = shape;
@@ -103,6 +133,9 @@ export function scratchBytes(config: ModelConfig, shape: ScratchShape) {
     chunkU: rows(valueHeads * valueDim, chunks * deltaChunk),
     chunkW: rows(valueHeads * keyDim, chunks * deltaChunk),
     chunkP: rows(valueHeads * deltaChunk * deltaChunk, chunks),
+    projected: Math.max(...Object.values(projectedAt(config)).map(({ byteOffset, bytes }) => byteOffset + bytes)),
+    // two int8 each, with a scale per 32 values: 80 bytes for those
+    codes: bufferBytes(80 * Math.ceil(Math.max(hiddenSize, heads * headDim, valueHeads * valueDim, intermediateSize) / 32)),
     gate: rows(intermediateSize),
     up: rows(intermediateSize),
     act: rows(intermediateSize),

@@ -64,6 +64,11 @@ export type EngineConfig = {
   disable?: Feature[];
   /** Use f16 arithmetic in workgroup memory where the device has it (about 1e-3 relative error). Default false. */
   f16?: boolean;
+  /**
+   * 'exact': f32 arithmetic. 'fast': while decoding, what 4-bit weights are multiplied by is rounded to 16 bits, a scale for each 32
+   * values, and goes through int8 dot products: logits change by about 2e-4. Default: 'fast' where the GPU multiplies int8 in hardware (NVIDIA, AMD, Intel), else 'exact'.
+   */
+  precision?: 'exact' | 'fast';
   /** Access token for private repositories; sent to the model's own host only, never on to a redirect's host. */
   token?: string;
   /** Extra request headers, under the same rule. */
@@ -96,6 +101,7 @@ export type EngineInfo = {
   contextTokens: number;
   chunkTokens: number;
   kv: KvDtype;
+  precision: 'exact' | 'fast';
   vocabSize: number;
   parameterBytes: number;
   plan: PlanReport;

@@ -92,12 +92,12 @@ test('what does not compile is reported, and the next one runs', async () => {
 test('int8 candidates are timed with and without quantising x, and are not compared with exact ones', async () => {
   const shape = { tokens: 1, cols: 1024, outCols: 24, format, accumulate: false };
   const [int8] = gemvFastCandidates(gpu, shape);
-  const fast: Candidate = { ...int8!, x: 'q8', tolerance: 1e-2 };
+  const fast: Candidate = { ...int8!, x: 'int8', tolerance: 1e-2 };
   const rows = await run([matrix(24, 1024)], [1, 3], [gemv, fast]);
   expect(rows.map(({ candidate, activations, outcome }) => [candidate, activations, outcome])).toEqual([
     ['gemv', 'f32', 'right'],
-    [int8!.name, 'q8 ready', 'right'],
-    [`${int8!.name} + quantise`, 'q8', 'right'],
+    [int8!.name, 'int8 ready', 'right'],
+    [`${int8!.name} + quantise`, 'int8', 'right'],
   ]);
   expect(rows.map(({ best }) => best)).toEqual([true, false, true]);
   for (const { error } of rows.slice(1)) {

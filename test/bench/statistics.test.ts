@@ -49,8 +49,8 @@ test('a total counts the best of each matrix as often as a token passes it', () 
   ];
   const exact = { tokens: 1, activations: 'f32', ms: 4, gbPerSecond: 40, tflops: 3, ofRead: 0.4, ofFma: 0.3 };
   expect(productTotals(rows, ceilings)).toEqual([exact]);
-  const int8 = { ...rows[0]!, candidate: 'int8', activations: 'q8' as const, us: 500, gbPerSecond: 120, tflops: 4 };
-  const fast = { tokens: 1, activations: 'q8', ms: 3, ofFma: expect.closeTo(4 / 10, 9), ofRead: expect.closeTo(160 / 300, 9) };
+  const int8 = { ...rows[0]!, candidate: 'int8', activations: 'int8' as const, us: 500, gbPerSecond: 120, tflops: 4 };
+  const fast = { tokens: 1, activations: 'int8', ms: 3, ofFma: expect.closeTo(4 / 10, 9), ofRead: expect.closeTo(160 / 300, 9) };
   expect(productTotals([...rows, int8], ceilings)).toEqual([exact, { ...fast, gbPerSecond: 160 / 3, tflops: 4 }]);
   expect(withShares(rows[0]!, ceilings)).toMatchObject({ ofRead: 0.6, ofFma: 0.2 });
 });

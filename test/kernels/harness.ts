@@ -230,6 +230,20 @@ export class Bench {
     return this.#table(slab, records).map((weights, i) => ({ weights, rows: parts[i]!.rows }));
   }
 
+  /** Matrices in one slab, and one run of records for a dispatch over all of them; row r of the nth goes to `ats[n]` + r. */
+  several(matrices: readonly TestMatrix[], ats: readonly number[]): Weights {
+    const blocks = matrices.map((matrix) => matrix.block(0, matrix.rows));
+    const { starts, slab } = this.#slab(
+      blocks.map(({ bytes }) => bytes),
+      5,
+    );
+    const records = matrices.map((matrix, i) => {
+      const pairs = starts[i]! + blocks[i]!.pairsAt / 16;
+      return [starts[i]!, pairs, matrix.rows, ats[i]!, ...strides(matrix), matrix.cols, matrix.rows];
+    });
+    return this.#table(slab, [records.flat()])[0]!;
+  }
+
   /** Small f32 parameters in a slab: one record that points at each, in order. */
   vectors(...vectors: Float32Array<ArrayBuffer>[]): Weights {
     const blocks = vectors.map((vector) => {

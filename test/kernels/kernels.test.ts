@@ -15,19 +15,20 @@ import {
   createDeltaChunkPrepare,
   createDeltaChunkScan,
   createDeltaGates,
+  createDeltaPrepare,
   createDeltaQkNorm,
   createDeltaRule,
   createDeltaRuleDirect,
 } from '../../src/kernels/delta';
 import { createEmbed } from '../../src/kernels/embed';
-import { createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
+import { createGatedNormUnits, createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
 import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Split } from '../../src/kernels/gemm';
-import { createGemv, createGemvDirect, createGemvQ4, createQuantiseQ8 } from '../../src/kernels/gemv';
-import { createGemvQ4Q8, createGemvQ4Wide } from '../../src/kernels/gemv_teams';
+import { createGemv, createGemvDirect, createGemvQ4, createQuantise } from '../../src/kernels/gemv';
+import { createGemvQ4Int, createGemvQ4Wide } from '../../src/kernels/gemv_teams';
 import { createInterleavePairs } from '../../src/kernels/interleave_pairs';
 import { createQkNormRope } from '../../src/kernels/qk_norm_rope';
-import { createRmsNorm } from '../../src/kernels/rms_norm';
-import { createSwiglu } from '../../src/kernels/swiglu';
+import { createRmsNorm, createRmsNormUnits } from '../../src/kernels/rms_norm';
+import { createSwiglu, createSwigluUnits } from '../../src/kernels/swiglu';
 import { openNodeGpu } from '../../src/node/open_gpu';
 import { q3, q4 } from './cases/formats';
 import { compare, onBench, random, randomMatrix, requireStem, uniform } from './harness';
@@ -139,7 +140,10 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   gemv: { reference: 'gemv', create: (gpu) => createGemv(gpu, { ...linear, format: q3(64, 'bf16') }) },
   gemv_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q3(64, 'bf16') }) },
   gemv_q4: { reference: 'gemv', create: (gpu) => createGemvQ4(gpu, { ...linear, format: q4(64, 'bf16') }) },
-  gemv_q4_q8: { reference: 'gemv', create: (gpu) => createGemvQ4Q8(gpu, { ...linear, format: q4(64, 'bf16'), team }) },
+  gemv_q4_int: {
+    reference: 'gemv',
+    create: (gpu) => createGemvQ4Int(gpu, { ...linear, format: q4(64, 'bf16'), team, x: 'int8' }),
+  },
   gemv_q4_held: {
     reference: 'gemv',
     create: (gpu) => createGemvQ4Wide(gpu, { ...wide, team: { ...team, x: 'held', blocks: 1 } }),
@@ -148,7 +152,14 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   gemv_q4_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q4(64, 'bf16') }) },
   interleave_pairs: { reference: 'interleave_pairs', create: (gpu) => createInterleavePairs(gpu) },
   qk_norm_rope: { reference: 'qk_norm_rope', create: (gpu) => createQkNormRope(gpu, { ...heads, rotary: 16, eps: 1e-6 }) },
-  quantise_q8: { reference: 'quantise_q8', create: (gpu) => createQuantiseQ8(gpu, { cols: 64 }) },
+  quantise: { reference: 'quantise', create: (gpu) => createQuantise(gpu, { cols: 64, y: 'int8' }) },
+  delta_prepare: { reference: 'delta', create: (gpu) => createDeltaPrepare(gpu, delta) },
+  gated_norm_units: {
+    reference: 'gated_rms_norm',
+    create: (gpu) => createGatedNormUnits(gpu, { heads: 1, dim: 32, eps: 1e-6, y: 'f32' }),
+  },
+  rms_norm_units: { reference: 'rms_norm', create: (gpu) => createRmsNormUnits(gpu, { cols: 32, eps: 1e-6, y: 'f32' }) },
+  swiglu_units: { reference: 'swiglu', create: (gpu) => createSwigluUnits(gpu, { cols: 32, y: 'f32' }) },
   rms_norm: { reference: 'rms_norm', create: (gpu) => createRmsNorm(gpu, { cols: 4, eps: 1e-6 }) },
   swiglu: { reference: 'swiglu', create: (gpu) => createSwiglu(gpu, { cols: 4 }) },
 };
@@ -173,7 +184,9 @@ type Declared = { binding: number; space: string; name: string };
 
 /** The `var<...>`s of group 0, in @binding order. */
 function declared(stem: string): Declared[] {
-  const source = readFileSync(join(root, 'wgsl', `${stem}.wgsl`), 'utf8');
+  const own = readFileSync(join(root, 'wgsl', `${stem}.wgsl`), 'utf8');
+  // What writes whole units declares y for all kernels that do.
+  const source = (/\bemit\(/.test(own) ? readFileSync(join(root, 'wgsl/shared/emit_f32.wgsl'), 'utf8') : '') + own;
   const found = [...source.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<([^>]+)>\s*(\w+)/g)];
   return found
     .map(([, binding, space, name]) => ({ binding: Number(binding), space: space!, name: name! }))

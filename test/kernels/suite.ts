@@ -6,11 +6,12 @@ import { embedCases } from './cases/embed';
 import { gatedRmsNormCases } from './cases/gated_rms_norm';
 import { gemmCases } from './cases/gemm';
 import { gemvCases } from './cases/gemv';
-import { gemvQ8Cases } from './cases/gemv_q8';
+import { gemvIntCases } from './cases/gemv_int';
 import { interleavePairsCases } from './cases/interleave_pairs';
 import { qkNormRopeCases } from './cases/qk_norm_rope';
 import { rmsNormCases } from './cases/rms_norm';
 import { swigluCases } from './cases/swiglu';
+import { unitsCases } from './cases/units';
 import type { KernelCase } from './harness';
 
 export type { KernelCase, Outcome } from './harness';
@@ -19,7 +20,7 @@ export const kernelCases: KernelCase[] = [
   ...embedCases,
   ...rmsNormCases,
   ...gemvCases,
-  ...gemvQ8Cases,
+  ...gemvIntCases,
   ...gemmCases,
   ...qkNormRopeCases,
   ...attentionCases,
@@ -27,5 +28,6 @@ export const kernelCases: KernelCase[] = [
   ...deltaCases,
   ...gatedRmsNormCases,
   ...swigluCases,
+  ...unitsCases,
   ...interleavePairsCases,
 ];

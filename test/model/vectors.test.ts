@@ -80,4 +80,12 @@ test.each([{ subgroups: true }, { subgroups: false }])(
   },
 );
 
+test('decoding with integer activations', async () => {
+  expect(gpu.int8Dot).toBe(true);
+  const options = { chunkTokens: 64, kv: 'f32', f16: false, precision: 'fast' } as const;
+  const score = await scoreVectors({ ...gpu, direct: false }, await files('dense-4bit'), options);
+  expectWithin(score, f32);
+  expect(score.decode.all).toBeGreaterThan(2e-5); // f32 gives a tenth of it: the integers were in use
+});
+
 test('nothing stays allocated', () => expect(gpu.memory.bytes).toBe(0));

@@ -1,4 +1,4 @@
-// row_blocks: how gemv_q4_staged, gemv_q4_held and gemv_q4_q8 share the work, and what 32 columns add to a few rows of y.
+// row_blocks: how gemv_q4_staged, gemv_q4_held and gemv_q4_int share the work, and what 32 columns add to a few rows of y.
 // A unit is 32 neighbouring weights of a row: one vec4u, inside one group. A block is ROWS neighbouring rows. A team of LANES lanes
 // owns BLOCKS blocks: of every row of a block a lane takes every LANESth unit, and meets all of them with the same x.
 // A workgroup holds TEAMS teams; sums over a team come from team_*.
@@ -15,9 +15,11 @@ override UNITS: u32 = COLS / 32u;
 /// `row` is the first of the team, within this part.
 struct Place { row: u32, team: u32, lane: u32 };
 
+/// Chooses the workgroup's matrix too: `record` is not set before.
 fn placeOf(thread: u32, workgroup: u32) -> Place {
   let team = thread / LANES;
-  return Place((workgroup * TEAMS + team) * ROWS * BLOCKS, team, thread % LANES);
+  let own = chooseRecord(workgroup, ROWS * BLOCKS * TEAMS);
+  return Place((own * TEAMS + team) * ROWS * BLOCKS, team, thread % LANES);
 }
 
 /// One unit of each row of a block as it lies in memory: weights and scale pairs.

@@ -1,0 +1,157 @@
+/**
+ * What a GPU runs for one token, where a dispatch costs as much as a small matrix: matrices that read the same activations go in one
+ * dispatch, a norm or an activation function writes what the product behind it reads (f32, or integers where the GPU multiplies int8),
+ * and what lies before the delta rule is one kernel.
+ */
+import type { ModelConfig } from '../format/types';
+import type { Kernel } from '../gpu/kernel';
+import type { BufferRange } from '../gpu/memory';
+import { createAttentionCombine, createAttentionSplit } from '../kernels/attention';
+import { createDeltaPrepare, createDeltaRule } from '../kernels/delta';
+import { createGatedNormUnits } from '../kernels/gated_rms_norm';
+import { chooseGemv, chooseGemvInt, createQuantise, takesInt } from '../kernels/gemv';
+import { createRmsNormUnits } from '../kernels/rms_norm';
+import { createSwigluUnits } from '../kernels/swiglu';
+import type { ActivationDtype } from '../kernels/variants';
+import type { MatrixBlocks, VectorBlock } from '../plan/blocks';
+import { deltaShape, projectedAt } from '../plan/shapes';
+import type { DeltaNetLayer } from '../plan/units';
+import { type Activation, type Input, type Output, type Projection, Recorder } from './recorder';
+import type { AttentionState, DeltaNetState } from './sequence';
+import type { MatrixPlace } from './weight_table';
+
+/** Whether this recorder's kernels, which write whole units of 32 activations, suit the model. */
+export function suitsUnits(config: ModelConfig): boolean {
+  const { valueDim } = deltaShape(config);
+  return config.hiddenSize % 32 === 0 && config.intermediateSize % 32 === 0 && valueDim % 32 === 0 && 2048 % valueDim === 0;
+}
+
+export class DecodeRecorder extends Recorder {
+  override norm<Name extends string>(vectors: VectorBlock<Name>, name: Name, y: Input, readers: readonly MatrixBlocks[]): void {
+    const { gpu, config, table } = this.context;
+    const dtype = this.#inputDtype(readers);
+    const kernel = createRmsNormUnits(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps, y: dtype });
+    const ranges = { y: this.#input(y, dtype), x: this.at('hidden'), step: this.step };
+    this.add(kernel, ranges, table.vectors(vectors, name));
+  }
+
+  override project(x: Input, projections: readonly Projection[]): void {
+    const dtype = this.#inputDtype(projections.map(([matrix]) => matrix));
+    for (const group of alike(projections)) this.#projectGroup(this.#input(x, dtype), dtype, group);
+  }
+
+  /** In as few dispatches as there are slabs: of all matrices of the group depends which kernel, so that no budget changes results. */
+  #projectGroup(x: BufferRange, dtype: ActivationDtype, group: readonly Projection[]): void {
+    const { table, scratch } = this.context;
+    const [{ cols, format }] = group[0]!;
+    const outCols = group.reduce((sum, [{ rows }]) => sum + rows, 0);
+    const kernel = this.#gemv({ cols, outCols, format, accumulate: false }, dtype, false);
+    const per = kernel.rowsPerWorkgroup;
+    if (per === undefined) {
+      for (const [matrix, y] of group)
+        for (const part of matrix.parts) this.add(kernel, { x, y: this.at(y) }, table.matrixPart(matrix, part), part.rows);
+      return;
+    }
+    const places = group.flatMap(([matrix, y]) =>
+      matrix.parts.map((part): MatrixPlace => ({ matrix, part, at: this.#offset(y) / 4 })),
+    );
+    for (const run of table.bySlab(places)) {
+      const rows = run.reduce((sum, { part }) => sum + Math.ceil(part.rows / per) * per, 0);
+      this.add(kernel, { x, y: { buffer: scratch.projected } }, table.several(run), rows);
+    }
+  }
+
+  override addTo(x: Input, matrix: MatrixBlocks): void {
+    this.#product(x, matrix, 'hidden', { accumulate: true, sliced: false });
+  }
+
+  override logits(matrix: MatrixBlocks): void {
+    this.#product('headInput', matrix, 'logits', { accumulate: false, sliced: true });
+  }
+
+  #product(
+    x: Input,
+    matrix: MatrixBlocks,
+    y: Activation,
+    { accumulate, sliced }: { accumulate: boolean; sliced: boolean },
+  ): void {
+    const { table } = this.context;
+    const dtype = this.#inputDtype([matrix]);
+    const kernel = this.#gemv({ cols: matrix.cols, outCols: matrix.rows, format: matrix.format, accumulate }, dtype, sliced);
+    const ranges = { x: this.#input(x, dtype), y: this.at(y) };
+    for (const part of matrix.parts) this.add(kernel, ranges, table.matrixPart(matrix, part), part.rows);
+  }
+
+  override attention(vectors: VectorBlock<'qNorm' | 'kNorm'>, state: AttentionState, reader: MatrixBlocks): void {
+    const { gpu, scratch } = this.context;
+    const { shape, cache } = this.prepareAttention(vectors, state);
+    const split = { ...shape, parts: scratch.contextParts };
+    const sums = { sums: this.at('partSums'), stats: this.at('partStats') };
+    const mixed = this.at('mixed');
+    this.add(createAttentionSplit(gpu, split), { q: this.at('q'), ...cache, ...sums, step: this.step });
+    this.add(createAttentionCombine(gpu, split), { ...sums, qGate: this.at('qGate'), y: mixed, step: this.step });
+    const dtype = this.#inputDtype([reader]);
+    if (dtype !== 'f32')
+      this.add(createQuantise(gpu, { cols: reader.cols, y: dtype }), { y: this.#input('mixed', dtype), x: mixed });
+  }
+
+  override deltaNet(vectors: DeltaNetLayer['vectors'], state: DeltaNetState, reader: MatrixBlocks): void {
+    const { gpu, config, table } = this.context;
+    const shape = deltaShape(config);
+    const { step } = this;
+    const [qkv, gates, o] = [this.at('qkv'), this.at('gates'), this.at('o')];
+    this.add(
+      createDeltaPrepare(gpu, shape),
+      { x: this.at('qkvIn'), a: this.at('a'), b: this.at('b'), qkv, gates, state: { buffer: state.conv }, step },
+      table.vectors(vectors, 'conv1d', 'negExpA', 'dtBias'),
+    );
+    this.add(createDeltaRule(gpu, shape), { qkv, gates, o, state: { buffer: state.recurrent }, step });
+    const norm = { heads: shape.valueHeads, dim: shape.valueDim, eps: config.rmsNormEps };
+    const dtype = this.#inputDtype([reader]);
+    const kernel = createGatedNormUnits(gpu, { ...norm, y: dtype });
+    this.add(kernel, { y: this.#input('mixed', dtype), o, z: this.at('z') }, table.vectors(vectors, 'norm'));
+  }
+
+  override swiglu(reader: MatrixBlocks): void {
+    const dtype = this.#inputDtype([reader]);
+    const kernel = createSwigluUnits(this.context.gpu, { cols: this.context.config.intermediateSize, y: dtype });
+    this.add(kernel, { y: this.#input('act', dtype), gate: this.at('gate'), up: this.at('up') });
+  }
+
+  protected override at(name: Activation): BufferRange {
+    const { config, scratch } = this.context;
+    const range = projectedAt(config)[name as Output];
+    return range ? { buffer: scratch.projected, offset: range.byteOffset, size: range.bytes } : super.at(name);
+  }
+
+  #offset(y: Output): number {
+    return projectedAt(this.context.config)[y].byteOffset;
+  }
+
+  /** Integers lie in a buffer of their own, one for all: each is read by the product behind it and by nobody later. */
+  #input(x: Input, dtype: ActivationDtype): BufferRange {
+    return dtype === 'f32' ? this.at(x) : this.at('codes');
+  }
+
+  #inputDtype(readers: readonly MatrixBlocks[]): ActivationDtype {
+    const { gpu, activations } = this.context;
+    return activations !== 'f32' && readers.every((matrix) => takesInt(gpu, matrix)) ? activations : 'f32';
+  }
+
+  #gemv(shape: Parameters<typeof chooseGemv>[1], dtype: ActivationDtype, sliced: boolean): Kernel {
+    const { gpu } = this.context;
+    return dtype === 'f32' ? chooseGemv(gpu, shape, sliced) : chooseGemvInt(gpu, { ...shape, x: dtype }, sliced);
+  }
+}
+
+/** Neighbours of the same columns and format: what one kernel can take. */
+function alike(projections: readonly Projection[]): Projection[][] {
+  const groups: Projection[][] = [];
+  const key = ([{ cols, format }]: Projection) => JSON.stringify([cols, format]);
+  for (const projection of projections) {
+    const last = groups.at(-1);
+    if (last && key(last[0]!) === key(projection)) last.push(projection);
+    else groups.push([projection]);
+  }
+  return groups;
+}
