@@ -10,6 +10,7 @@ import { gemvQ8Cases } from './cases/gemv_q8';
 import { interleavePairsCases } from './cases/interleave_pairs';
 import { qkNormRopeCases } from './cases/qk_norm_rope';
 import { rmsNormCases } from './cases/rms_norm';
+import { sampleCases } from './cases/sample';
 import { swigluCases } from './cases/swiglu';
 import type { KernelCase } from './harness';
 
@@ -28,4 +29,5 @@ export const kernelCases: KernelCase[] = [
   ...gatedRmsNormCases,
   ...swigluCases,
   ...interleavePairsCases,
+  ...sampleCases,
 ];
