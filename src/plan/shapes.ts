@@ -143,3 +143,23 @@ export function scratchBytes(config: ModelConfig, shape: ScratchShape) {
     logits: rows(sliceWords, headRows),
   };
 }
+
+/**
+ * Bytes of every buffer of a sampler by name. `blocks` parts of the vocabulary are the most that its kernels cut it into, 128, each
+ * with a list of as many candidates; `turns` are the passes' numbers, 256 bytes apart as uniform bindings are.
+ */
+export function samplerBytes({ vocab, ring }: { vocab: number; ring: number }) {
+  const blocks = 128;
+  return {
+    params: 48,
+    turns: 9 * 256,
+    state: 16,
+    history: bufferBytes(vocab * 4),
+    draws: bufferBytes(ring * 4),
+    emitted: bufferBytes(ring * 4),
+    blocks: blocks * 24,
+    lists: blocks * blocks * 8,
+    histogram: 8 * 256 * 8,
+    cuts: bufferBytes(9 * 24),
+  };
+}

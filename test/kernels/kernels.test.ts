@@ -28,6 +28,15 @@ import { createGemvQ4Int, createGemvQ4Wide } from '../../src/kernels/gemv_teams'
 import { createInterleavePairs } from '../../src/kernels/interleave_pairs';
 import { createQkNormRope } from '../../src/kernels/qk_norm_rope';
 import { createRmsNorm, createRmsNormUnits } from '../../src/kernels/rms_norm';
+import {
+  createSampleDraw,
+  createSampleGreedy,
+  createSampleHistogram,
+  createSampleMaxima,
+  createSampleMerge,
+  createSampleSums,
+  createSampleTopK,
+} from '../../src/kernels/sample';
 import { createSwiglu, createSwigluUnits } from '../../src/kernels/swiglu';
 import { openNodeGpu } from '../../src/node/open_gpu';
 import { q3, q4 } from './cases/formats';
@@ -111,6 +120,7 @@ const delta = { keyHeads: 1, valueHeads: 2, keyDim: 32, valueDim: 64 };
 const heads = { heads: 2, kvHeads: 1, headDim: 64, kv: 'f32' as const };
 const linear = { cols: 64, outCols: 8, accumulate: false, f16: false };
 const team = { rows: 4, lanes: 32, teams: 2, kib: 16, nibbles: 'convert' } as const;
+const sampled = { vocab: 100, ring: 4 };
 const wide = { ...linear, format: q4(64, 'bf16') };
 const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> = {
   attention: { reference: 'attention', create: (gpu) => createAttention(gpu, heads) },
@@ -161,6 +171,13 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   rms_norm_units: { reference: 'rms_norm', create: (gpu) => createRmsNormUnits(gpu, { cols: 32, eps: 1e-6, y: 'f32' }) },
   swiglu_units: { reference: 'swiglu', create: (gpu) => createSwigluUnits(gpu, { cols: 32, y: 'f32' }) },
   rms_norm: { reference: 'rms_norm', create: (gpu) => createRmsNorm(gpu, { cols: 4, eps: 1e-6 }) },
+  sample_draw: { reference: 'sample', create: (gpu) => createSampleDraw(gpu, sampled) },
+  sample_greedy: { reference: 'sample', create: (gpu) => createSampleGreedy(gpu, sampled) },
+  sample_histogram: { reference: 'sample', create: (gpu) => createSampleHistogram(gpu, sampled) },
+  sample_maxima: { reference: 'sample', create: (gpu) => createSampleMaxima(gpu, sampled) },
+  sample_merge: { reference: 'sample', create: (gpu) => createSampleMerge(gpu, sampled) },
+  sample_sums: { reference: 'sample', create: (gpu) => createSampleSums(gpu, sampled) },
+  sample_top_k: { reference: 'sample', create: (gpu) => createSampleTopK(gpu, sampled) },
   swiglu: { reference: 'swiglu', create: (gpu) => createSwiglu(gpu, { cols: 4 }) },
 };
 const stems = readdirSync(join(root, 'wgsl'))

@@ -10,6 +10,7 @@ import { gemvIntCases } from './cases/gemv_int';
 import { interleavePairsCases } from './cases/interleave_pairs';
 import { qkNormRopeCases } from './cases/qk_norm_rope';
 import { rmsNormCases } from './cases/rms_norm';
+import { sampleCases } from './cases/sample';
 import { swigluCases } from './cases/swiglu';
 import { unitsCases } from './cases/units';
 import type { KernelCase } from './harness';
@@ -30,4 +31,5 @@ export const kernelCases: KernelCase[] = [
   ...swigluCases,
   ...unitsCases,
   ...interleavePairsCases,
+  ...sampleCases,
 ];
