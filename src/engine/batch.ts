@@ -53,6 +53,11 @@ export class Batches {
     await settled(this.#gpu, Promise.all(old));
   }
 
+  /** Leaves waiting to whoever reads the results. */
+  forget(): void {
+    this.#pending.length = 0;
+  }
+
   /** Waits for all of it. @throws EngineError 'device-lost'. */
   async done(): Promise<void> {
     this.#pending.length = 0;

@@ -6,7 +6,7 @@ import { submittedWorkDone } from '../gpu/readback';
 import { subgroupsWork } from '../kernels/probe';
 import type { KvDtype } from '../kernels/variants';
 import { type Recordings, recordModel } from '../model/qwen35';
-import { createScratch } from '../model/scratch';
+import { createScratch, type Scratch } from '../model/scratch';
 import { Sequence } from '../model/sequence';
 import { WeightTable } from '../model/weight_table';
 import type { StoreIndex } from '../plan/blocks';
@@ -18,6 +18,7 @@ import { chooseUpload, type UploadPath } from '../stream/upload';
 import { WeightStream } from '../stream/weight_stream';
 import { createPairWeaver } from './pair_weaver';
 import { Runner } from './runner';
+import { TokenLoops } from './token_loop';
 
 const mib = 1024 * 1024;
 
@@ -63,6 +64,7 @@ type Parts = {
   sequence: Sequence;
   weights: WeightStream;
   slabs: readonly GPUBuffer[];
+  scratch: Scratch;
   upload: UploadPath;
   /** Resolves when all resident weights are in place. */
   loaded: Promise<void>;
@@ -80,6 +82,8 @@ export class ModelSession {
   readonly loaded: Promise<void>;
   readonly recordings: Recordings;
   readonly #upload: UploadPath;
+  readonly #scratch: Scratch;
+  #loops: TokenLoops | undefined;
 
   private constructor(gpu: Gpu, config: ModelConfig, options: SessionOptions, parts: Parts) {
     this.gpu = gpu;
@@ -92,6 +96,18 @@ export class ModelSession {
     this.loaded = parts.loaded;
     this.recordings = parts.recordings;
     this.#upload = parts.upload;
+    this.#scratch = parts.scratch;
+  }
+
+  /**
+   * Decoding without the CPU, made once; undefined where weights stream, where the head comes in slices, and on CPU adapters, which
+   * would sample no faster so. @throws EngineError 'budget'
+   */
+  tokenLoops(vocab: number): TokenLoops | undefined {
+    const { plan, gpu, recordings } = this;
+    if (plan.streamedBytesPerToken > 0 || plan.gather || gpu.direct || recordings.decode.head.length > 1) return undefined;
+    if (this.#loops?.sampler.shape.vocab !== vocab) this.#loops = new TokenLoops(gpu, this.runner, this.#scratch, vocab);
+    return this.#loops;
   }
 
   get kernelLabels(): readonly string[] {
@@ -263,7 +279,7 @@ async function prepare(
         Uint32Array.from({ length: plan.scratch.chunkTokens }, (_, i) => i),
       );
     const runner = new Runner(gpu, config, { plan, scratch, recordings: new Map([[sequence, recordings]]), weights, rows });
-    return { plan, runner, recordings, sequence, weights, slabs, upload };
+    return { plan, runner, recordings, sequence, weights, slabs, scratch, upload };
   });
 }
 

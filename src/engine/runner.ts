@@ -2,6 +2,7 @@
 import { EngineError, throwIfAborted, unlessAborted } from '../errors';
 import type { ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
+import type { Dispatch } from '../gpu/dispatch';
 import { deviceLostError, Readback } from '../gpu/readback';
 import { packStep } from '../kernels/step';
 import type { HeadSection, Recordings } from '../model/qwen35';
@@ -116,6 +117,29 @@ export class Runner {
       this.#batches.drop();
       throw error;
     }
+  }
+
+  /**
+   * Queues one token of a sequence whose id and step lie in GPU memory, logits in scratch.logits, and `then` behind it; with `first` only
+   * `then`. All weights are resident and in place. Waits for nothing; what `copy` records comes last.
+   */
+  queueToken(sequence: Sequence, first: boolean, then: readonly Dispatch[], copy: (encoder: GPUCommandEncoder) => void): void {
+    const { body, head } = this.#recordingsOf(sequence).decode;
+    const sections = first ? [] : [...body, ...head];
+    const perSubmit = this.#pacer.sectionsPerSubmit(1, body.length);
+    for (const { dispatches } of sections) {
+      if (this.#batches.sections >= perSubmit) this.#batches.submit();
+      this.#batches.run(dispatches, 1);
+    }
+    this.#batches.run(then, 1);
+    copy(this.#batches.encoder());
+    this.#batches.submit();
+    this.#batches.forget();
+  }
+
+  /** How long a token that `queueToken` queued took, where the GPU had no pause. */
+  tokenTook(sequence: Sequence, ms: number): void {
+    this.#pacer.measured(1, this.#recordingsOf(sequence).decode.body.length, ms);
   }
 
   /**

@@ -8,7 +8,7 @@ import { blockBytes, type MatrixBlocks, matrixFormat, matrixPart, type StoreInde
 import { formatBytes } from './byte_budget';
 import { imageAlignment, type Placement, placeImages, type SlabLimits, slabBytesFor } from './placement';
 import { chooseResidency, smallestRing } from './residency';
-import { bufferBytes, type ScratchShape, scratchBytes, sequenceBytes } from './shapes';
+import { bufferBytes, type ScratchShape, scratchBytes, sequenceBytes, tokenLoopBytes } from './shapes';
 import { type PassTimeline, type Speeds, simulatePass, type TimelineUnit } from './timeline';
 import { type ModelUnits, modelUnits, type Unit } from './units';
 
@@ -190,6 +190,7 @@ function residentPlan(input: PlanInput, passTokens: number): Omit<MemoryPlan, 's
   const pieceBytes = Math.min(defaultStaging.pieceBytes, Math.max(65536, Math.floor(slabBytes / 256) * 256));
   const staging = { ...defaultStaging, pieceBytes };
   const fixed = fixedBytes(input, model, passTokens, 0, staging);
+  fixed.bytes.scratch += tokenLoopBytes(input.config.vocabSize); // where nothing streams the GPU decodes on its own
   const streamed = model.units.map(() => false);
   return finish(input, model, streamed, { slots: 0, slotBytes: 0 }, fixed, staging, undefined);
 }

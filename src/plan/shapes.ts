@@ -144,6 +144,17 @@ export function scratchBytes(config: ModelConfig, shape: ScratchShape) {
   };
 }
 
+/** Tokens whose random numbers and ids the GPU holds while it decodes without the CPU. */
+export const loopRing = 256;
+/** Of decoding so, beside the sampler: stop ids, and results on their way back, four of 32 bytes. */
+export const loopBytes = { stops: 256, results: 128 };
+
+/** All of decoding without the CPU. */
+export function tokenLoopBytes(vocab: number): number {
+  const sampler = Object.values(samplerBytes({ vocab, ring: loopRing }));
+  return [...sampler, ...Object.values(loopBytes)].reduce((sum, bytes) => sum + bytes, 0);
+}
+
 /**
  * Bytes of every buffer of a sampler by name. `blocks` parts of the vocabulary are the most that its kernels cut it into, 128, each
  * with a list of as many candidates; `turns` are the passes' numbers, 256 bytes apart as uniform bindings are.

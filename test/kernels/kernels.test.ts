@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Gpu } from '../../src/gpu/device';
 import type { Kernel } from '../../src/gpu/kernel';
+import { createAdvance } from '../../src/kernels/advance';
 import {
   createAttention,
   createAttentionCombine,
@@ -127,6 +128,7 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   attention_combine: { reference: 'attention', create: (gpu) => createAttentionCombine(gpu, { ...heads, parts: 2 }) },
   attention_direct: { reference: 'attention', create: (gpu) => createAttentionDirect(gpu, heads) },
   attention_split: { reference: 'attention', create: (gpu) => createAttentionSplit(gpu, { ...heads, parts: 2 }) },
+  advance: { reference: 'advance', create: (gpu) => createAdvance(gpu) },
   conv1d_silu: { reference: 'conv1d_silu', create: (gpu) => createConv1dSilu(gpu, { channels: 4 }) },
   delta_chunk_prepare: { reference: 'delta', create: (gpu) => createDeltaChunkPrepare(gpu, delta) },
   delta_chunk_scan: { reference: 'delta', create: (gpu) => createDeltaChunkScan(gpu, delta) },

@@ -1,4 +1,5 @@
 /** Every kernel against its reference, as data: test/kernels/kernels.test.ts runs them in Node, a page in a browser. */
+import { advanceCases } from './cases/advance';
 import { attentionCases } from './cases/attention';
 import { conv1dSiluCases } from './cases/conv1d_silu';
 import { deltaCases } from './cases/delta';
@@ -30,6 +31,7 @@ export const kernelCases: KernelCase[] = [
   ...gatedRmsNormCases,
   ...swigluCases,
   ...unitsCases,
+  ...advanceCases,
   ...interleavePairsCases,
   ...sampleCases,
 ];
