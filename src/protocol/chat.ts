@@ -4,6 +4,23 @@ export type ChatRole = 'system' | 'user' | 'assistant' | 'tool';
 export type TextPart = { type: 'text'; text: string };
 export type ChatMessage = { role: ChatRole; content: string | TextPart[] | null; reasoning_content?: string; name?: string };
 
+/** `parameters`: a JSON schema of an object; missing for a function without parameters. */
+export type FunctionDefinition = {
+  name: string;
+  description?: string;
+  parameters?: { [key: string]: unknown };
+  strict?: boolean | null;
+};
+export type ToolDefinition = { type: 'function'; function: FunctionDefinition };
+
+/** What a reply is held to, as it crosses to the worker: `response_format` and `tool_choice` come to one of these. */
+export type Constraint =
+  | { kind: 'json_object' }
+  | { kind: 'json_schema'; schema: unknown; strict?: boolean }
+  | { kind: 'grammar'; grammar: string }
+  /** At least one call; of the function `name` where one is named. */
+  | { kind: 'tool_calls'; tools: ToolDefinition[]; name?: string };
+
 /** Unset fields come from the checkpoint's generation_config.json, then from OpenAI's defaults. */
 export type SamplingRequest = {
   /** 0 to 2; 0 is greedy. */

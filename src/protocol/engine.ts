@@ -1,6 +1,6 @@
 /** What page and worker say to each other. Types only: both sides import this, neither imports the other. */
 import type { WireError } from '../errors';
-import type { FinishReason, SamplingRequest, Timings, Usage } from './chat';
+import type { Constraint, FinishReason, SamplingRequest, Timings, Usage } from './chat';
 import type { ByteBudget, PlanReport, TokenCosts } from './plan';
 import type { StoredModel } from './storage';
 
@@ -114,6 +114,7 @@ export type GenerateRequest = {
   sampling: SamplingRequest;
   maxTokens: number | undefined;
   stop: string[];
+  constraint?: Constraint;
 };
 
 /** 'prefill' comes between pieces of text too, from the start again, where contextOverflow 'truncate' reads tokens once more. */
