@@ -36,15 +36,18 @@ export type ErrorCode =
 export class EngineError extends Error {
   override readonly name = 'EngineError';
   readonly code: ErrorCode;
+  /** The request's field that is wrong ('messages[0].content'), where it is one. */
+  readonly field: string | undefined;
 
-  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+  constructor(code: ErrorCode, message: string, { field, ...options }: { cause?: unknown; field?: string } = {}) {
     super(message, options);
     this.code = code;
+    this.field = field;
   }
 }
 
 /** An error as plain data. `code: 'AbortError'` is a cancel, which stays a DOMException on both sides. */
-export type WireError = { code: ErrorCode | 'AbortError'; message: string };
+export type WireError = { code: ErrorCode | 'AbortError'; message: string; field?: string };
 
 export function abortError(message = 'The operation was aborted.'): DOMException {
   return new DOMException(message, 'AbortError');
@@ -61,12 +64,16 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
 
 export function toWire(error: unknown): WireError {
   if (isAbort(error)) return { code: 'AbortError', message: (error as DOMException).message };
-  if (error instanceof EngineError) return { code: error.code, message: error.message };
+  if (error instanceof EngineError) {
+    const { code, message, field } = error;
+    return { code, message, ...(field === undefined ? {} : { field }) };
+  }
   return { code: 'internal', message: error instanceof Error ? `${error.name}: ${error.message}` : String(error) };
 }
 
 export function fromWire(wire: WireError): EngineError | DOMException {
-  return wire.code === 'AbortError' ? abortError(wire.message) : new EngineError(wire.code, wire.message);
+  const { code, message, field } = wire;
+  return code === 'AbortError' ? abortError(message) : new EngineError(code, message, field === undefined ? {} : { field });
 }
 
 /** `pending`, or AbortError as soon as `signal` aborts: what is waited for may be far away. It goes on by itself then. */

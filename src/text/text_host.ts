@@ -6,8 +6,8 @@
 import { type Endpoint, type Remote, wrap } from 'comlink';
 import { abortError, EngineError, fromWire, throwIfAborted } from '../errors';
 import { DEFAULT_MAX_OUTPUT_BYTES, type RenderRequest } from './chat_template';
-import type { StreamPiece, TextFiles, TextInfo, TextResult, TextWorkerApi } from './text_worker_api';
-import type { EncodeOptions } from './tokenizer';
+import type { ChatPrompt, ChatRequest, StreamPiece, TextFiles, TextInfo, TextResult, TextWorkerApi } from './text_worker_api';
+import type { EncodeOptions, TokenText } from './tokenizer';
 
 export type TextWorkerHandle = {
   port: Endpoint;
@@ -35,6 +35,9 @@ export interface TextHost {
   encode(text: string, options: EncodeOptions & CallOptions): Promise<number[]>;
   decode(ids: readonly number[], options?: CallOptions): Promise<string>;
   render(request: RenderRequest, options?: CallOptions): Promise<string>;
+  /** Renders and encodes in one; names of special tokens in the messages stay text unless the request allows them. */
+  encodeChat(request: ChatRequest, options?: CallOptions): Promise<ChatPrompt>;
+  describeTokens(ids: readonly number[], options?: CallOptions): Promise<TokenText[]>;
   /** Constructs only; the worker hears of it with the first push. */
   openStream(options?: { stop?: readonly string[] }): TextStream;
   /** Ends the worker. Waiting and later calls reject with 'unloaded'. */
@@ -103,6 +106,14 @@ class WorkerTextHost implements TextHost {
 
   render(request: RenderRequest, { signal }: CallOptions = {}): Promise<string> {
     return this.call('Rendering the chat template', signal, (api) => api.render(request));
+  }
+
+  encodeChat(request: ChatRequest, { signal }: CallOptions = {}): Promise<ChatPrompt> {
+    return this.call('Rendering and tokenising the messages', signal, (api) => api.encodeChat(request));
+  }
+
+  describeTokens(ids: readonly number[], { signal }: CallOptions = {}): Promise<TokenText[]> {
+    return this.call('Decoding', signal, (api) => api.describeTokens([...ids]));
   }
 
   openStream({ stop = [] }: { stop?: readonly string[] } = {}): TextStream {

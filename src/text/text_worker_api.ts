@@ -4,8 +4,11 @@
  */
 import { EngineError, toWire, type WireError } from '../errors';
 import { ChatTemplate, DEFAULT_MAX_OUTPUT_BYTES, type RenderRequest, utf8Exceeds } from './chat_template';
+import { plainMessages } from './messages';
+import { TokenMarker } from './plain_tokens';
 import type { StreamDecoder } from './stream_decoder';
-import { type EncodeOptions, Tokenizer } from './tokenizer';
+import { type EncodeOptions, Tokenizer, type TokenText } from './tokenizer';
+import { withToolPrompt } from './tool_prompt';
 
 /** Texts of the checkpoint's files. */
 export type TextFiles = {
@@ -31,6 +34,11 @@ export type TextInfo = {
 /** `used` counts the ids consumed: all of them, or up to and including the one that completed a stop string. */
 export type StreamPiece = { text: string; stopped: boolean; used: number };
 
+/** `allowSpecialTokens`: names of special tokens in the messages become them. Default false: they stay text. */
+export type ChatRequest = RenderRequest & { allowSpecialTokens?: boolean };
+/** `opensThinking`: the prompt ends inside a think block, so that the reply begins there. */
+export type ChatPrompt = { ids: number[]; opensThinking: boolean };
+
 export type TextResult<T> = { value: T } | { error: WireError };
 
 export interface TextWorkerApi {
@@ -38,6 +46,8 @@ export interface TextWorkerApi {
   encode(text: string, options: EncodeOptions): TextResult<number[]>;
   decode(ids: number[]): TextResult<string>;
   render(request: RenderRequest): TextResult<string>;
+  encodeChat(request: ChatRequest): TextResult<ChatPrompt>;
+  describeTokens(ids: number[]): TextResult<TokenText[]>;
   /** Opens or reopens a stream; `ids` were pushed before, in another worker, and their text is known. */
   openStream(streamId: number, stop: string[], ids: number[]): TextResult<null>;
   push(streamId: number, ids: number[]): TextResult<StreamPiece>;
@@ -84,6 +94,14 @@ export function createTextWorkerApi(): TextWorkerApi {
     return parsed;
   };
 
+  const rendered = (request: RenderRequest): string => {
+    const { messages, tools = [] } = request;
+    const found = template(tools.length > 0);
+    const calls = tools.length > 0 || messages.some(({ role, tool_calls }) => role === 'tool' || Array.isArray(tool_calls));
+    if (!calls || found.showsTools) return found.render(request);
+    return found.render({ ...request, messages: withToolPrompt(plainMessages(messages), tools), tools: [] });
+  };
+
   return {
     load: (files, limits) =>
       result(() => {
@@ -104,7 +122,17 @@ export function createTextWorkerApi(): TextWorkerApi {
         return ids;
       }),
     decode: (ids) => result(() => bounded(tokenizer().decode(ids))),
-    render: (request) => result(() => bounded(template((request.tools?.length ?? 0) > 0).render(request))),
+    render: (request) => result(() => bounded(rendered(request))),
+    encodeChat: ({ allowSpecialTokens = false, ...request }) =>
+      result(() => {
+        const { marked, mark } = allowSpecialTokens ? { marked: request, mark: undefined } : markRequest(request, tokenizer());
+        const text = rendered(marked);
+        const opensThinking = text.trimEnd().endsWith('<think>');
+        const ids = mark ? tokenizer().encodeMarked(text, mark) : tokenizer().encode(text, { allowSpecialTokens: true });
+        if (ids.length * 4 > maxOutputBytes) throw tooLong(maxOutputBytes);
+        return { ids, opensThinking };
+      }),
+    describeTokens: (ids) => result(() => ids.map((id) => tokenizer().describe(id))),
     openStream: (streamId, stop, ids) =>
       result(() => {
         const opened = tokenizer().openStream(stop);
@@ -135,6 +163,23 @@ export function createTextWorkerApi(): TextWorkerApi {
         return null;
       }),
   };
+}
+
+/** The same request with the names of tokens in it marked as text. */
+function markRequest(request: RenderRequest, { specialTokens, addedTokens }: Tokenizer): { marked: RenderRequest; mark: string } {
+  const messages = plainMessages(request.messages);
+  const { tools, templateKwargs } = request;
+  const marker = new TokenMarker(
+    [...specialTokens.keys(), ...addedTokens.keys()],
+    JSON.stringify([messages, tools, templateKwargs]),
+  );
+  const marked = {
+    ...request,
+    messages: marker.markMessages(messages),
+    ...(tools ? { tools: marker.markAll(tools) as unknown[] } : {}),
+    ...(templateKwargs ? { templateKwargs: marker.markAll(templateKwargs) as Record<string, unknown> } : {}),
+  };
+  return { marked, mark: marker.mark };
 }
 
 function result<T>(work: () => T): TextResult<T> {
