@@ -1,6 +1,6 @@
 /**
- * From logits to a token, on the CPU. Order: penalties, temperature, top-k, top-p, min-p, each on the distribution that the
- * one before left, renormalised (as transformers' logits processors do).
+ * From logits to a token, on the CPU. Order: repetition, presence and frequency penalty, bias, mask, temperature, top-k, top-p,
+ * min-p, each on the distribution that the one before left, renormalised (as transformers' logits processors do).
  */
 import { EngineError } from '../errors';
 import type { Random } from './random';
@@ -20,6 +20,8 @@ export type SamplingParams = {
   presencePenalty: number;
   /** Subtracted once per occurrence in the reply. */
   frequencyPenalty: number;
+  /** Added to the logits of these tokens. Default: none. */
+  logitBias?: ReadonlyMap<number, number>;
 };
 
 /** What the penalties need to know: tokens of the prompt, and counts over the reply. */
@@ -40,62 +42,79 @@ export class TokenHistory {
 /** Changes `logits` in place. */
 export function applyPenalties(logits: Float32Array, history: TokenHistory, params: SamplingParams): void {
   if (params.repetitionPenalty !== 1) {
-    for (const token of history.seen) {
-      const logit = logits[token]!;
-      logits[token] = logit > 0 ? logit / params.repetitionPenalty : logit * params.repetitionPenalty;
-    }
+    const penalty = Math.fround(params.repetitionPenalty);
+    const inverse = Math.fround(1 / penalty); // a product, because WGSL's quotient may be off by 2.5 ULP
+    for (const token of history.seen) logits[token]! *= logits[token]! > 0 ? inverse : penalty;
   }
   if (params.presencePenalty === 0 && params.frequencyPenalty === 0) return;
-  for (const [token, count] of history.replyCounts) logits[token]! -= params.presencePenalty + count * params.frequencyPenalty;
+  const [presence, frequency] = [Math.fround(params.presencePenalty), Math.fround(params.frequencyPenalty)];
+  for (const [token, count] of history.replyCounts) logits[token]! -= presence + count * frequency;
 }
 
-export type Candidate = { token: number; probability: number };
+function applyBias(logits: Float32Array, bias: ReadonlyMap<number, number>): void {
+  for (const [token, value] of bias) logits[token]! += value;
+}
 
 /**
- * Draws a token. `logits` [vocab] is changed in place; tokens from `vocab` on (padding rows) are never drawn.
- * @throws EngineError 'non-finite' if a logit is NaN or infinite.
+ * Gives every token that the mask forbids a weight of 0.
+ * @throws EngineError 'invalid-request' if it forbids all.
+ */
+function applyMask(logits: Float32Array, mask: Uint32Array): void {
+  let allowed = 0;
+  for (let first = 0; first < logits.length; first += 32) {
+    const end = Math.min(first + 32, logits.length);
+    const word = (mask[first >> 5] ?? 0) & (end - first < 32 ? 2 ** (end - first) - 1 : -1);
+    allowed |= word;
+    if (word === -1) continue;
+    if (word === 0) logits.fill(Number.NEGATIVE_INFINITY, first, end);
+    else for (let i = first; i < end; i++) if (((word >>> (i & 31)) & 1) === 0) logits[i] = Number.NEGATIVE_INFINITY;
+  }
+  if (allowed === 0) {
+    throw new EngineError(
+      'invalid-request',
+      'No token of the vocabulary may follow here: the grammar or schema has no continuation that the tokenizer can spell. Loosen it.',
+    );
+  }
+}
+
+/**
+ * Draws a token. `logits` [vocab or more] stays as it is; tokens from `vocab` on (padding rows) are never drawn. `mask`: token i
+ * is allowed where bit (i & 31) of mask[i >> 5] is set. One number is taken from `random` unless temperature is 0.
+ * @throws EngineError 'non-finite' if a logit is NaN or infinite, 'invalid-request' if the mask allows nothing.
  */
 export function sample(
   logits: Float32Array,
   vocab: number,
   history: TokenHistory,
   params: SamplingParams,
-  random: Random,
+  random: Pick<Random, 'next'>,
+  mask?: Uint32Array,
 ): number {
   checkFinite(logits, vocab);
-  applyPenalties(logits, history, params);
-  if (params.temperature === 0) return argmax(logits, vocab);
-  const left = logits.subarray(0, vocab);
-  const all = params.topK === 0 && params.topP === 1 && params.minP === 0;
-  return all ? drawFromAll(left, params.temperature, random) : draw(distribution(left, params), random);
+  const adjusted = adjust(logits.subarray(0, vocab), history, params, mask);
+  return params.temperature === 0 ? argmax(adjusted) : draw(distribution(adjusted, params), random);
 }
 
-function draw(candidates: readonly Candidate[], random: Random): number {
-  let left = random.next();
-  for (const { token, probability } of candidates) {
-    left -= probability;
-    if (left < 0) return token;
-  }
-  return candidates[0]!.token; // rounding left a crumb
-}
+/** Kept from token to token: a fresh megabyte each time costs 0.6 ms. */
+let copy = new Float32Array(0);
 
-/** A draw from the whole softmax needs no order, and sorting a quarter of a million logits takes a quarter of a second. */
-function drawFromAll(logits: Float32Array, temperature: number, random: Random): number {
-  const weights = softmaxWeights(logits, temperature);
-  let left = random.next() * totalOf(weights);
-  for (let token = 0; token < weights.length; token++) {
-    left -= weights[token]!;
-    if (left < 0) return token;
-  }
-  return argmax(logits);
-}
-
-/** exp((logit - largest) / temperature), f64. */
-function softmaxWeights(logits: Float32Array, temperature: number): Float64Array {
-  const most = logits[argmax(logits)]!;
-  const weights = new Float64Array(logits.length);
-  for (let i = 0; i < logits.length; i++) weights[i] = Math.exp((logits[i]! - most) / temperature);
-  return weights;
+/** Penalties, bias and mask, on a copy where there are any; it is valid until the next call. */
+function adjust(
+  logits: Float32Array,
+  history: TokenHistory,
+  params: SamplingParams,
+  mask: Uint32Array | undefined,
+): Float32Array {
+  const { repetitionPenalty, presencePenalty, frequencyPenalty, logitBias } = params;
+  const penalised = repetitionPenalty !== 1 || presencePenalty !== 0 || frequencyPenalty !== 0;
+  if (!penalised && !logitBias?.size && !mask) return logits;
+  if (copy.length !== logits.length) copy = new Float32Array(logits.length);
+  const adjusted = copy;
+  adjusted.set(logits);
+  applyPenalties(adjusted, history, params);
+  if (logitBias) applyBias(adjusted, logitBias);
+  if (mask) applyMask(adjusted, mask);
+  return adjusted;
 }
 
 /** The lowest id among the largest logits. */
@@ -106,62 +125,100 @@ export function argmax(logits: Float32Array, vocab = logits.length): number {
 }
 
 function checkFinite(logits: Float32Array, vocab: number): void {
-  for (let i = 0; i < vocab; i++) {
-    if (!Number.isFinite(logits[i])) {
-      throw new EngineError(
-        'non-finite',
-        `The model produced a logit of ${logits[i]} for token ${i}. Its weights may be damaged or its precision too low on this device.`,
-      );
-    }
+  const sums = [0, 0, 0, 0]; // four chains of additions run side by side; anything not finite times 0 is NaN
+  let i = 0;
+  for (; i + 3 < vocab; i += 4) {
+    sums[0]! += logits[i]! * 0;
+    sums[1]! += logits[i + 1]! * 0;
+    sums[2]! += logits[i + 2]! * 0;
+    sums[3]! += logits[i + 3]! * 0;
   }
+  for (; i < vocab; i++) sums[0]! += logits[i]! * 0;
+  if (sums.every((sum) => sum === 0)) return;
+  const token = logits.findIndex((logit) => !Number.isFinite(logit));
+  throw new EngineError(
+    'non-finite',
+    `The model produced a logit of ${logits[token]} for token ${token}. Its weights may be damaged or its precision too low on this device.`,
+  );
 }
 
-/** What is left after temperature, top-k, top-p and min-p: probabilities that sum to 1, largest first, ties to the lower id. */
-export function distribution(logits: Float32Array, params: SamplingParams): Candidate[] {
-  // top-p is a share of what top-k left
-  let left: Candidate[];
-  if (params.topK > 0 && params.topK < logits.length) {
-    const tokens = largest(logits, params.topK);
-    const weights = softmaxWeights(
-      Float32Array.from(tokens, (token) => logits[token]!),
-      params.temperature,
-    );
-    left = tokens.map((token, i) => ({ token, probability: weights[i]! }));
-    if (params.topP < 1) left = nucleus(left, params.topP * totalOf(weights));
-  } else {
-    const weights = softmaxWeights(logits, params.temperature);
-    const share = params.topP < 1 ? params.topP * totalOf(weights) : Number.POSITIVE_INFINITY;
-    left = nucleus(
-      heaviest(weights, share).map((token) => ({ token, probability: weights[token]! })),
-      share,
-    );
+/** Tokens that may be drawn, in order of id, and their weights, not normalised. Without `tokens`: every one. */
+export type Candidates = { tokens?: readonly number[]; weights: Float64Array };
+
+/**
+ * The first candidate in order of id whose cumulated weight exceeds u of the total. The order is that of ids, not of weights,
+ * because a GPU then draws the same token without sorting.
+ */
+function draw({ tokens, weights }: Candidates, random: Pick<Random, 'next'>): number {
+  const share = random.next() * totalOf(weights);
+  let reached = 0;
+  let i = 0;
+  while (i < weights.length - 1) {
+    reached += weights[i]!;
+    if (reached > share) break;
+    i++;
   }
-  if (params.minP > 0) {
-    const least = params.minP * left[0]!.probability;
-    left = left.filter(({ probability }) => probability >= least);
-  }
-  const all = left.reduce((sum, { probability }) => sum + probability, 0);
-  return left.map(({ token, probability }) => ({ token, probability: probability / all }));
+  return tokens ? tokens[i]! : i;
+}
+
+/** What temperature, top-k, top-p and min-p leave. A logit of -Infinity has weight 0. */
+export function distribution(logits: Float32Array, params: SamplingParams): Candidates {
+  const { temperature, topK, topP, minP } = params;
+  let left: Candidates;
+  if (topK > 0 && topK < logits.length) {
+    const tokens = largest(logits, topK).sort((a, b) => a - b);
+    const kept = Float32Array.from(tokens, (token) => logits[token]!);
+    left = { tokens, weights: softmaxWeights(kept, temperature) };
+  } else left = { weights: softmaxWeights(logits, temperature) };
+  if (topP < 1) left = choose(left, nucleus(left.weights, topP));
+  if (minP > 0) left = choose(left, atLeast(left.weights, minP)); // the largest weight is 1
+  return left;
+}
+
+function choose({ tokens, weights }: Candidates, indices: readonly number[]): Candidates {
+  return {
+    tokens: tokens ? indices.map((i) => tokens[i]!) : indices,
+    weights: Float64Array.from(indices, (i) => weights[i]!),
+  };
+}
+
+/** exp((logit - largest) / temperature), f64. */
+function softmaxWeights(logits: Float32Array, temperature: number): Float64Array {
+  const most = logits[argmax(logits)]!;
+  const weights = new Float64Array(logits.length);
+  for (let i = 0; i < logits.length; i++) weights[i] = Math.exp((logits[i]! - most) / temperature);
+  return weights;
+}
+
+/** The fewest indices, in ascending order, whose weights reach `topP` of the total, ties to the lower one; always at least one. */
+function nucleus(weights: Float64Array, topP: number): number[] {
+  const share = topP * totalOf(weights);
+  const indices = heaviest(weights, share).sort((a, b) => weights[b]! - weights[a]! || a - b);
+  let reached = 0;
+  const end = indices.findIndex((i) => {
+    reached += weights[i]!;
+    return reached >= share;
+  });
+  return (end < 0 ? indices : indices.slice(0, end + 1)).sort((a, b) => a - b);
 }
 
 /**
- * Tokens whose weights reach `share` together, largest first, with few beyond them: those above a threshold that falls until
+ * Indices whose weights reach `share` together, with few beyond the heaviest that do: those above a threshold that falls until
  * they suffice, because sorting the whole vocabulary for a few hundred takes most of a decode step.
  */
 function heaviest(weights: Float64Array, share: number): number[] {
   for (let threshold = 0.1; threshold > 1e-12; threshold /= 8) {
     let reached = 0;
     for (const weight of weights) if (weight >= threshold) reached += weight;
-    if (reached >= share) return above(weights, threshold);
+    if (reached >= share) return atLeast(weights, threshold);
   }
-  return above(weights, 0);
+  return atLeast(weights, Number.MIN_VALUE);
 }
 
-/** Tokens of at least this weight, largest first, ties to the lower id. */
-function above(weights: Float64Array, threshold: number): number[] {
-  const tokens: number[] = [];
-  for (let i = 0; i < weights.length; i++) if (weights[i]! >= threshold) tokens.push(i);
-  return tokens.sort((a, b) => weights[b]! - weights[a]! || a - b);
+function atLeast(weights: Float64Array, threshold: number): number[] {
+  const indices: number[] = [];
+  for (let i = 0; i < weights.length; i++) if (weights[i]! >= threshold) indices.push(i);
+  return indices;
 }
 
 function totalOf(weights: Float64Array): number {
@@ -170,17 +227,10 @@ function totalOf(weights: Float64Array): number {
   return total;
 }
 
-/** The fewest candidates whose weights reach `share`; always at least one. */
-function nucleus(candidates: Candidate[], share: number): Candidate[] {
-  let reached = 0;
-  const end = candidates.findIndex(({ probability }) => {
-    reached += probability;
-    return reached >= share;
-  });
-  return end < 0 ? candidates : candidates.slice(0, end + 1);
-}
-
-/** The `count` largest, largest first, ties to the lower id. One pass, against a threshold that rises as better ones are found. */
+/**
+ * The `count` largest above -Infinity, largest first, ties to the lower id. One pass, against a threshold that rises as better
+ * ones are found.
+ */
 function largest(logits: Float32Array, count: number): number[] {
   const better = (a: number, b: number) => logits[b]! - logits[a]! || a - b;
   let kept: number[] = [];
@@ -193,4 +243,22 @@ function largest(logits: Float32Array, count: number): number[] {
     threshold = logits[kept.at(-1)!]!;
   }
   return kept.sort(better).slice(0, count);
+}
+
+/** Natural logarithm of a token's probability, and the likeliest tokens with theirs, largest first. */
+export type TokenLogprobs = { logprob: number; top: { token: number; logprob: number }[] };
+
+/**
+ * Of the unmodified distribution: softmax over `logits` [vocab or more] without padding rows, in f64. `top` is how many of the
+ * likeliest to list, 0 to 20, ties to the lower id.
+ * @throws EngineError 'non-finite' if a logit is NaN or infinite.
+ */
+export function tokenLogprobs(logits: Float32Array, vocab: number, token: number, top: number): TokenLogprobs {
+  checkFinite(logits, vocab);
+  const left = logits.subarray(0, vocab);
+  const most = left[argmax(left)]!;
+  const logTotal = most + Math.log(totalOf(softmaxWeights(left, 1)));
+  const logprob = (id: number) => left[id]! - logTotal;
+  const likeliest = top > 0 ? largest(left, top) : [];
+  return { logprob: logprob(token), top: likeliest.map((id) => ({ token: id, logprob: logprob(id) })) };
 }

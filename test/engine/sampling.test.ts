@@ -1,6 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import { Random } from '../../src/engine/random';
-import { applyPenalties, argmax, distribution, type SamplingParams, sample, TokenHistory } from '../../src/engine/sampling';
+import {
+  applyPenalties,
+  argmax,
+  distribution,
+  type SamplingParams,
+  sample,
+  TokenHistory,
+  tokenLogprobs,
+} from '../../src/engine/sampling';
 
 const off: SamplingParams = {
   temperature: 1,
@@ -22,44 +30,127 @@ function softmax(values: readonly number[], temperature: number): number[] {
 
 describe('distribution', () => {
   test.each([
-    { params: {}, tokens: [1, 4, 2, 0, 5, 3], why: 'everything, largest first, ties to the lower id' },
+    { params: {}, tokens: [0, 1, 2, 3, 4, 5], why: 'everything, in order of id' },
     { params: { topK: 2 }, tokens: [1, 4], why: 'top-k' },
     { params: { topK: 1 }, tokens: [1], why: 'a tie at the edge goes to the lower id' },
-    { params: { topK: 100 }, tokens: [1, 4, 2, 0, 5, 3], why: 'top-k beyond the vocabulary' },
+    { params: { topK: 100 }, tokens: [0, 1, 2, 3, 4, 5], why: 'top-k beyond the vocabulary' },
     { params: { topP: 0.7 }, tokens: [1, 4], why: 'top-p: 0.40 + 0.40 reach 0.7' },
+    { params: { topP: 0.3 }, tokens: [1], why: 'a tie at the edge of top-p goes to the lower id' },
     { params: { topP: 1e-6 }, tokens: [1], why: 'top-p keeps at least one' },
-    { params: { minP: 0.3 }, tokens: [1, 4, 2], why: 'min-p: at least 0.3 of the largest; e^-1 is 0.37' },
+    { params: { minP: 0.3 }, tokens: [1, 2, 4], why: 'min-p: at least 0.3 of the largest; e^-1 is 0.37' },
     { params: { topK: 3, topP: 0.9, minP: 0.4 }, tokens: [1, 4], why: 'all three, in this order' },
+    { params: { topK: 3, topP: 0.85 }, tokens: [1, 2, 4], why: 'top-p is a share of what top-k left: 0.42 + 0.42 are too few' },
   ])('$why', ({ params, tokens }) => {
     const left = distribution(logits(), { ...off, ...params });
-    expect(left.map(({ token }) => token)).toEqual(tokens);
+    expect(left.tokens ?? tokens).toEqual(tokens);
     const expected = softmax(
       tokens.map((token) => logits()[token]!),
       1,
     );
-    for (const [i, { probability }] of left.entries()) expect(probability).toBeCloseTo(expected[i]!, 12);
+    const total = left.weights.reduce((sum, weight) => sum + weight, 0);
+    expect(left.weights.length).toBe(tokens.length);
+    for (const [i, weight] of left.weights.entries()) expect(weight / total).toBeCloseTo(expected[i]!, 12);
   });
 
   test('temperature sharpens', () => {
-    const expected = softmax([3, 3, 2, 1, 0, -1], 0.5);
-    for (const [i, { probability }] of distribution(logits(), { ...off, temperature: 0.5 }).entries())
-      expect(probability).toBeCloseTo(expected[i]!, 12);
+    const expected = softmax([...logits()], 0.5);
+    const { weights } = distribution(logits(), { ...off, temperature: 0.5 });
+    const total = weights.reduce((sum, weight) => sum + weight, 0);
+    for (const [i, weight] of weights.entries()) expect(weight / total).toBeCloseTo(expected[i]!, 12);
   });
 });
 
-test('draws follow the distribution: chi-squared over 20,000 draws, 5 degrees of freedom, p > 0.001', () => {
-  const random = new Random(7);
-  const counts = new Map<number, number>();
-  const draws = 20_000;
-  for (let i = 0; i < draws; i++) {
-    const token = sample(logits(), 6, new TokenHistory([]), off, random);
-    counts.set(token, (counts.get(token) ?? 0) + 1);
-  }
-  const statistic = distribution(logits(), off).reduce(
-    (sum, { token, probability }) => sum + ((counts.get(token) ?? 0) - draws * probability) ** 2 / (draws * probability),
-    0,
-  );
-  expect(statistic).toBeLessThan(20.52);
+describe('a draw', () => {
+  const next = (u: number) => ({ next: () => u });
+  const none = new TokenHistory([]);
+
+  // weights 1, 2, 1, 4 of a total of 8
+  const values = Float32Array.of(0, Math.log(2), 0, Math.log(4));
+  test.each([
+    { u: 0, token: 0 },
+    { u: 0.124, token: 0 },
+    { u: 0.126, token: 1 },
+    { u: 0.374, token: 1 },
+    { u: 0.376, token: 2 },
+    { u: 0.501, token: 3 },
+    { u: 1 - 2 ** -53, token: 3 },
+  ])('at $u of the total, cumulated in order of id, is token $token', ({ u, token }) => {
+    expect(sample(values, 4, none, off, next(u))).toBe(token);
+  });
+
+  test('does not depend on which order a filter looks at the candidates in', () => {
+    for (const params of [{ topK: 2 }, { topP: 0.7 }, { minP: 0.4 }]) {
+      expect(sample(values, 4, none, { ...off, ...params }, next(0.33))).toBe(1); // 2 of 6
+      expect(sample(values, 4, none, { ...off, ...params }, next(0.34))).toBe(3);
+    }
+  });
+
+  test('leaves the logits as they are', () => {
+    const before = logits();
+    const history = new TokenHistory([1]);
+    sample(before, 6, history, { ...off, repetitionPenalty: 2, logitBias: new Map([[0, 3]]) }, next(0.5), Uint32Array.of(7));
+    expect(before).toEqual(logits());
+  });
+
+  test('a token of weight 0 is not drawn, at the edges of u either', () => {
+    for (const u of [0, 0.5, 1 - 2 ** -53]) expect(sample(logits(), 6, none, off, next(u), Uint32Array.of(0b000100))).toBe(2);
+  });
+});
+
+describe('bias and mask', () => {
+  const greedy = { ...off, temperature: 0 };
+  const random = new Random(1);
+  const none = new TokenHistory([]);
+
+  test('bias is added after the penalties', () => {
+    const history = new TokenHistory([1, 4]);
+    const params = { ...greedy, repetitionPenalty: 3 }; // 1 and 4 fall to 1
+    expect(sample(logits(), 6, history, params, random)).toBe(2);
+    expect(sample(logits(), 6, history, { ...params, logitBias: new Map([[0, 1.5]]) }, random)).toBe(0);
+    expect(sample(logits(), 6, history, { ...params, logitBias: new Map([[2, -100]]) }, random)).toBe(0);
+  });
+
+  test('a mask allows the tokens whose bits are set, over several words', () => {
+    const many = Float32Array.from({ length: 100 }, (_, i) => i);
+    const mask = new Uint32Array(4);
+    for (const token of [3, 31, 32, 64]) {
+      mask[token >> 5]! |= 1 << (token & 31);
+      expect(sample(many, 100, none, greedy, random, mask)).toBe(token);
+    }
+    expect(sample(many, 64, none, greedy, random, mask)).toBe(32);
+    expect(sample(many, 100, none, { ...off, topK: 50 }, random, mask)).toBeOneOf([3, 31, 32, 64]);
+    expect(sample(many, 100, none, greedy, random, Uint32Array.of(2))).toBe(1); // words that are missing allow nothing
+  });
+
+  test.each([
+    { mask: [0], vocab: 6 },
+    { mask: [0b1000000], vocab: 6 },
+    { mask: [0, 0], vocab: 33 },
+  ])('a mask that allows nothing is an error: $mask of $vocab', ({ mask, vocab }) => {
+    expect(() => sample(new Float32Array(40), vocab, none, off, random, Uint32Array.from(mask))).toThrow(
+      expect.objectContaining({ code: 'invalid-request' }),
+    );
+  });
+});
+
+describe('log-probabilities', () => {
+  test('are those of the softmax, likeliest first, ties to the lower id', () => {
+    const expected = softmax([...logits()], 1).map(Math.log);
+    const { logprob, top } = tokenLogprobs(Float32Array.of(...logits(), 50), 6, 3, 4); // the seventh is a padding row
+    expect(logprob).toBeCloseTo(expected[3]!, 12);
+    expect(top.map(({ token }) => token)).toEqual([1, 4, 2, 0]);
+    for (const { token, logprob } of top) expect(logprob).toBeCloseTo(expected[token]!, 12);
+    expect(tokenLogprobs(logits(), 6, 0, 0).top).toEqual([]);
+    expect(tokenLogprobs(logits(), 6, 0, 20).top).toHaveLength(6);
+  });
+
+  test('of a far logit stay finite', () => {
+    expect(tokenLogprobs(Float32Array.of(0, 3000), 2, 0, 1).logprob).toBe(-3000);
+  });
+
+  test('of NaN are an error', () => {
+    expect(() => tokenLogprobs(Float32Array.of(0, Number.NaN), 2, 0, 1)).toThrow(expect.objectContaining({ code: 'non-finite' }));
+  });
 });
 
 describe('penalties', () => {
@@ -84,7 +175,7 @@ test('greedy takes the lowest id among the largest, and never a padding row', ()
 
 test.each([Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY])('a logit of %s is an error that says so', (value) => {
   const bad = logits();
-  bad[2] = value;
+  bad[5] = value; // past the last four
   expect(() => sample(bad, 6, new TokenHistory([]), off, new Random(1))).toThrow(expect.objectContaining({ code: 'non-finite' }));
 });
 
