@@ -6,6 +6,7 @@
  *   for await (const chunk of stream) console.log(chunk.choices[0]?.delta.content ?? '');
  */
 
+import { EngineError } from '../errors';
 import type { ModelRef } from '../protocol/engine';
 import type { PlanReport } from '../protocol/plan';
 import type { StoredModel } from '../protocol/storage';
@@ -32,8 +33,9 @@ export type {
 export type * from '../protocol/plan';
 export type * from '../protocol/storage';
 export { parseByteBudget } from './byte_budget';
+export { createFetch } from './fetch_adapter';
 export type { DownloadControl, OnProgress } from './progress';
-export type { DownloadOptions, Engine, EngineOptions, ModelDownload, PlanOptions, WorkerOptions } from './types';
+export type { DownloadOptions, Engine, EngineOptions, ModelDownload, PlanOptions, RequestOptions, WorkerOptions } from './types';
 
 /**
  * Starts a worker, loads the model in it, and resolves when the first token can be asked for.
@@ -55,11 +57,20 @@ export async function createEngine(model: ModelRef, options: EngineOptions = {})
     refreshInfo: () => client.refreshInfo(),
     chat: { completions: { create: chatCompletions(client) } },
     completions: { create: completions(client) },
+    embeddings: { create: refuseEmbeddings },
+    interruptGenerate: () => client.interrupt(),
     tokenize: (text) => client.tokenize(text),
     measure: () => client.measure(),
     unload: () => client.unload(),
     lost: client.lost,
   };
+}
+
+async function refuseEmbeddings(): Promise<never> {
+  throw new EngineError(
+    'unsupported',
+    'Sluice runs models that generate text, and offers no embeddings. Use a library made for embedding models beside it.',
+  );
 }
 
 /**
