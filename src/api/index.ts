@@ -6,13 +6,11 @@
  *   for await (const chunk of stream) console.log(chunk.choices[0]?.delta.content ?? '');
  */
 
-import { EngineError } from '../errors';
 import type { ModelRef } from '../protocol/engine';
 import type { PlanReport } from '../protocol/plan';
 import type { StoredModel } from '../protocol/storage';
-import { chatCompletions } from './chat_completions';
 import { EngineClient } from './client';
-import { completions } from './completions';
+import { engineOf } from './engine';
 import type { DownloadOptions, Engine, EngineOptions, ModelDownload, PlanOptions, WorkerOptions } from './types';
 import { deleteStored, downloadOf, planOf, storedModels } from './without_engine';
 
@@ -46,31 +44,7 @@ export type { DownloadOptions, Engine, EngineOptions, ModelDownload, PlanOptions
  * @throws EngineError 'unsupported', 'not-found', 'storage', 'format', 'budget', 'invalid-request', …; AbortError if `signal` aborts.
  */
 export async function createEngine(model: ModelRef, options: EngineOptions = {}): Promise<Engine> {
-  const client = await EngineClient.start(model, options);
-  return {
-    get info() {
-      return client.info;
-    },
-    get plan() {
-      return client.info.plan;
-    },
-    refreshInfo: () => client.refreshInfo(),
-    chat: { completions: { create: chatCompletions(client) } },
-    completions: { create: completions(client) },
-    embeddings: { create: refuseEmbeddings },
-    interruptGenerate: () => client.interrupt(),
-    tokenize: (text) => client.tokenize(text),
-    measure: () => client.measure(),
-    unload: () => client.unload(),
-    lost: client.lost,
-  };
-}
-
-async function refuseEmbeddings(): Promise<never> {
-  throw new EngineError(
-    'unsupported',
-    'Sluice runs models that generate text, and offers no embeddings. Use a library made for embedding models beside it.',
-  );
+  return engineOf(await EngineClient.start(model, options));
 }
 
 /**

@@ -1,5 +1,5 @@
 /**
- * OpenAI's request and response shapes, as far as Sluice supports them, and the extensions on top. Types only. test/api/types.test-d.ts
+ * OpenAI's request and response shapes, as far as Sluice supports them, and the extensions on top. Types only. test/api/openai_types.test.ts
  * holds them against the `openai` package's own, both ways. What is OpenAI's and cannot run here (images, custom tools) is in the
  * types, so that code written for OpenAI compiles, and is a typed error when it is asked for.
  */
