@@ -11,7 +11,7 @@ import type {
 import type { ChoiceEnd } from '../protocol/engine';
 import { chatRequest } from './chat_request';
 import type { EngineClient } from './client';
-import { mapEvents, type ReplyEvent } from './event_stream';
+import { mapEvents, progressOf, type ReplyEvent } from './event_stream';
 import { signalOf } from './request';
 import type { CreateChatCompletion, RequestOptions } from './types';
 
@@ -57,10 +57,7 @@ class ChatChunks {
 
   #chunks(event: ReplyEvent): ChatCompletionChunk[] {
     if (event.type === 'prefill') {
-      const { done: processed, total, ms: time_ms } = event;
-      return this.#request.return_progress
-        ? [{ ...this.#chunk({}), prompt_progress: { total, cache: 0, processed, time_ms } }]
-        : [];
+      return this.#request.return_progress ? [{ ...this.#chunk({}), prompt_progress: progressOf(event) }] : [];
     }
     if (event.type === 'choice_end') {
       const last = this.#chunk({}, event);

@@ -2,7 +2,7 @@ import { EngineError } from '../errors';
 import type { Completion, CompletionChoice, CompletionLogprobs, CompletionRequest, TokenLogprob } from '../protocol/chat';
 import type { ChoiceEnd, GenerateRequest } from '../protocol/engine';
 import type { EngineClient } from './client';
-import { mapEvents, type ReplyEvent } from './event_stream';
+import { mapEvents, progressOf, type ReplyEvent } from './event_stream';
 import { checkFields, checkNumber, fieldError, generationFields, logprobsRule, signalOf } from './request';
 import type { CreateCompletion, RequestOptions } from './types';
 
@@ -49,9 +49,8 @@ class CompletionChunks {
   of(event: ReplyEvent): Completion[] {
     if (event.type === 'text') return [this.#chunk(event)];
     if (event.type === 'prefill') {
-      const { done: processed, total, ms: time_ms } = event;
       if (!this.#request.return_progress) return [];
-      return [{ ...this.#chunk({ type: 'text', text: '' }), prompt_progress: { total, cache: 0, processed, time_ms } }];
+      return [{ ...this.#chunk({ type: 'text', text: '' }), prompt_progress: progressOf(event) }];
     }
     if (event.type !== 'choice_end' && event.type !== 'done') return [];
     const last = this.#chunk({ type: 'text', text: '' }, event);

@@ -1,4 +1,5 @@
 import { abortError, fromWire } from '../errors';
+import type { PromptProgress } from '../protocol/chat';
 import type { GenerateEvent } from '../protocol/engine';
 
 export type ReplyEvent = Exclude<GenerateEvent, { type: 'error' }>;
@@ -102,4 +103,9 @@ export function mapEvents<T>(
       return this;
     },
   };
+}
+
+/** The whole prompt's progress, what needed no reading included, as llama.cpp counts it. */
+export function progressOf({ done, total, ms, cached = 0 }: Extract<ReplyEvent, { type: 'prefill' }>): PromptProgress {
+  return { total: cached + total, cache: cached, processed: cached + done, time_ms: ms };
 }

@@ -108,6 +108,7 @@ export type StreamOptions = { include_usage?: boolean; include_obfuscation?: boo
 
 export type GenerationRequest = SamplingRequest & {
   max_tokens?: number | null;
+  /** Up to 16 texts that end a reply before them, wherever they come: in its thinking and in calls too. */
   stop?: string | string[] | null;
   /** Choices, 1 to 128, made one after the other from one reading of the prompt. */
   n?: number | null;
@@ -170,7 +171,7 @@ export type Usage = {
  * tokens/s = tokens / ms * 1000.
  */
 export type Timings = { prefillTokens: number; prefillMs: number; decodeTokens: number; decodeMs: number };
-/** How far the prompt is read, in tokens; `cache` of them need no reading. */
+/** How far the prompt is read, in tokens; `cache` of them needed no reading, and count as processed. */
 export type PromptProgress = { total: number; cache: number; processed: number; time_ms: number };
 
 /** `bytes`: the token's UTF-8, where a token may be part of a character; null where tokens are no bytes. */

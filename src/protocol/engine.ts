@@ -139,10 +139,10 @@ export type ChoiceEnd = { finishReason: FinishReason; interrupted?: boolean };
 /**
  * Choices come one after the other: 'choice_end' ends one before the next begins, 'done' ends the last one and the request. 'prefill'
  * comes first with `done: 0`, once the prompt is known to fit, and between pieces of text too, from the start again, where
- * contextOverflow 'truncate' reads tokens once more. `logprobs` are of the tokens since the last event that had some.
+ * contextOverflow 'truncate' reads tokens once more; `cached` tokens before those of `total` need no reading. `logprobs` are of the tokens since the last event that had some.
  */
 export type GenerateEvent =
-  | { type: 'prefill'; done: number; total: number; ms: number }
+  | { type: 'prefill'; done: number; total: number; ms: number; cached?: number }
   | { type: 'reasoning'; text: string }
   | { type: 'text'; text: string; logprobs?: TokenLogprob[] }
   /** The first event of a call has its id and name; `arguments` are a piece of JSON text. */

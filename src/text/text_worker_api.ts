@@ -8,6 +8,7 @@ import { plainMessages } from './messages';
 import { TokenMarker } from './plain_tokens';
 import type { StreamDecoder } from './stream_decoder';
 import { type EncodeOptions, Tokenizer, type TokenText } from './tokenizer';
+import { describe } from './tokenizer_config';
 import { withToolPrompt } from './tool_prompt';
 
 /** Texts of the checkpoint's files. */
@@ -169,10 +170,7 @@ export function createTextWorkerApi(): TextWorkerApi {
 function markRequest(request: RenderRequest, { specialTokens, addedTokens }: Tokenizer): { marked: RenderRequest; mark: string } {
   const messages = plainMessages(request.messages);
   const { tools, templateKwargs } = request;
-  const marker = new TokenMarker(
-    [...specialTokens.keys(), ...addedTokens.keys()],
-    JSON.stringify([messages, tools, templateKwargs]),
-  );
+  const marker = new TokenMarker([...specialTokens.keys(), ...addedTokens.keys()], written([messages, tools, templateKwargs]));
   const marked = {
     ...request,
     messages: marker.markMessages(messages),
@@ -180,6 +178,19 @@ function markRequest(request: RenderRequest, { specialTokens, addedTokens }: Tok
     ...(templateKwargs ? { templateKwargs: marker.markAll(templateKwargs) as Record<string, unknown> } : {}),
   };
   return { marked, mark: marker.mark };
+}
+
+/** Every string of the request, in one. @throws EngineError 'invalid-request' for what has no end or no JSON */
+function written(request: unknown): string {
+  try {
+    return JSON.stringify(request);
+  } catch (cause) {
+    throw new EngineError(
+      'invalid-request',
+      `Messages, tools and template options must be plain data: ${describe(cause)}. Remove what is not.`,
+      { cause },
+    );
+  }
 }
 
 function result<T>(work: () => T): TextResult<T> {

@@ -204,7 +204,7 @@ test('log probabilities of a completion have its own older form', async () => {
 test('progress of the prompt comes where it is asked for', async () => {
   const reading: GenerateEvent[] = [
     prefill,
-    { type: 'prefill', done: 2, total: 3, ms: 7 },
+    { type: 'prefill', done: 2, total: 3, ms: 7, cached: 10 },
     { type: 'text', text: 'A' },
     done('stop'),
   ];
@@ -214,7 +214,7 @@ test('progress of the prompt comes where it is asked for', async () => {
     if (chunk.prompt_progress) progress.push(chunk.prompt_progress);
   expect(progress).toEqual([
     { total: 3, cache: 0, processed: 0, time_ms: 0 },
-    { total: 3, cache: 0, processed: 2, time_ms: 7 },
+    { total: 13, cache: 10, processed: 12, time_ms: 7 },
   ]);
   for await (const chunk of await engine.chat.completions.create({ messages, stream: true }))
     expect(chunk).not.toHaveProperty('prompt_progress');

@@ -12,6 +12,9 @@ type Vectors = {
 };
 const vectors = fixtureJson<Vectors>('chat_template_vectors.json');
 
+/** The bundled model's tokenizer has what the templates' turns are made of, and loads in milliseconds. */
+const story = storyTokenizer();
+const storyTokens = new Tokenizer(story.tokenizerJson, story.tokenizerConfig);
 const files = {
   tokenizerJson: fixture('qwen3_5/tokenizer.reconstructed.json.gz'),
   tokenizerConfig: fixture('qwen3_5/tokenizer_config.json'),
@@ -51,7 +54,7 @@ const withJsonArguments = (messages: Message[]): Message[] =>
 const namesTokens = ['special_tokens_in_user_text'];
 
 describe.each(Object.keys(vectors.expected))('%s', (name) => {
-  const worker = textWorker(fixture(`templates/${name}`));
+  const worker = textWorker(fixture(`templates/${name}`), story);
   const rows = Object.entries(vectors.expected[name]!).flatMap(([scenario, expected]) =>
     'rendered' in expected && scenario !== 'content_parts_image' ? [[scenario, expected.rendered] as const] : [],
   );
@@ -65,11 +68,9 @@ describe.each(Object.keys(vectors.expected))('%s', (name) => {
       templateKwargs: { enable_thinking: thinks },
     });
     expect(opensThinking).toBe(rendered.trimEnd().endsWith('<think>'));
-    const expected = tokenizer.encode(rendered, { allowSpecialTokens: true });
+    const expected = storyTokens.encode(rendered, { allowSpecialTokens: true });
     if (namesTokens.includes(scenario)) expect(ids).not.toEqual(expected);
     else expect(ids).toEqual(expected);
-    // special tokens vanish from both alike, so what is left must be the same text
-    if (!namesTokens.includes(scenario)) expect(tokenizer.decode(ids)).toBe(tokenizer.decode(expected));
   });
 });
 
@@ -182,8 +183,10 @@ describe('names of tokens in the messages', () => {
 });
 
 describe('what the messages are made of', () => {
-  const worker = textWorker(fixture('templates/Qwen3.5-4B.llama.cpp.jinja'));
+  const worker = textWorker(fixture('templates/Qwen3.5-4B.llama.cpp.jinja'), story);
   const user = { role: 'user', content: 'x' };
+  const circle: Record<string, unknown> = { type: 'object' };
+  circle.properties = circle;
   const call = (more: object) => [user, { role: 'assistant', content: null, tool_calls: [more] }];
 
   test('null content is the empty string, a developer is the system', () => {
@@ -211,6 +214,14 @@ describe('what the messages are made of', () => {
     );
   });
 
+  test.each([
+    ['a circle', circle],
+    ['a bigint', { type: 'object', most: 1n }],
+  ])('%s in a schema is a typed error', (_, parameters) => {
+    const tools = [{ type: 'function', function: { name: 'f', parameters } }];
+    expect(() => worker.encodeChat({ messages: [user], tools })).toThrow(expect.objectContaining({ code: 'invalid-request' }));
+  });
+
   test.each(['image_url', 'input_audio', 'file'])('a part of type %s is unsupported content', (type) => {
     expect(() => worker.encodeChat({ messages: [{ role: 'user', content: [{ type: 'text', text: 'a' }, { type }] }] })).toThrow(
       expect.objectContaining({ code: 'unsupported-content', field: 'messages[0].content[1]' }),
@@ -219,7 +230,7 @@ describe('what the messages are made of', () => {
 });
 
 describe('a template without tools', () => {
-  const worker = textWorker(storyTokenizer().chatTemplate, storyTokenizer());
+  const worker = textWorker(story.chatTemplate, story);
   const tools = [{ type: 'function', function: { name: 'get_weather', parameters: { type: 'object' } } }];
   const conversation = [
     { role: 'system', content: 'Be kind.' },
@@ -263,7 +274,7 @@ describe('a template without tools', () => {
   });
 
   test('one with tools does not get it', () => {
-    const knowing = textWorker(fixture('templates/Qwen3.5-4B.llama.cpp.jinja'));
+    const knowing = textWorker(fixture('templates/Qwen3.5-4B.llama.cpp.jinja'), story);
     expect(knowing.render({ messages: conversation, tools })).not.toContain('You can call functions.');
   });
 });
