@@ -12,6 +12,7 @@
  * - `shape`            two sizes that must agree do not
  * - `context-length`   prompt, or prompt and reply, do not fit the context
  * - `invalid-request`  a request field is unknown or out of range; the message names the field
+ * - `unsupported-schema` a JSON schema asks for what a grammar cannot enforce; the message names the place by a JSON pointer
  * - `non-finite`       the model produced NaN or infinite logits
  * - `device-lost`      the GPU device went away
  * - `unloaded`         the engine was unloaded
@@ -28,6 +29,7 @@ export type ErrorCode =
   | 'shape'
   | 'context-length'
   | 'invalid-request'
+  | 'unsupported-schema'
   | 'non-finite'
   | 'device-lost'
   | 'unloaded'

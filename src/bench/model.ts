@@ -165,6 +165,7 @@ function idsForText(prompt: number[], onId: (id: number) => void): Generation['t
     encode: async () => prompt,
     encodeChat: async () => ({ ids: prompt, opensThinking: false }),
     describeTokens: async () => [],
+    openConstraint: () => Promise.reject(new EngineError('unsupported', 'A measurement has no text to constrain.')),
     openStream: () => ({
       push: async (ids) => {
         for (const id of ids) onId(id);

@@ -107,7 +107,6 @@ export class EngineCore {
 
   /** The events of one request; it waits for those before it. @throws EngineError; AbortError */
   async *generate(request: GenerateRequest, signal: AbortSignal): AsyncGenerator<GenerateEvent, void, undefined> {
-    refuseConstraint(request);
     const release = await this.#queue.enter(signal);
     const interruption = new AbortController();
     this.#interruption = interruption;
@@ -167,15 +166,6 @@ export class EngineCore {
       );
     return this.#textInfo;
   }
-}
-
-/** An unconstrained reply in place of a constrained one would be wrong without anyone noticing. */
-function refuseConstraint({ constraint }: GenerateRequest): void {
-  if (!constraint) return;
-  throw new EngineError(
-    'unsupported',
-    `This version of Sluice cannot hold a reply to a constraint (${constraint.kind}). Ask without response_format, and with tool_choice 'auto' or 'none'.`,
-  );
 }
 
 /**

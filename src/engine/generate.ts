@@ -4,6 +4,7 @@ import type { GenerationDefaults } from '../format/generation';
 import type { ChoiceEnd, ContextOverflow, GenerateEvent, GenerateRequest, SamplingValues } from '../protocol/engine';
 import type { TextHost } from '../text/text_host';
 import { Choices, type ReplyEnd } from './choices';
+import { ConstrainedReply, remainingTokens } from './constrained_reply';
 import { Latest } from './latest';
 import { LogitRow } from './logit_row';
 import type { ModelSession } from './model_session';
@@ -14,7 +15,7 @@ import { type SamplingParams, sample, TokenHistory } from './sampling';
 
 export type Generation = {
   session: ModelSession;
-  text: PromptText & Pick<TextHost, 'openStream' | 'describeTokens'>;
+  text: PromptText & Pick<TextHost, 'openStream' | 'describeTokens' | 'openConstraint'>;
   defaults: GenerationDefaults;
   /** Ids from here on are padding rows of the embedding. */
   vocab: number;
@@ -39,6 +40,7 @@ type Run = {
   prompt: PromptWindow;
   reply: Reply;
   output: ReplyOutput;
+  constraint: ConstrainedReply | undefined;
   /** Closes a think block, once so many tokens of thinking are there. */
   closing: { ids: readonly number[]; budgetTokens: number };
   /** Logits after the last token that the sequence has read. */
@@ -63,6 +65,7 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
   await fitPrompt(prompt, limits, signal);
   const promptTokens = prompt.tokens.length;
   const closing = await closingOf(g, request, signal);
+  let constraint = await ConstrainedReply.open(g, request, signal); // before the prompt is read: a bad schema costs nothing
   const started = performance.now();
   yield { type: 'prefill', done: 0, total: promptTokens - knownTokens, ms: 0 };
   const row = new LogitRow(session.config.vocabSize);
@@ -74,7 +77,9 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
     const window = choices.begin(choice);
     const reply = new Reply(g, request, window.tokens, choice);
     const output = new ReplyOutput(g.text, request, { opensThinking: window.opensThinking, vocab: g.vocab, signal });
-    const run = { session, stopIds: g.stopIds, limits, prompt: window, reply, output, closing, row, signal, interrupt, times };
+    constraint ??= await ConstrainedReply.open(g, request, signal);
+    const shared = { session, stopIds: g.stopIds, limits, closing, row, signal, interrupt, times };
+    const run = { ...shared, prompt: window, reply, output, constraint };
     try {
       const end = read ? yield* decode(run) : 'interrupted';
       if (end === 'overflow' && overflow === 'error') throw contextFull(promptTokens, reply.ids.length, contextTokens);
@@ -84,6 +89,8 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
       else yield { type: 'done', ...how, ...report(choices, { promptTokens, knownTokens, started, times }) };
     } finally {
       output.close();
+      constraint?.close();
+      constraint = undefined;
     }
   }
 }
@@ -115,7 +122,8 @@ function choiceEnd(end: ReplyEnd, calls: number): ChoiceEnd {
 /** How thinking is closed: as templates write a think block without thoughts. */
 async function closingOf({ text }: Generation, request: GenerateRequest, signal: AbortSignal): Promise<Run['closing']> {
   const budgetTokens = request.reasoningBudgetTokens ?? Number.POSITIVE_INFINITY;
-  if (budgetTokens === Number.POSITIVE_INFINITY || !('messages' in request.prompt)) return { ids: [], budgetTokens };
+  const mayClose = budgetTokens !== Number.POSITIVE_INFINITY || request.constraint;
+  if (!mayClose || !('messages' in request.prompt)) return { ids: [], budgetTokens };
   return { ids: await text.encode('\n</think>\n\n', { allowSpecialTokens: true, signal }), budgetTokens };
 }
 
@@ -173,23 +181,42 @@ async function* decode(run: Run): AsyncGenerator<Event<'prefill'> | SaidEvent, R
       end = 'interrupted';
       break;
     }
-    if (output.thinks && output.reasoningTokens >= closing.budgetTokens) {
+    if (output.thinks && mustStopThinking(run)) {
       const ids = reply.force(closing.ids, run.limits.maxTokens);
       yield* await output.push(ids);
       end = output.stopped ? 'stop' : yield* advance(run, ids);
       continue;
     }
-    const token = reply.next(row.values);
+    const { token, done } = await nextToken(run);
     times.firstTokenMs ||= performance.now();
     if (stopIds.has(token)) {
       end = 'stop';
       break;
     }
     yield* await output.push([token], row.values);
-    end = output.stopped ? 'stop' : yield* advance(run, [token]);
+    end = output.stopped || done ? 'stop' : yield* advance(run, [token]);
   }
   yield* await output.finish();
   return end;
+}
+
+/** Draws the next token. A constraint holds the answer, not the thinking before it. */
+async function nextToken(run: Run): Promise<{ token: number; done: boolean }> {
+  const { reply, constraint, output, row } = run;
+  if (!constraint) return { token: reply.next(row.values), done: false };
+  if (output.thinks) return { token: reply.next(row.values, constraint.whileThinking), done: false };
+  const { token, done } = await constraint.next((mask) => reply.draw(row.values, mask), remaining(run));
+  reply.force([token]);
+  return { token, done };
+}
+
+const remaining = ({ limits, prompt, reply }: Run) => remainingTokens(limits, prompt.tokens.length, reply.ids.length);
+
+/** At its budget, and where the answer needs the tokens that are left. */
+function mustStopThinking(run: Run): boolean {
+  const { output, closing, constraint } = run;
+  if (output.reasoningTokens >= closing.budgetTokens) return true;
+  return constraint !== undefined && closing.ids.length > 0 && remaining(run) <= closing.ids.length + constraint.leastTokens;
 }
 
 /** Reads what the reply has grown by. @returns why there is no going on, if so. */
@@ -199,6 +226,7 @@ async function* advance(run: Run, tokens: readonly number[]): AsyncGenerator<Eve
   if (prompt.tokens.length + reply.ids.length >= limits.contextTokens) {
     return (yield* rereadWithoutOldest(run)) ? undefined : 'overflow';
   }
+  if (!run.output.thinks) run.constraint?.prepare(remaining(run));
   const part = { sequence: session.sequence, tokens: Uint32Array.from(tokens), logits: 'last' as const, onLogits: row.add };
   await session.runner.step([part], signal);
   return undefined;
@@ -251,11 +279,15 @@ class Reply {
   }
 
   /** Draws the next token, which counts from then on even if it ends the reply. */
-  next(logits: Float32Array): number {
-    const token = sample(logits, this.#vocab, this.#history, this.#params, this.#random);
-    this.#history.add(token);
-    this.ids.push(token);
+  next(logits: Float32Array, mask?: Uint32Array): number {
+    const token = this.draw(logits, mask);
+    this.force([token]);
     return token;
+  }
+
+  /** Draws a token that need not be taken. */
+  draw(logits: Float32Array, mask?: Uint32Array): number {
+    return sample(logits, this.#vocab, this.#history, this.#params, this.#random, mask);
   }
 }
 

@@ -45,6 +45,7 @@ export class ChatTemplate {
   private readonly options: Required<ChatTemplateOptions>;
   private tools: boolean | undefined;
   private readonly knowsDevelopers: boolean;
+  private readonly showsFunctionTags: boolean;
 
   /** @throws EngineError 'format' if the template does not parse, 'limit' if it is too long or too deep */
   constructor(
@@ -59,6 +60,7 @@ export class ChatTemplate {
     }
     this.options = { specialTokens, maxOutputBytes, now };
     this.knowsDevelopers = source.includes('developer');
+    this.showsFunctionTags = source.includes('<function=');
     this.program = guard('does not parse', () => parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true })));
     this.printed = guard('does not parse', () => findPrinted(this.program));
   }
@@ -67,6 +69,11 @@ export class ChatTemplate {
   get showsTools(): boolean {
     this.tools ??= this.tryTools();
     return this.tools;
+  }
+
+  /** The syntax of tool calls that the model is shown; Sluice's own tool prompt shows JSON. */
+  get callForm(): 'json' | 'xml' {
+    return this.showsFunctionTags && this.showsTools ? 'xml' : 'json';
   }
 
   private tryTools(): boolean {

@@ -3,7 +3,9 @@
  * (`text_host.ts`) can end. Results are plain data: comlink and structured clones keep no error classes.
  */
 import { EngineError, toWire, type WireError } from '../errors';
+import type { Acceptance } from '../grammar/constraint_run';
 import { ChatTemplate, DEFAULT_MAX_OUTPUT_BYTES, type RenderRequest, utf8Exceeds } from './chat_template';
+import { type ConstraintRequest, ConstraintService, type OpenedConstraint } from './constraint_service';
 import { plainMessages } from './messages';
 import { TokenMarker } from './plain_tokens';
 import type { StreamDecoder } from './stream_decoder';
@@ -55,6 +57,14 @@ export interface TextWorkerApi {
   /** The stream's rest; ends it. */
   finish(streamId: number): TextResult<string>;
   closeStream(streamId: number): TextResult<null>;
+  /** Before the first `openConstraint`: loads the grammar library, and takes as long as loading the tokenizer may. */
+  prepareConstraints(request: ConstraintRequest): Promise<TextResult<null>>;
+  /** Opens or reopens a constraint; `tokens` were accepted before, in another worker. */
+  openConstraint(id: number, request: ConstraintRequest, tokens: number[]): Promise<TextResult<OpenedConstraint>>;
+  /** Bits of the tokens that may come next; `remaining` counts the one to come. */
+  constraintMask(id: number, remaining: number): Promise<TextResult<Uint32Array<ArrayBuffer>>>;
+  acceptToken(id: number, token: number, remaining: number): TextResult<Acceptance>;
+  closeConstraint(id: number): TextResult<null>;
 }
 
 /** Longest list of added tokens reported by name; real ones have 20 to 1,000. */
@@ -65,6 +75,7 @@ export function createTextWorkerApi(): TextWorkerApi {
   let maxOutputBytes = DEFAULT_MAX_OUTPUT_BYTES;
   const templates = new Map<string, ChatTemplate>();
   const streams = new Map<number, StreamDecoder>();
+  let constraints: ConstraintService | undefined;
 
   const tokenizer = (): Tokenizer => {
     if (!loaded) throw new EngineError('internal', 'The text worker has no tokenizer yet. Call load first.');
@@ -103,10 +114,17 @@ export function createTextWorkerApi(): TextWorkerApi {
     return found.render({ ...request, messages: withToolPrompt(plainMessages(messages), tools), tools: [] });
   };
 
+  const service = (): ConstraintService => {
+    constraints ??= new ConstraintService(tokenizer(), () => (knowsTools() ? template(true).callForm : 'json'));
+    return constraints;
+  };
+  const knowsTools = () => loaded?.chatTemplate !== undefined || tokenizer().config.chatTemplates.size > 0;
+
   return {
     load: (files, limits) =>
       result(() => {
         loaded = undefined;
+        constraints = undefined;
         templates.clear();
         streams.clear();
         maxOutputBytes = limits.maxOutputBytes;
@@ -163,6 +181,20 @@ export function createTextWorkerApi(): TextWorkerApi {
         streams.delete(streamId);
         return null;
       }),
+    prepareConstraints: (request) =>
+      asyncResult(() =>
+        service()
+          .prepare(request)
+          .then(() => null),
+      ),
+    openConstraint: (id, request, tokens) => asyncResult(() => service().open(id, request, tokens)),
+    constraintMask: (id, remaining) => asyncResult(() => service().mask(id, remaining)),
+    acceptToken: (id, token, remaining) => result(() => service().accept(id, token, remaining)),
+    closeConstraint: (id) =>
+      result(() => {
+        constraints?.close(id);
+        return null;
+      }),
   };
 }
 
@@ -196,6 +228,14 @@ function written(request: unknown): string {
 function result<T>(work: () => T): TextResult<T> {
   try {
     return { value: work() };
+  } catch (error) {
+    return { error: toWire(error) };
+  }
+}
+
+async function asyncResult<T>(work: () => Promise<T>): Promise<TextResult<T>> {
+  try {
+    return { value: await work() };
   } catch (error) {
     return { error: toWire(error) };
   }

@@ -46,7 +46,8 @@ export class Tokenizer {
   private readonly addedById: ReadonlyMap<number, string>;
   private readonly addedByName: ReadonlyMap<string, AddedToken>;
   private readonly addedNames: RegExp | undefined;
-  private readonly byteLevel: boolean;
+  /** Whether tokens are pieces of UTF-8, so that `tokenBytes` is exact. */
+  readonly isByteLevel: boolean;
 
   /**
    * @param tokenizerJson text of tokenizer.json
@@ -65,7 +66,7 @@ export class Tokenizer {
     this.addedById = new Map(added.map((token) => [token.id, token.content]));
     this.addedByName = new Map(added.map((token) => [token.content, token]));
     this.addedNames = anyOf([...this.addedByName.keys()]);
-    this.byteLevel = isByteLevel(json.decoder);
+    this.isByteLevel = isByteLevel(json.decoder);
     // The library reads clean-up and casing switches of models that Sluice does not run from the config: it gets the tokens alone.
     const libraryConfig = { ...this.config.specialTokens, clean_up_tokenization_spaces: false };
     const parts = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, ...json, added_tokens: added };
@@ -113,7 +114,7 @@ export class Tokenizer {
       tokenBytes: (id) => this.tokenBytes(id),
       isSpecial: (id) => this.isSpecial(id),
       stop,
-      assembler: this.byteLevel ? undefined : this.windowAssembler(),
+      assembler: this.isByteLevel ? undefined : this.windowAssembler(),
     });
   }
 
@@ -127,7 +128,7 @@ export class Tokenizer {
 
   /** A token by itself: its text, with U+FFFD for part of a character, and its UTF-8; null where tokens are no bytes. */
   describe(id: number): TokenText {
-    if (!this.byteLevel) return { token: this.addedById.get(id) ?? this.library.id_to_token(id) ?? '', bytes: null };
+    if (!this.isByteLevel) return { token: this.addedById.get(id) ?? this.library.id_to_token(id) ?? '', bytes: null };
     const bytes = this.tokenBytes(id) ?? new Uint8Array(0);
     return { token: new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes), bytes: [...bytes] };
   }
