@@ -111,9 +111,11 @@ export class Chat {
     for await (const chunk of chunks) {
       const choice = chunk.choices[0];
       timings = chunk.timings ?? timings;
-      end = choice?.finish_reason ?? end;
-      if (!choice?.delta.content) continue;
-      view.append(choice.delta.content);
+      if (choice?.finish_reason) end = choice.finish_reason === 'length' ? 'length' : 'stop';
+      const { content, reasoning_content: thought } = choice?.delta ?? {};
+      if (thought) view.think(thought);
+      if (content) view.append(content);
+      if (!content && !thought) continue;
       const rate = live.add(performance.now());
       if (rate) this.hooks.onLiveRate(rate);
     }

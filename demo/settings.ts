@@ -8,6 +8,8 @@ export type Settings = Partial<Record<NumberField, number>> & {
   kv?: KvDtype;
   gpuBudget?: number;
   contextOverflow?: ContextOverflow;
+  /** Models that can think do so before they answer. */
+  thinking?: true;
 };
 export type Theme = 'auto' | 'light' | 'dark';
 
@@ -42,8 +44,9 @@ function describeRange({ min, max, integer, above }: Range): string {
   return bounds + (integer ? ', in whole numbers' : '') + (above ? `, but not ${min}` : '');
 }
 
-export function samplingOf({ temperature, topP, topK, maxTokens, seed }: Settings): Partial<ChatRequest> {
-  return withoutUndefined({ temperature, top_p: topP, top_k: topK, max_tokens: maxTokens, seed });
+export function samplingOf({ temperature, topP, topK, maxTokens, seed, thinking }: Settings): Partial<ChatRequest> {
+  const kwargs = thinking ? { enable_thinking: true } : undefined;
+  return withoutUndefined({ temperature, top_p: topP, top_k: topK, max_tokens: maxTokens, seed, chat_template_kwargs: kwargs });
 }
 
 export function engineConfigOf({ contextTokens, kv, gpuBudget, contextOverflow }: Settings): EngineConfig {
@@ -68,6 +71,7 @@ export function settingsFromJson(text: string | null): Settings {
     if (typeof value === 'number' && inRange(field, value)) settings[field] = value;
   }
   if (stored.kv === 'f16' || stored.kv === 'f32') settings.kv = stored.kv;
+  if (stored.thinking === true) settings.thinking = true;
   const { gpuBudget, contextOverflow } = stored;
   if (typeof gpuBudget === 'number' && Number.isSafeInteger(gpuBudget) && gpuBudget > 0) settings.gpuBudget = gpuBudget;
   if (contextOverflow === 'truncate' || contextOverflow === 'error') settings.contextOverflow = contextOverflow;

@@ -22,6 +22,7 @@ export class SettingsDialog {
   readonly #dialog = required('settings', HTMLDialogElement);
   readonly #kv = required('set-kv', HTMLSelectElement);
   readonly #overflow = required('set-overflow', HTMLSelectElement);
+  readonly #thinking = required('set-thinking', HTMLSelectElement);
   readonly #reload = required('settings-reload', HTMLButtonElement);
   readonly #inUse = required('settings-in-use', HTMLElement);
   #settings = loadSettings();
@@ -32,6 +33,7 @@ export class SettingsDialog {
     for (const field of FIELDS) inputOf(field).addEventListener('input', () => this.#readField(field));
     this.#kv.addEventListener('change', () => this.#readKv());
     this.#overflow.addEventListener('change', () => this.#readOverflow());
+    this.#thinking.addEventListener('change', () => this.#readThinking());
     onPress(required('settings-memory', HTMLButtonElement), () => {
       this.#dialog.close();
       onMemory();
@@ -73,6 +75,10 @@ export class SettingsDialog {
     this.#keep({ ...this.#settings, contextOverflow: (this.#overflow.value || undefined) as ContextOverflow | undefined });
   }
 
+  #readThinking(): void {
+    this.#keep({ ...this.#settings, thinking: this.#thinking.value === 'on' ? true : undefined });
+  }
+
   #reset(): void {
     this.#keep({});
     this.#fill();
@@ -91,6 +97,7 @@ export class SettingsDialog {
     }
     this.#kv.value = this.#settings.kv ?? '';
     this.#overflow.value = this.#settings.contextOverflow ?? '';
+    this.#thinking.value = this.#settings.thinking ? 'on' : '';
     this.#showReload();
   }
 

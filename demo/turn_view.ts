@@ -15,10 +15,12 @@ export function createUserTurn(text: string): HTMLElement {
 export class ReplyView {
   readonly root = cloneTemplate('reply-turn');
   readonly #stream: StreamText;
+  readonly #thoughts: StreamText;
   #text = '';
 
   constructor(onGrow: () => void, onRegenerate: () => void, onCopied: (copied: boolean) => void) {
     this.#stream = new StreamText(part(this.root, 'text'), onGrow);
+    this.#thoughts = new StreamText(part(this.root, 'thoughts'), onGrow);
     onPress(part(this.root, 'regenerate'), onRegenerate);
     onPress(part(this.root, 'copy'), () => void this.#copy(onCopied));
   }
@@ -31,9 +33,18 @@ export class ReplyView {
   start(): void {
     this.#text = '';
     this.#stream.clear();
+    this.#thoughts.clear();
+    part(this.root, 'thinking').hidden = true;
     this.root.dataset.state = 'waiting';
     part(this.root, 'note').textContent = '';
     this.#setActions(false);
+  }
+
+  /** What the model thinks before it answers is shown folded, and is no part of the reply. */
+  think(text: string): void {
+    part(this.root, 'thinking').hidden = false;
+    this.root.dataset.state = 'streaming';
+    this.#thoughts.append(text);
   }
 
   append(text: string): void {
@@ -44,6 +55,7 @@ export class ReplyView {
 
   end(end: ReplyEnd, timings: Timings | undefined): void {
     this.#stream.flush();
+    this.#thoughts.flush();
     this.root.dataset.state = end;
     part(this.root, 'note').textContent = describeEnd(end, timings);
     this.#setActions(true);

@@ -12,6 +12,7 @@
  * - `shape`            two sizes that must agree do not
  * - `context-length`   prompt, or prompt and reply, do not fit the context
  * - `invalid-request`  a request field is unknown or out of range; the message names the field
+ * - `unsupported-schema` a JSON schema asks for what a grammar cannot enforce; the message names the place by a JSON pointer
  * - `non-finite`       the model produced NaN or infinite logits
  * - `device-lost`      the GPU device went away
  * - `unloaded`         the engine was unloaded
@@ -28,6 +29,7 @@ export type ErrorCode =
   | 'shape'
   | 'context-length'
   | 'invalid-request'
+  | 'unsupported-schema'
   | 'non-finite'
   | 'device-lost'
   | 'unloaded'
@@ -36,15 +38,18 @@ export type ErrorCode =
 export class EngineError extends Error {
   override readonly name = 'EngineError';
   readonly code: ErrorCode;
+  /** The request's field that is wrong ('messages[0].content'), where it is one. */
+  readonly field: string | undefined;
 
-  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+  constructor(code: ErrorCode, message: string, { field, ...options }: { cause?: unknown; field?: string } = {}) {
     super(message, options);
     this.code = code;
+    this.field = field;
   }
 }
 
 /** An error as plain data. `code: 'AbortError'` is a cancel, which stays a DOMException on both sides. */
-export type WireError = { code: ErrorCode | 'AbortError'; message: string };
+export type WireError = { code: ErrorCode | 'AbortError'; message: string; field?: string };
 
 export function abortError(message = 'The operation was aborted.'): DOMException {
   return new DOMException(message, 'AbortError');
@@ -61,12 +66,16 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
 
 export function toWire(error: unknown): WireError {
   if (isAbort(error)) return { code: 'AbortError', message: (error as DOMException).message };
-  if (error instanceof EngineError) return { code: error.code, message: error.message };
+  if (error instanceof EngineError) {
+    const { code, message, field } = error;
+    return { code, message, ...(field === undefined ? {} : { field }) };
+  }
   return { code: 'internal', message: error instanceof Error ? `${error.name}: ${error.message}` : String(error) };
 }
 
 export function fromWire(wire: WireError): EngineError | DOMException {
-  return wire.code === 'AbortError' ? abortError(wire.message) : new EngineError(wire.code, wire.message);
+  const { code, message, field } = wire;
+  return code === 'AbortError' ? abortError(message) : new EngineError(code, message, field === undefined ? {} : { field });
 }
 
 /** `pending`, or AbortError as soon as `signal` aborts: what is waited for may be far away. It goes on by itself then. */

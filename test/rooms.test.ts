@@ -27,7 +27,8 @@ const readers = ['format', 'text', 'storage', 'gpu', 'protocol', 'plan', 'stream
 const map: Record<string, Rule> = {
   errors: { rooms: [] },
   format: { rooms: [] },
-  text: { rooms: [] },
+  grammar: { rooms: ['protocol'] },
+  text: { rooms: ['grammar', 'protocol'] },
   storage: { rooms: [] },
   gpu: { rooms: [] },
   protocol: { rooms: [], errorTypesOnly: true },

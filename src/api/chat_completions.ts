@@ -1,79 +1,146 @@
 import { EngineError } from '../errors';
-import type { ChatCompletion, ChatCompletionChunk, ChatRequest } from '../protocol/chat';
-import type { GenerateRequest } from '../protocol/engine';
+import type {
+  ChatChoice,
+  ChatCompletion,
+  ChatCompletionChunk,
+  ChatLogprobs,
+  ChatRequest,
+  ReplyDelta,
+  TokenLogprob,
+} from '../protocol/chat';
+import type { ChoiceEnd } from '../protocol/engine';
+import { chatRequest } from './chat_request';
 import type { EngineClient } from './client';
-import { mapEvents } from './event_stream';
-import { checkRequestObject, toGenerateRequest } from './request';
-import type { CreateChatCompletion } from './types';
+import { mapEvents, progressOf, type ReplyEvent } from './event_stream';
+import { signalOf } from './request';
+import type { CreateChatCompletion, RequestOptions } from './types';
 
-const roles = ['system', 'user', 'assistant', 'tool'];
+type SaidEvent = Extract<ReplyEvent, { type: 'text' | 'reasoning' | 'tool_call' }>;
 
 /** `engine.chat.completions.create`: OpenAI's shapes, with `timings` beside `usage`. */
 export function chatCompletions(client: EngineClient): CreateChatCompletion {
-  const create = async (request: ChatRequest & { stream?: boolean }) => {
-    checkRequestObject(request);
-    const generate = toGenerateRequest(request, chatPrompt(request), ['messages', 'chat_template_kwargs']);
-    return request.stream ? streamChat(client, request, generate) : wholeChat(client, request, generate);
+  const create = async (request: ChatRequest, options?: RequestOptions) => {
+    const generate = chatRequest(request, client.info.vocabSize);
+    const events = client.generate(generate, signalOf(request, options));
+    if (!request.stream) return wholeChat(client, events);
+    const chunks = new ChatChunks(client.info.model, request);
+    return mapEvents(events, (event) => chunks.of(event));
   };
   return create as CreateChatCompletion;
 }
 
-function chatPrompt({ messages, chat_template_kwargs: kwargs }: ChatRequest): GenerateRequest['prompt'] {
-  const refuse = (what: string) => {
-    throw new EngineError('invalid-request', what);
-  };
-  if (!Array.isArray(messages) || messages.length === 0) refuse("'messages' must be a list with at least one message.");
-  for (const [i, message] of messages.entries()) {
-    if (!roles.includes(message?.role)) refuse(`'messages[${i}].role' must be one of ${roles.join(', ')}.`);
-    if (!isContent(message.content)) refuse(`'messages[${i}].content' must be a string, a list of parts or null.`);
+/** From events to chunks. The first event comes when the prompt is known to fit, and makes the first chunk. */
+class ChatChunks {
+  readonly #head: Omit<ChatCompletionChunk, 'choices'>;
+  readonly #request: ChatRequest;
+  #choice = 0;
+  #begun = false;
+
+  constructor(model: string, request: ChatRequest) {
+    const created = Math.floor(Date.now() / 1000);
+    const counts = request.stream_options?.include_usage === true;
+    this.#head = {
+      id: `chatcmpl-${crypto.randomUUID()}`,
+      object: 'chat.completion.chunk',
+      created,
+      model,
+      ...(counts ? { usage: null } : {}), // as OpenAI has it in all chunks but the last
+    };
+    this.#request = request;
   }
-  if (kwargs !== undefined && (typeof kwargs !== 'object' || kwargs === null))
-    refuse("'chat_template_kwargs' must be an object.");
+
+  of(event: ReplyEvent): ChatCompletionChunk[] {
+    const first = this.#begun ? [] : [this.#chunk({ role: 'assistant', content: '' })];
+    this.#begun = true;
+    return [...first, ...this.#chunks(event)];
+  }
+
+  #chunks(event: ReplyEvent): ChatCompletionChunk[] {
+    if (event.type === 'prefill') {
+      return this.#request.return_progress ? [{ ...this.#chunk({}), prompt_progress: progressOf(event) }] : [];
+    }
+    if (event.type === 'choice_end') {
+      const last = this.#chunk({}, event);
+      this.#choice++;
+      this.#begun = false;
+      return [last];
+    }
+    if (event.type !== 'done') return [this.#chunk(deltaOf(event), undefined, 'logprobs' in event ? event.logprobs : undefined)];
+    const { usage, timings } = event;
+    const last = { ...this.#chunk({}, event), timings };
+    return this.#request.stream_options?.include_usage ? [last, { ...this.#head, choices: [], usage, timings }] : [last];
+  }
+
+  #chunk(delta: ReplyDelta, end?: ChoiceEnd, logprobs?: TokenLogprob[]): ChatCompletionChunk {
+    const choice = { index: this.#choice, delta, logprobs: logprobsOf(logprobs), finish_reason: end?.finishReason ?? null };
+    return { ...this.#head, choices: [end?.interrupted ? { ...choice, interrupted: true } : choice] };
+  }
+}
+
+function deltaOf(event: SaidEvent): ReplyDelta {
+  if (event.type === 'text') return { content: event.text };
+  if (event.type === 'reasoning') return { reasoning_content: event.text };
+  const { index, id, name, arguments: text } = event;
   return {
-    messages: messages as Record<string, unknown>[],
-    templateKwargs: { ...kwargs, enable_thinking: kwargs?.enable_thinking ?? false },
+    tool_calls: [
+      id === undefined
+        ? { index, function: { arguments: text } }
+        : { index, id, type: 'function', function: { name, arguments: text } },
+    ],
   };
 }
 
-function isContent(content: unknown): boolean {
-  return content === null || typeof content === 'string' || Array.isArray(content);
+function logprobsOf(content: TokenLogprob[] | undefined): ChatLogprobs | null {
+  return content ? { content, refusal: null } : null;
 }
 
-/** Starts at once, so that a wrong request rejects before the first chunk is asked for. */
-function streamChat(client: EngineClient, request: ChatRequest, generate: GenerateRequest): AsyncIterable<ChatCompletionChunk> {
-  const head = {
-    id: `chatcmpl-${crypto.randomUUID()}`,
-    object: 'chat.completion.chunk' as const,
-    created: Math.floor(Date.now() / 1000),
-    model: client.info.model,
-  };
-  const chunk = (delta: { role?: 'assistant'; content?: string }): ChatCompletionChunk => ({
-    ...head,
-    choices: [{ index: 0, delta, finish_reason: null }],
-  });
-  return mapEvents(client.generate(generate, request.signal), [chunk({ role: 'assistant', content: '' })], (event) => {
-    if (event.type === 'text') return [chunk({ content: event.text })];
-    if (event.type !== 'done') return [];
-    const { finishReason, usage, timings } = event;
-    const last: ChatCompletionChunk = { ...head, choices: [{ index: 0, delta: {}, finish_reason: finishReason }], timings };
-    return request.stream_options?.include_usage ? [last, { ...head, choices: [], usage, timings }] : [last];
-  });
-}
-
-async function wholeChat(client: EngineClient, request: ChatRequest, generate: GenerateRequest): Promise<ChatCompletion> {
-  let content = '';
-  for await (const event of client.generate(generate, request.signal)) {
-    if (event.type === 'text') content += event.text;
+async function wholeChat(client: EngineClient, events: AsyncIterable<ReplyEvent>): Promise<ChatCompletion> {
+  const choices: ChatChoice[] = [];
+  let said: SaidEvent[] = [];
+  for await (const event of events) {
+    if (event.type === 'prefill') continue;
+    if (event.type !== 'choice_end' && event.type !== 'done') {
+      said.push(event);
+      continue;
+    }
+    choices.push(choiceOf(choices.length, said, event));
+    said = [];
     if (event.type !== 'done') continue;
     return {
       id: `chatcmpl-${crypto.randomUUID()}`,
       object: 'chat.completion',
       created: Math.floor(Date.now() / 1000),
       model: client.info.model,
-      choices: [{ index: 0, message: { role: 'assistant', content }, finish_reason: event.finishReason }],
+      choices,
       usage: event.usage,
       timings: event.timings,
     };
   }
   throw new EngineError('internal', 'The reply ended without its last event.');
+}
+
+function choiceOf(index: number, said: readonly SaidEvent[], { finishReason, interrupted }: ChoiceEnd): ChatChoice {
+  let content = '';
+  let reasoning = '';
+  const calls: { id: string; type: 'function'; function: { name: string; arguments: string } }[] = [];
+  for (const event of said) {
+    if (event.type === 'text') content += event.text;
+    else if (event.type === 'reasoning') reasoning += event.text;
+    else if (event.id === undefined) calls[event.index]!.function.arguments += event.arguments;
+    else calls[event.index] = { id: event.id, type: 'function', function: { name: event.name!, arguments: event.arguments } };
+  }
+  const logprobs = said.flatMap((event) => ('logprobs' in event ? (event.logprobs ?? []) : []));
+  return {
+    index,
+    message: {
+      role: 'assistant',
+      content: content === '' && calls.length > 0 ? null : content,
+      refusal: null,
+      ...(calls.length > 0 ? { tool_calls: calls } : {}),
+      ...(reasoning === '' ? {} : { reasoning_content: reasoning }),
+    },
+    logprobs: logprobsOf(logprobs.length > 0 ? logprobs : undefined),
+    finish_reason: finishReason,
+    ...(interrupted ? { interrupted } : {}),
+  };
 }

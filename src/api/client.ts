@@ -97,8 +97,6 @@ export class EngineClient {
    */
   generate(request: GenerateRequest, signal: AbortSignal | undefined): AsyncIterableIterator<ReplyEvent> {
     if (this.#ended) throw this.#ended;
-    if (signal !== undefined && !(signal instanceof AbortSignal))
-      throw new EngineError('invalid-request', "'signal' must be an AbortSignal.");
     throwIfAborted(signal);
     const requestId = this.#nextRequest++;
     const stream = new EventStream(signal, (finished) => {
@@ -110,6 +108,10 @@ export class EngineClient {
       .generate(requestId, request, proxy(stream.push))
       .catch((error: unknown) => stream.fail(typedError(error, 'the request')));
     return stream;
+  }
+
+  interrupt(): void {
+    if (!this.#ended) this.#connection.remote.interrupt().catch(() => {}); // a worker that is gone makes no reply
   }
 
   /** Ends everything at once on this side; gives the worker a moment to release the GPU. */

@@ -1,4 +1,5 @@
 import { abortError, fromWire } from '../errors';
+import type { PromptProgress } from '../protocol/chat';
 import type { GenerateEvent } from '../protocol/engine';
 
 export type ReplyEvent = Exclude<GenerateEvent, { type: 'error' }>;
@@ -75,15 +76,14 @@ export class EventStream implements AsyncIterableIterator<ReplyEvent> {
 }
 
 /**
- * Maps a stream's events to chunks, any number for each, with `first` before them. Leaving early, also before the first chunk
- * was asked for, leaves the stream.
+ * Maps a stream's events to chunks, any number for each. Leaving early, also before the first chunk was asked for, leaves the
+ * stream.
  */
 export function mapEvents<T>(
   events: AsyncIterableIterator<ReplyEvent>,
-  first: readonly T[],
   map: (event: ReplyEvent) => readonly T[],
 ): AsyncIterableIterator<T> {
-  const waiting = [...first];
+  const waiting: T[] = [];
   return {
     async next(): Promise<IteratorResult<T, undefined>> {
       while (waiting.length === 0) {
@@ -102,4 +102,9 @@ export function mapEvents<T>(
       return this;
     },
   };
+}
+
+/** The whole prompt's progress, what needed no reading included, as llama.cpp counts it. */
+export function progressOf({ done, total, ms, cached = 0 }: Extract<ReplyEvent, { type: 'prefill' }>): PromptProgress {
+  return { total: cached + total, cache: cached, processed: cached + done, time_ms: ms };
 }

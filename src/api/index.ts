@@ -9,9 +9,8 @@
 import type { ModelRef } from '../protocol/engine';
 import type { PlanReport } from '../protocol/plan';
 import type { StoredModel } from '../protocol/storage';
-import { chatCompletions } from './chat_completions';
 import { EngineClient } from './client';
-import { completions } from './completions';
+import { engineOf } from './engine';
 import type { DownloadOptions, Engine, EngineOptions, ModelDownload, PlanOptions, WorkerOptions } from './types';
 import { deleteStored, downloadOf, planOf, storedModels } from './without_engine';
 
@@ -32,8 +31,9 @@ export type {
 export type * from '../protocol/plan';
 export type * from '../protocol/storage';
 export { parseByteBudget } from './byte_budget';
+export { createFetch } from './fetch_adapter';
 export type { DownloadControl, OnProgress } from './progress';
-export type { DownloadOptions, Engine, EngineOptions, ModelDownload, PlanOptions, WorkerOptions } from './types';
+export type { DownloadOptions, Engine, EngineOptions, ModelDownload, PlanOptions, RequestOptions, WorkerOptions } from './types';
 
 /**
  * Starts a worker, loads the model in it, and resolves when the first token can be asked for.
@@ -44,22 +44,7 @@ export type { DownloadOptions, Engine, EngineOptions, ModelDownload, PlanOptions
  * @throws EngineError 'unsupported', 'not-found', 'storage', 'format', 'budget', 'invalid-request', …; AbortError if `signal` aborts.
  */
 export async function createEngine(model: ModelRef, options: EngineOptions = {}): Promise<Engine> {
-  const client = await EngineClient.start(model, options);
-  return {
-    get info() {
-      return client.info;
-    },
-    get plan() {
-      return client.info.plan;
-    },
-    refreshInfo: () => client.refreshInfo(),
-    chat: { completions: { create: chatCompletions(client) } },
-    completions: { create: completions(client) },
-    tokenize: (text) => client.tokenize(text),
-    measure: () => client.measure(),
-    unload: () => client.unload(),
-    lost: client.lost,
-  };
+  return engineOf(await EngineClient.start(model, options));
 }
 
 /**

@@ -29,14 +29,22 @@ export type ModelDownload = DownloadControl & {
   readonly done: Promise<void>;
 };
 
+/** The second argument of a request. */
+export type RequestOptions = {
+  /** Cancels this request alone; the promise or the stream rejects with AbortError. */
+  signal?: AbortSignal | null;
+};
+
 /** Overloads by `stream`, as OpenAI's client has them. */
 export type CreateChatCompletion = {
-  (request: ChatRequest & { stream: true }): Promise<AsyncIterable<ChatCompletionChunk>>;
-  (request: ChatRequest & { stream?: false }): Promise<ChatCompletion>;
+  (request: ChatRequest & { stream: true }, options?: RequestOptions): Promise<AsyncIterable<ChatCompletionChunk>>;
+  (request: ChatRequest & { stream?: false | null }, options?: RequestOptions): Promise<ChatCompletion>;
+  (request: ChatRequest, options?: RequestOptions): Promise<AsyncIterable<ChatCompletionChunk> | ChatCompletion>;
 };
 export type CreateCompletion = {
-  (request: CompletionRequest & { stream: true }): Promise<AsyncIterable<Completion>>;
-  (request: CompletionRequest & { stream?: false }): Promise<Completion>;
+  (request: CompletionRequest & { stream: true }, options?: RequestOptions): Promise<AsyncIterable<Completion>>;
+  (request: CompletionRequest & { stream?: false | null }, options?: RequestOptions): Promise<Completion>;
+  (request: CompletionRequest, options?: RequestOptions): Promise<AsyncIterable<Completion> | Completion>;
 };
 
 export interface Engine {
@@ -47,6 +55,13 @@ export interface Engine {
   readonly plan: PlanReport;
   readonly chat: { readonly completions: { readonly create: CreateChatCompletion } };
   readonly completions: { readonly create: CreateCompletion };
+  /** Not offered: rejects with EngineError 'unsupported', which says so. */
+  readonly embeddings: { readonly create: (request?: unknown) => Promise<never> };
+  /**
+   * Ends the reply that is being made now as if the model had ended it: what it said stays, with finish_reason 'stop' and
+   * `interrupted: true`. Requests that wait are not touched; a request's own `signal` cancels that one.
+   */
+  interruptGenerate(): void;
   /** Token ids of a text; special tokens in it are recognised. */
   tokenize(text: string): Promise<number[]>;
   /**

@@ -171,7 +171,9 @@ async function run(session: ModelSession, request: Request, onToken: () => void 
 function idsForText(prompt: number[], onId: (id: number) => void): Generation['text'] {
   return {
     encode: async () => prompt,
-    render: async () => '',
+    encodeChat: async () => ({ ids: prompt, opensThinking: false }),
+    describeTokens: async () => [],
+    openConstraint: () => Promise.reject(new EngineError('unsupported', 'A measurement has no text to constrain.')),
     openStream: () => ({
       push: async (ids) => {
         for (const id of ids) onId(id);

@@ -32,6 +32,8 @@ export class EngineCore {
   readonly #defaults: GenerationDefaults;
   readonly #overflow: ContextOverflow;
   readonly #queue = new FairQueue();
+  /** Of the request that runs now. */
+  #interruption: AbortController | undefined;
 
   private constructor(
     { model, text }: EngineParts,
@@ -107,19 +109,35 @@ export class EngineCore {
   /** The events of one request; it waits for those before it. @throws EngineError; AbortError */
   async *generate(request: GenerateRequest, signal: AbortSignal): AsyncGenerator<GenerateEvent, void, undefined> {
     const release = await this.#queue.enter(signal);
+    const interruption = new AbortController();
+    this.#interruption = interruption;
     try {
       const { config } = this.session;
       const textInfo = this.#requireText();
       const vocab = Math.min(config.vocabSize, textInfo.vocabSize);
       const stopIds = stopIdsOf([...config.eosTokenIds, ...this.#defaults.eosTokenIds], textInfo);
       yield* generate(
-        { session: this.session, text: this.#text, defaults: this.#defaults, vocab, stopIds, overflow: this.#overflow },
+        {
+          session: this.session,
+          text: this.#text,
+          defaults: this.#defaults,
+          vocab,
+          stopIds,
+          overflow: this.#overflow,
+          interrupt: interruption.signal,
+        },
         request,
         signal,
       );
     } finally {
+      this.#interruption = undefined;
       release();
     }
+  }
+
+  /** Ends the reply that is being made now, if there is one, as if the model had ended it. */
+  interrupt(): void {
+    this.#interruption?.abort();
   }
 
   /** What one token takes, each part alone; waits for the requests before it. */

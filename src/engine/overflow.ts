@@ -10,7 +10,7 @@ import type { TextHost } from '../text/text_host';
 export type LengthLimits = { contextTokens: number; maxTokens: number | undefined; overflow: ContextOverflow };
 
 /** What turns a prompt into tokens. */
-export type PromptText = Pick<TextHost, 'encode' | 'render'>;
+export type PromptText = Pick<TextHost, 'encode' | 'encodeChat'>;
 
 type Message = Readonly<Record<string, unknown>>;
 type Ids = Uint32Array<ArrayBuffer>;
@@ -22,7 +22,7 @@ type Ids = Uint32Array<ArrayBuffer>;
 export function turnsOf(messages: readonly Message[]): number[][] {
   const turns: number[][] = [];
   for (const [index, { role }] of messages.entries()) {
-    if (role === 'system') continue;
+    if (role === 'system' || role === 'developer') continue;
     if (role === 'user' || turns.length === 0) turns.push([]);
     turns.at(-1)!.push(index);
   }
@@ -33,6 +33,8 @@ export function turnsOf(messages: readonly Message[]): number[][] {
 export class PromptWindow {
   /** Never empty. */
   tokens: Ids = new Uint32Array(0);
+  /** The tokens end inside a think block. */
+  opensThinking = false;
   /** Messages that are no longer part of `tokens`. */
   droppedMessages = 0;
   readonly #text: PromptText;
@@ -49,8 +51,20 @@ export class PromptWindow {
   /** The whole prompt. @throws EngineError 'invalid-request' if it is empty, 'format', 'limit', …; AbortError. */
   static async open(text: PromptText, prompt: PromptInput, signal: AbortSignal): Promise<PromptWindow> {
     const window = new PromptWindow(text, prompt);
-    window.tokens = await window.#encode(0, signal);
+    const { tokens, opensThinking } = await window.#encode(0, signal);
+    window.tokens = tokens;
+    window.opensThinking = opensThinking;
     return window;
+  }
+
+  /** The same prompt, to be shortened apart from this one. */
+  copy(): PromptWindow {
+    const copy = new PromptWindow(this.#text, this.#prompt);
+    copy.tokens = this.tokens;
+    copy.opensThinking = this.opensThinking;
+    copy.droppedMessages = this.droppedMessages;
+    copy.#droppedTurns = this.#droppedTurns;
+    return copy;
   }
 
   /**
@@ -61,10 +75,10 @@ export class PromptWindow {
     let least = this.#droppedTurns + 1;
     let enough = this.#turns.length - 1; // the last turn is what the reply answers
     if (least > enough) return false;
-    let tokens = await this.#encode(enough, signal);
+    let { tokens } = await this.#encode(enough, signal);
     while (least < enough) {
       const middle = (least + enough) >> 1;
-      const shorter = await this.#encode(middle, signal);
+      const { tokens: shorter } = await this.#encode(middle, signal);
       if (shorter.length > wanted) least = middle + 1;
       else [enough, tokens] = [middle, shorter];
     }
@@ -75,17 +89,20 @@ export class PromptWindow {
     return true;
   }
 
-  async #encode(droppedTurns: number, signal: AbortSignal): Promise<Ids> {
-    const ids = await this.#text.encode(await this.#render(droppedTurns, signal), { allowSpecialTokens: true, signal });
+  async #encode(droppedTurns: number, signal: AbortSignal): Promise<{ tokens: Ids; opensThinking: boolean }> {
+    const { ids, opensThinking } = await this.#ids(droppedTurns, signal);
     if (ids.length === 0) throw new EngineError('invalid-request', 'The prompt is empty. Pass some text.');
-    return Uint32Array.from(ids);
+    return { tokens: Uint32Array.from(ids), opensThinking };
   }
 
-  async #render(droppedTurns: number, signal: AbortSignal): Promise<string> {
-    if ('text' in this.#prompt) return this.#prompt.text;
-    const { messages, templateKwargs } = this.#prompt;
+  async #ids(droppedTurns: number, signal: AbortSignal): Promise<{ ids: number[]; opensThinking: boolean }> {
+    if ('text' in this.#prompt) {
+      const { text, allowSpecialTokens = true } = this.#prompt;
+      return { ids: await this.#text.encode(text, { allowSpecialTokens, signal }), opensThinking: false };
+    }
+    const { messages, ...request } = this.#prompt;
     const dropped = new Set(this.#turns.slice(0, droppedTurns).flat());
-    return this.#text.render({ messages: messages.filter((_, i) => !dropped.has(i)), templateKwargs }, { signal });
+    return this.#text.encodeChat({ ...request, messages: messages.filter((_, i) => !dropped.has(i)) }, { signal });
   }
 }
 

@@ -221,6 +221,10 @@ class EngineWorker implements EngineWorkerApi {
     this.#requests.get(requestId)?.abort();
   }
 
+  interrupt(): void {
+    this.#loaded?.core.interrupt();
+  }
+
   async tokenize(text: string) {
     try {
       if (!this.#loaded) throw new EngineError('unloaded', 'The engine was unloaded. Create a new one.');

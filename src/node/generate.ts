@@ -1,8 +1,8 @@
 /** `generate`: a prompt's continuation, or a chat reply, streamed to stdout. */
 import { EngineCore } from '../engine/engine_core';
 import { EngineError } from '../errors';
-import type { SamplingRequest } from '../protocol/chat';
-import type { EngineConfig, GenerateRequest } from '../protocol/engine';
+
+import type { EngineConfig, GenerateRequest, SamplingValues } from '../protocol/engine';
 import { openModelSource } from '../stream/model_source';
 import { createTextHost } from '../text/text_host';
 import { decimal, disabledFeatures, oneOf, readOptions, required, wholeNumber } from './arguments';
@@ -44,7 +44,7 @@ export async function generate(args: readonly string[], script: string): Promise
     prompt: o.chat
       ? { messages: [{ role: 'user', content: prompt }], templateKwargs: { enable_thinking: false } }
       : { text: prompt },
-    sampling: definedOnly<SamplingRequest>({
+    sampling: definedOnly<SamplingValues>({
       temperature: decimal('temperature', o.temperature, { least: 0, most: 2 }),
       top_p: decimal('top-p', o['top-p'], { least: 1e-9, most: 1 }),
       top_k: wholeNumber('top-k', o['top-k'], { least: 0, most: 1 << 30 }),
@@ -89,7 +89,7 @@ export async function generate(args: readonly string[], script: string): Promise
 async function stream(core: EngineCore, request: GenerateRequest): Promise<{ tokens: number; ms: number }> {
   let decoded = { tokens: 0, ms: 0 };
   for await (const event of core.generate(request, new AbortController().signal)) {
-    if (event.type === 'text') process.stdout.write(event.text);
+    if (event.type === 'text' || event.type === 'reasoning') process.stdout.write(event.text);
     if (event.type === 'error') throw new EngineError('internal', event.error.message);
     if (event.type !== 'done') continue;
     const { prefillTokens, prefillMs, decodeTokens, decodeMs } = event.timings;

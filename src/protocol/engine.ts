@@ -1,6 +1,6 @@
 /** What page and worker say to each other. Types only: both sides import this, neither imports the other. */
 import type { WireError } from '../errors';
-import type { FinishReason, SamplingRequest, Timings, Usage } from './chat';
+import type { Constraint, FinishReason, SamplingRequest, Timings, TokenLogprob, ToolDefinition, Usage } from './chat';
 import type { ByteBudget, PlanReport, TokenCosts } from './plan';
 import type { StoredModel } from './storage';
 
@@ -111,22 +111,50 @@ export type EngineInfo = {
   hasChatTemplate: boolean;
 };
 
+/** `allowSpecialTokens`: text that names a special token becomes it. Default false for messages, true for text. */
 export type PromptInput =
-  | { messages: readonly Record<string, unknown>[]; templateKwargs: Record<string, unknown> }
-  | { text: string };
+  | {
+      messages: readonly Record<string, unknown>[];
+      /** Offered to the model: the template shows them, and calls of them are parsed. */
+      tools?: readonly ToolDefinition[];
+      templateKwargs: Record<string, unknown>;
+      allowSpecialTokens?: boolean;
+    }
+  | { text: string; allowSpecialTokens?: boolean };
+
+/** As the worker gets them: what is unset is missing. */
+export type SamplingValues = { [K in keyof SamplingRequest]?: NonNullable<SamplingRequest[K]> };
 
 export type GenerateRequest = {
   prompt: PromptInput;
-  sampling: SamplingRequest;
+  sampling: SamplingValues;
   maxTokens: number | undefined;
   stop: string[];
+  /** Default 1. */
+  choices?: number;
+  /** So many most likely tokens are told beside each of the reply's; undefined: no log probabilities at all. */
+  topLogprobs?: number;
+  /** Tokens of thinking after which the think block is closed for the model. Default: no bound. */
+  reasoningBudgetTokens?: number;
+  constraint?: Constraint;
 };
 
-/** 'prefill' comes between pieces of text too, from the start again, where contextOverflow 'truncate' reads tokens once more. */
+/** How a choice ended. `interrupted`: by `interrupt()`. */
+export type ChoiceEnd = { finishReason: FinishReason; interrupted?: boolean };
+
+/**
+ * Choices come one after the other: 'choice_end' ends one before the next begins, 'done' ends the last one and the request. 'prefill'
+ * comes first with `done: 0`, once the prompt is known to fit, and between pieces of text too, from the start again, where
+ * contextOverflow 'truncate' reads tokens once more; `cached` tokens before those of `total` need no reading. `logprobs` are of the tokens since the last event that had some.
+ */
 export type GenerateEvent =
-  | { type: 'prefill'; done: number; total: number }
-  | { type: 'text'; text: string }
-  | { type: 'done'; finishReason: FinishReason; usage: Usage; timings: Timings }
+  | { type: 'prefill'; done: number; total: number; ms: number; cached?: number }
+  | { type: 'reasoning'; text: string }
+  | { type: 'text'; text: string; logprobs?: TokenLogprob[] }
+  /** The first event of a call has its id and name; `arguments` are a piece of JSON text. */
+  | { type: 'tool_call'; index: number; id?: string; name?: string; arguments: string; logprobs?: TokenLogprob[] }
+  | ({ type: 'choice_end' } & ChoiceEnd)
+  | ({ type: 'done'; usage: Usage; timings: Timings } & ChoiceEnd)
   | { type: 'error'; error: WireError };
 
 /** What the page offers to the engine's worker: threads for text, each known by a number and reached through a port. */
@@ -163,6 +191,8 @@ export interface EngineWorkerApi {
   /** Events arrive in order; 'done' or 'error' is the last one. */
   generate(requestId: number, request: GenerateRequest, onEvent: (event: GenerateEvent) => void): Promise<void>;
   cancel(requestId: number): void;
+  /** Ends the reply that is being made now, as if the model had ended it; requests that wait are not touched. */
+  interrupt(): void;
   tokenize(text: string): Promise<{ ids: number[] } | { error: WireError }>;
   info(): EngineInfo | undefined;
   /** Waits for requests before it. */

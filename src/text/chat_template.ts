@@ -12,7 +12,7 @@ import { describe, isExhaustion } from './tokenizer_config';
 
 export type RenderRequest = {
   messages: readonly Record<string, unknown>[];
-  /** Tool definitions, passed on as they are. */
+  /** Tool definitions, passed on as they are; empty is none. */
   tools?: readonly unknown[];
   /** Ends the prompt with the opening of the assistant's turn. Default true. */
   addGenerationPrompt?: boolean;
@@ -43,6 +43,9 @@ export class ChatTemplate {
   private readonly program: ReturnType<typeof parse>;
   private readonly printed: WeakSet<object>;
   private readonly options: Required<ChatTemplateOptions>;
+  private tools: boolean | undefined;
+  private readonly knowsDevelopers: boolean;
+  private readonly showsFunctionTags: boolean;
 
   /** @throws EngineError 'format' if the template does not parse, 'limit' if it is too long or too deep */
   constructor(
@@ -56,8 +59,32 @@ export class ChatTemplate {
       );
     }
     this.options = { specialTokens, maxOutputBytes, now };
+    this.knowsDevelopers = source.includes('developer');
+    this.showsFunctionTags = source.includes('<function=');
     this.program = guard('does not parse', () => parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true })));
     this.printed = guard('does not parse', () => findPrinted(this.program));
+  }
+
+  /** Whether the template shows tools to the model, found out by trying. @throws EngineError 'limit' */
+  get showsTools(): boolean {
+    this.tools ??= this.tryTools();
+    return this.tools;
+  }
+
+  /** The syntax of tool calls that the model is shown; Sluice's own tool prompt shows JSON. */
+  get callForm(): 'json' | 'xml' {
+    return this.showsFunctionTags && this.showsTools ? 'xml' : 'json';
+  }
+
+  private tryTools(): boolean {
+    const name = 'a_tool_to_try';
+    const tool = { type: 'function', function: { name, description: name, parameters: { type: 'object', properties: {} } } };
+    try {
+      return this.render({ messages: [{ role: 'user', content: 'Hello' }], tools: [tool] }).includes(name);
+    } catch (error) {
+      if (error instanceof EngineError && error.code === 'format') return false;
+      throw error;
+    }
   }
 
   /**
@@ -70,7 +97,9 @@ export class ChatTemplate {
       ...specialTokens,
       enable_thinking: false,
       ...templateKwargs,
-      messages: plainMessages(messages),
+      messages: plainMessages(messages).map((message) =>
+        message.role === 'developer' && !this.knowsDevelopers ? { ...message, role: 'system' } : message,
+      ),
       tools: tools ?? null, // transformers passes None
       add_generation_prompt: addGenerationPrompt,
     };

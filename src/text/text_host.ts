@@ -5,9 +5,11 @@
  */
 import { type Endpoint, type Remote, wrap } from 'comlink';
 import { abortError, EngineError, fromWire, throwIfAborted } from '../errors';
+import type { Acceptance } from '../grammar/constraint_run';
 import { DEFAULT_MAX_OUTPUT_BYTES, type RenderRequest } from './chat_template';
-import type { StreamPiece, TextFiles, TextInfo, TextResult, TextWorkerApi } from './text_worker_api';
-import type { EncodeOptions } from './tokenizer';
+import type { ConstraintRequest, OpenedConstraint } from './constraint_service';
+import type { ChatPrompt, ChatRequest, StreamPiece, TextFiles, TextInfo, TextResult, TextWorkerApi } from './text_worker_api';
+import type { EncodeOptions, TokenText } from './tokenizer';
 
 export type TextWorkerHandle = {
   port: Endpoint;
@@ -35,8 +37,16 @@ export interface TextHost {
   encode(text: string, options: EncodeOptions & CallOptions): Promise<number[]>;
   decode(ids: readonly number[], options?: CallOptions): Promise<string>;
   render(request: RenderRequest, options?: CallOptions): Promise<string>;
+  /** Renders and encodes in one; names of special tokens in the messages stay text unless the request allows them. */
+  encodeChat(request: ChatRequest, options?: CallOptions): Promise<ChatPrompt>;
+  describeTokens(ids: readonly number[], options?: CallOptions): Promise<TokenText[]>;
   /** Constructs only; the worker hears of it with the first push. */
   openStream(options?: { stop?: readonly string[] }): TextStream;
+  /**
+   * Holds one reply to a schema, a grammar or the syntax of tool calls.
+   * @throws EngineError 'unsupported-schema', 'invalid-request'; 'limit' where compiling takes too long
+   */
+  openConstraint(request: ConstraintRequest, options?: CallOptions): Promise<TextConstraint>;
   /** Ends the worker. Waiting and later calls reject with 'unloaded'. */
   dispose(): void;
 }
@@ -50,10 +60,22 @@ export interface TextStream {
   close(): void;
 }
 
+export interface TextConstraint {
+  /** The fewest tokens that a reply can have. */
+  readonly leastTokens: number;
+  /** Bit i & 31 of word i >> 5: token i may come next. `remaining`: tokens that the reply may still have, that one included. */
+  mask(remaining: number, options?: CallOptions): Promise<Uint32Array<ArrayBuffer>>;
+  /** Where it is not accepted the mask has changed: ask for it and draw again. `remaining`: tokens that may come after this one. */
+  accept(token: number, remaining: number, options?: CallOptions): Promise<Acceptance>;
+  /** Idempotent. */
+  close(): void;
+}
+
 /** A timer can fire before a reply that arrived while this thread was busy; so much later it is really missing. */
 const GRACE_MS = 30;
 
-type TextWorker = { handle: TextWorkerHandle; api: Remote<TextWorkerApi>; streams: Set<number> };
+type Mask = Uint32Array<ArrayBuffer>;
+type TextWorker = { handle: TextWorkerHandle; api: Remote<TextWorkerApi>; streams: Set<number>; constraints: Set<number> };
 type Call<T> = (api: Remote<TextWorkerApi>) => Promise<TextResult<T>>;
 /** How long a call may take, and the option that says so. */
 type Limit = { ms: number; option: 'textTimeoutMs' | 'loadTimeoutMs' };
@@ -105,6 +127,14 @@ class WorkerTextHost implements TextHost {
     return this.call('Rendering the chat template', signal, (api) => api.render(request));
   }
 
+  encodeChat(request: ChatRequest, { signal }: CallOptions = {}): Promise<ChatPrompt> {
+    return this.call('Rendering and tokenising the messages', signal, (api) => api.encodeChat(request));
+  }
+
+  describeTokens(ids: readonly number[], { signal }: CallOptions = {}): Promise<TokenText[]> {
+    return this.call('Decoding', signal, (api) => api.describeTokens([...ids]));
+  }
+
   openStream({ stop = [] }: { stop?: readonly string[] } = {}): TextStream {
     const id = this.nextStreamId++;
     const files = this.files;
@@ -150,6 +180,47 @@ class WorkerTextHost implements TextHost {
     };
   }
 
+  async openConstraint(request: ConstraintRequest, { signal }: CallOptions = {}): Promise<TextConstraint> {
+    const id = this.nextStreamId++;
+    const accepted: number[] = [];
+    let leastTokens = Number.POSITIVE_INFINITY;
+    const reopen = async (worker: TextWorker) => {
+      await this.timed(worker, 'Preparing the grammar library', (api) => api.prepareConstraints(request), this.loadLimit);
+      const open: Call<OpenedConstraint> = (api) => api.openConstraint(id, request, accepted);
+      ({ leastTokens } = await this.timed(worker, 'Compiling the grammar', open));
+      worker.constraints.add(id);
+    };
+    const run = <T>(callSignal: AbortSignal | undefined, work?: Call<T>) =>
+      this.enqueue(callSignal, async () => {
+        const worker = await this.loadedWorker();
+        try {
+          if (!worker.constraints.has(id)) await reopen(worker);
+          return work ? await this.timed(worker, 'Applying the grammar', work) : undefined;
+        } catch (error) {
+          // The library's WebAssembly may have aborted, and only another thread gets a new one.
+          if (error instanceof EngineError && error.code === 'internal' && this.worker === worker) this.endWorker();
+          throw error;
+        }
+      });
+    await run(signal);
+    return {
+      leastTokens,
+      mask: (remaining, options = {}) => run(options.signal, (api) => api.constraintMask(id, remaining)) as Promise<Mask>,
+      accept: (token, remaining, options = {}) =>
+        run(options.signal, async (api) => {
+          const reply = await api.acceptToken(id, token, remaining);
+          if ('value' in reply && reply.value.accepted) accepted.push(token);
+          return reply;
+        }) as Promise<Acceptance>,
+      close: () => {
+        void this.enqueue(undefined, async () => {
+          const worker = this.worker;
+          if (worker?.constraints.delete(id)) await this.timed(worker, 'Decoding', (api) => api.closeConstraint(id));
+        }).catch(() => {}); // as with a stream
+      },
+    };
+  }
+
   dispose(): void {
     this.disposed = true;
     this.endWorker(unloaded());
@@ -190,7 +261,7 @@ class WorkerTextHost implements TextHost {
     const files = this.files;
     if (!files) throw new EngineError('internal', 'The text host has no files yet. Call load first.');
     const handle = this.spawn();
-    const worker: TextWorker = { handle, api: wrap<TextWorkerApi>(handle.port), streams: new Set() };
+    const worker: TextWorker = { handle, api: wrap<TextWorkerApi>(handle.port), streams: new Set(), constraints: new Set() };
     this.worker = worker;
     handle.onFailure?.((failure) => {
       if (this.worker === worker) this.endWorker(failureError(failure));

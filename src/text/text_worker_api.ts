@@ -3,9 +3,15 @@
  * (`text_host.ts`) can end. Results are plain data: comlink and structured clones keep no error classes.
  */
 import { EngineError, toWire, type WireError } from '../errors';
+import type { Acceptance } from '../grammar/constraint_run';
 import { ChatTemplate, DEFAULT_MAX_OUTPUT_BYTES, type RenderRequest, utf8Exceeds } from './chat_template';
+import { type ConstraintRequest, ConstraintService, type OpenedConstraint } from './constraint_service';
+import { plainMessages } from './messages';
+import { TokenMarker } from './plain_tokens';
 import type { StreamDecoder } from './stream_decoder';
-import { type EncodeOptions, Tokenizer } from './tokenizer';
+import { type EncodeOptions, Tokenizer, type TokenText } from './tokenizer';
+import { describe } from './tokenizer_config';
+import { withToolPrompt } from './tool_prompt';
 
 /** Texts of the checkpoint's files. */
 export type TextFiles = {
@@ -31,6 +37,11 @@ export type TextInfo = {
 /** `used` counts the ids consumed: all of them, or up to and including the one that completed a stop string. */
 export type StreamPiece = { text: string; stopped: boolean; used: number };
 
+/** `allowSpecialTokens`: names of special tokens in the messages become them. Default false: they stay text. */
+export type ChatRequest = RenderRequest & { allowSpecialTokens?: boolean };
+/** `opensThinking`: the prompt ends inside a think block, so that the reply begins there. */
+export type ChatPrompt = { ids: number[]; opensThinking: boolean };
+
 export type TextResult<T> = { value: T } | { error: WireError };
 
 export interface TextWorkerApi {
@@ -38,12 +49,22 @@ export interface TextWorkerApi {
   encode(text: string, options: EncodeOptions): TextResult<number[]>;
   decode(ids: number[]): TextResult<string>;
   render(request: RenderRequest): TextResult<string>;
+  encodeChat(request: ChatRequest): TextResult<ChatPrompt>;
+  describeTokens(ids: number[]): TextResult<TokenText[]>;
   /** Opens or reopens a stream; `ids` were pushed before, in another worker, and their text is known. */
   openStream(streamId: number, stop: string[], ids: number[]): TextResult<null>;
   push(streamId: number, ids: number[]): TextResult<StreamPiece>;
   /** The stream's rest; ends it. */
   finish(streamId: number): TextResult<string>;
   closeStream(streamId: number): TextResult<null>;
+  /** Before the first `openConstraint`: loads the grammar library, and takes as long as loading the tokenizer may. */
+  prepareConstraints(request: ConstraintRequest): Promise<TextResult<null>>;
+  /** Opens or reopens a constraint; `tokens` were accepted before, in another worker. */
+  openConstraint(id: number, request: ConstraintRequest, tokens: number[]): Promise<TextResult<OpenedConstraint>>;
+  /** Bits of the tokens that may come next; `remaining` counts the one to come. */
+  constraintMask(id: number, remaining: number): Promise<TextResult<Uint32Array<ArrayBuffer>>>;
+  acceptToken(id: number, token: number, remaining: number): TextResult<Acceptance>;
+  closeConstraint(id: number): TextResult<null>;
 }
 
 /** Longest list of added tokens reported by name; real ones have 20 to 1,000. */
@@ -54,6 +75,7 @@ export function createTextWorkerApi(): TextWorkerApi {
   let maxOutputBytes = DEFAULT_MAX_OUTPUT_BYTES;
   const templates = new Map<string, ChatTemplate>();
   const streams = new Map<number, StreamDecoder>();
+  let constraints: ConstraintService | undefined;
 
   const tokenizer = (): Tokenizer => {
     if (!loaded) throw new EngineError('internal', 'The text worker has no tokenizer yet. Call load first.');
@@ -84,10 +106,25 @@ export function createTextWorkerApi(): TextWorkerApi {
     return parsed;
   };
 
+  const rendered = (request: RenderRequest): string => {
+    const { messages, tools = [] } = request;
+    const found = template(tools.length > 0);
+    const calls = tools.length > 0 || messages.some(({ role, tool_calls }) => role === 'tool' || Array.isArray(tool_calls));
+    if (!calls || found.showsTools) return found.render(request);
+    return found.render({ ...request, messages: withToolPrompt(plainMessages(messages), tools), tools: [] });
+  };
+
+  const service = (): ConstraintService => {
+    constraints ??= new ConstraintService(tokenizer(), () => (knowsTools() ? template(true).callForm : 'json'));
+    return constraints;
+  };
+  const knowsTools = () => loaded?.chatTemplate !== undefined || tokenizer().config.chatTemplates.size > 0;
+
   return {
     load: (files, limits) =>
       result(() => {
         loaded = undefined;
+        constraints = undefined;
         templates.clear();
         streams.clear();
         maxOutputBytes = limits.maxOutputBytes;
@@ -104,7 +141,17 @@ export function createTextWorkerApi(): TextWorkerApi {
         return ids;
       }),
     decode: (ids) => result(() => bounded(tokenizer().decode(ids))),
-    render: (request) => result(() => bounded(template((request.tools?.length ?? 0) > 0).render(request))),
+    render: (request) => result(() => bounded(rendered(request))),
+    encodeChat: ({ allowSpecialTokens = false, ...request }) =>
+      result(() => {
+        const { marked, mark } = allowSpecialTokens ? { marked: request, mark: undefined } : markRequest(request, tokenizer());
+        const text = rendered(marked);
+        const opensThinking = text.trimEnd().endsWith('<think>');
+        const ids = mark ? tokenizer().encodeMarked(text, mark) : tokenizer().encode(text, { allowSpecialTokens: true });
+        if (ids.length * 4 > maxOutputBytes) throw tooLong(maxOutputBytes);
+        return { ids, opensThinking };
+      }),
+    describeTokens: (ids) => result(() => ids.map((id) => tokenizer().describe(id))),
     openStream: (streamId, stop, ids) =>
       result(() => {
         const opened = tokenizer().openStream(stop);
@@ -134,12 +181,61 @@ export function createTextWorkerApi(): TextWorkerApi {
         streams.delete(streamId);
         return null;
       }),
+    prepareConstraints: (request) =>
+      asyncResult(() =>
+        service()
+          .prepare(request)
+          .then(() => null),
+      ),
+    openConstraint: (id, request, tokens) => asyncResult(() => service().open(id, request, tokens)),
+    constraintMask: (id, remaining) => asyncResult(() => service().mask(id, remaining)),
+    acceptToken: (id, token, remaining) => result(() => service().accept(id, token, remaining)),
+    closeConstraint: (id) =>
+      result(() => {
+        constraints?.close(id);
+        return null;
+      }),
   };
+}
+
+/** The same request with the names of tokens in it marked as text. */
+function markRequest(request: RenderRequest, { specialTokens, addedTokens }: Tokenizer): { marked: RenderRequest; mark: string } {
+  const messages = plainMessages(request.messages);
+  const { tools, templateKwargs } = request;
+  const marker = new TokenMarker([...specialTokens.keys(), ...addedTokens.keys()], written([messages, tools, templateKwargs]));
+  const marked = {
+    ...request,
+    messages: marker.markMessages(messages),
+    ...(tools ? { tools: marker.markAll(tools) as unknown[] } : {}),
+    ...(templateKwargs ? { templateKwargs: marker.markAll(templateKwargs) as Record<string, unknown> } : {}),
+  };
+  return { marked, mark: marker.mark };
+}
+
+/** Every string of the request, in one. @throws EngineError 'invalid-request' for what has no end or no JSON */
+function written(request: unknown): string {
+  try {
+    return JSON.stringify(request);
+  } catch (cause) {
+    throw new EngineError(
+      'invalid-request',
+      `Messages, tools and template options must be plain data: ${describe(cause)}. Remove what is not.`,
+      { cause },
+    );
+  }
 }
 
 function result<T>(work: () => T): TextResult<T> {
   try {
     return { value: work() };
+  } catch (error) {
+    return { error: toWire(error) };
+  }
+}
+
+async function asyncResult<T>(work: () => Promise<T>): Promise<TextResult<T>> {
+  try {
+    return { value: await work() };
   } catch (error) {
     return { error: toWire(error) };
   }

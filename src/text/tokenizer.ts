@@ -5,6 +5,7 @@
  */
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { EngineError } from '../errors';
+import { anyOf } from './plain_tokens';
 import { StreamDecoder, type TextAssembler, WindowAssembler } from './stream_decoder';
 import { addedTokenBytes, byteLevelTokenBytes } from './token_bytes';
 import {
@@ -26,6 +27,8 @@ export type EncodeOptions = {
   addSpecialTokens?: boolean;
 };
 
+export type TokenText = { token: string; bytes: number[] | null };
+
 /** The largest id accepted; the largest vocabulary known is a thirtieth of it. */
 const MAX_ID = 1 << 23;
 /** How many times longer a text may become in normaliser, pre-tokenizer, post-processor or decoder. Real ones stay under 4. */
@@ -41,7 +44,10 @@ export class Tokenizer {
   private readonly library: LibraryTokenizer;
   private readonly specialIds: ReadonlySet<number>;
   private readonly addedById: ReadonlyMap<number, string>;
-  private readonly byteLevel: boolean;
+  private readonly addedByName: ReadonlyMap<string, AddedToken>;
+  private readonly addedNames: RegExp | undefined;
+  /** Whether tokens are pieces of UTF-8, so that `tokenBytes` is exact. */
+  readonly isByteLevel: boolean;
 
   /**
    * @param tokenizerJson text of tokenizer.json
@@ -58,7 +64,9 @@ export class Tokenizer {
     this.addedTokens = new Map(added.filter((token) => !token.special).map((token) => [token.content, token.id]));
     this.specialIds = new Set(this.specialTokens.values());
     this.addedById = new Map(added.map((token) => [token.id, token.content]));
-    this.byteLevel = isByteLevel(json.decoder);
+    this.addedByName = new Map(added.map((token) => [token.content, token]));
+    this.addedNames = anyOf([...this.addedByName.keys()]);
+    this.isByteLevel = isByteLevel(json.decoder);
     // The library reads clean-up and casing switches of models that Sluice does not run from the config: it gets the tokens alone.
     const libraryConfig = { ...this.config.specialTokens, clean_up_tokenization_spaces: false };
     const parts = { normalizer: null, pre_tokenizer: null, post_processor: null, decoder: null, ...json, added_tokens: added };
@@ -71,10 +79,24 @@ export class Tokenizer {
       const ids = allowSpecialTokens
         ? this.library.encode(text, { add_special_tokens: addSpecialTokens }).ids
         : this.encodePlain(text, addSpecialTokens);
-      if (ids.every((id) => id !== undefined)) return ids as number[];
-      throw new EngineError(
-        'format',
-        'tokenizer.json has no id for a piece of this text and no unknown token. Use a complete file.',
+      return complete(ids);
+    });
+  }
+
+  /**
+   * As `encode` with special tokens, but a token's name that `mark` breaks is text like any other (see TokenMarker).
+   * @throws as `encode` does
+   */
+  encodeMarked(text: string, mark: string): number[] {
+    if (!text.includes(mark)) return this.encode(text, { allowSpecialTokens: true });
+    return guard('encoding', () => {
+      const sections = this.sections(text);
+      return complete(
+        sections.flatMap((section, i) => {
+          if (typeof section === 'number') return [section];
+          const plain = section.replaceAll(mark, '');
+          return plain === '' ? [] : this.encodePlain(plain, false, i);
+        }),
       );
     });
   }
@@ -92,7 +114,7 @@ export class Tokenizer {
       tokenBytes: (id) => this.tokenBytes(id),
       isSpecial: (id) => this.isSpecial(id),
       stop,
-      assembler: this.byteLevel ? undefined : this.windowAssembler(),
+      assembler: this.isByteLevel ? undefined : this.windowAssembler(),
     });
   }
 
@@ -104,6 +126,13 @@ export class Tokenizer {
     return token === undefined ? undefined : byteLevelTokenBytes(token);
   }
 
+  /** A token by itself: its text, with U+FFFD for part of a character, and its UTF-8; null where tokens are no bytes. */
+  describe(id: number): TokenText {
+    if (!this.isByteLevel) return { token: this.addedById.get(id) ?? this.library.id_to_token(id) ?? '', bytes: null };
+    const bytes = this.tokenBytes(id) ?? new Uint8Array(0);
+    return { token: new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes), bytes: [...bytes] };
+  }
+
   isSpecial(id: number): boolean {
     return this.specialIds.has(id);
   }
@@ -112,11 +141,25 @@ export class Tokenizer {
     return this.library.token_to_id(token);
   }
 
+  /** A text's added tokens as ids, and what is between them. */
+  private sections(text: string): (string | number)[] {
+    const sections: (string | number)[] = [];
+    let from = 0;
+    for (const { 0: name, index } of this.addedNames ? text.matchAll(this.addedNames) : []) {
+      const token = this.addedByName.get(name)!;
+      const between = text.slice(from, index);
+      sections.push(token.lstrip ? between.trimEnd() : between, token.id);
+      from = index + name.length;
+      if (token.rstrip) from += text.slice(from).length - text.slice(from).trimStart().length;
+    }
+    return [...sections, text.slice(from)];
+  }
+
   /** The library's own steps, without the one that looks for added tokens. */
-  private encodePlain(text: string, addSpecialTokens: boolean): (number | undefined)[] {
+  private encodePlain(text: string, addSpecialTokens: boolean, section = 0): (number | undefined)[] {
     const { normalizer, pre_tokenizer: preTokenizer, model, post_processor: postProcessor } = this.library;
     const normalized = normalizer ? normalizer(text) : text;
-    const words = normalized === '' ? [] : preTokenizer ? preTokenizer(normalized, { section_index: 0 }) : [normalized];
+    const words = normalized === '' ? [] : preTokenizer ? preTokenizer(normalized, { section_index: section }) : [normalized];
     let tokens = model!(words);
     // A model that looks whole words up before merging (ignore_merges) can still find an added token: such words go in halves.
     if (tokens.some((token) => this.isAdded(token))) tokens = words.flatMap((word) => this.encodeWordPlain(word));
@@ -144,6 +187,11 @@ export class Tokenizer {
       }),
     );
   }
+}
+
+function complete(ids: readonly (number | undefined)[]): number[] {
+  if (ids.every((id) => id !== undefined)) return ids as number[];
+  throw new EngineError('format', 'tokenizer.json has no id for a piece of this text and no unknown token. Use a complete file.');
 }
 
 /** The library throws plain errors of every kind on files that it does not expect. */

@@ -1,74 +1,278 @@
 import { describe, expect, test } from 'vitest';
-import { toGenerateRequest } from '../../src/api/request';
-import type { GenerationRequest } from '../../src/protocol/chat';
+import { chatRequest } from '../../src/api/chat_request';
+import { completionRequest } from '../../src/api/completions';
+import { signalOf } from '../../src/api/request';
+import type { ChatRequest, CompletionRequest } from '../../src/protocol/chat';
 
-const prompt = { text: 'x' };
-const make = (request: object) => toGenerateRequest(request as GenerationRequest, prompt, ['prompt']);
+const messages = [{ role: 'user', content: 'x' }];
+const chat = (request: object) => chatRequest({ messages, ...request } as ChatRequest, 1000);
+const complete = (request: object) => completionRequest({ prompt: 'x', ...request } as CompletionRequest, 1000);
+const tool = (name: string, more: object = {}) => ({
+  type: 'function',
+  function: { name, parameters: { type: 'object' }, ...more },
+});
+const tools = [tool('a'), tool('b')];
+const sampling = {
+  temperature: 0,
+  top_p: 0.5,
+  top_k: 3,
+  min_p: 0.1,
+  repetition_penalty: 1.1,
+  presence_penalty: -1,
+  frequency_penalty: 2,
+  seed: 7,
+  logit_bias: { 5: -100, 999: 1.5 },
+};
 
-test('known fields arrive', () => {
-  expect(
-    make({
-      temperature: 0,
-      top_p: 0.5,
-      top_k: 3,
-      min_p: 0.1,
-      repetition_penalty: 1.1,
-      presence_penalty: -1,
-      frequency_penalty: 2,
-      seed: 7,
-      max_tokens: 5,
-      stop: 'a',
-      prompt: 'x',
-      stream: true,
-    }),
-  ).toEqual({
-    prompt,
-    sampling: {
-      temperature: 0,
-      top_p: 0.5,
-      top_k: 3,
-      min_p: 0.1,
-      repetition_penalty: 1.1,
-      presence_penalty: -1,
-      frequency_penalty: 2,
-      seed: 7,
-    },
+test('known fields of a completion arrive', () => {
+  const request = {
+    ...sampling,
+    max_tokens: 5,
+    stop: 'a',
+    n: 2,
+    logprobs: 3,
+    stream: true,
+    stream_options: { include_usage: true },
+  };
+  expect(complete({ ...request, return_progress: true, allow_special_tokens: false, model: 'm' })).toEqual({
+    prompt: { text: 'x', allowSpecialTokens: false },
+    sampling,
     maxTokens: 5,
     stop: ['a'],
+    choices: 2,
+    topLogprobs: 3,
+  });
+});
+
+test('known fields of a chat request arrive', () => {
+  const request = {
+    ...sampling,
+    max_tokens: 5,
+    max_completion_tokens: 9,
+    logprobs: true,
+    top_logprobs: 20,
+    n: 128,
+    stop: ['a', 'b'],
+  };
+  const thinking = { chat_template_kwargs: { enable_thinking: true, mood: 'calm' }, reasoning_budget_tokens: 30 };
+  expect(chat({ ...request, ...thinking, tools, allow_special_tokens: true })).toEqual({
+    prompt: { messages, tools, templateKwargs: { enable_thinking: true, mood: 'calm' }, allowSpecialTokens: true },
+    sampling,
+    maxTokens: 9,
+    stop: ['a', 'b'],
+    choices: 128,
+    topLogprobs: 20,
+    reasoningBudgetTokens: 30,
   });
 });
 
 test('unset and null fields stay unset, so that the checkpoint decides', () => {
-  expect(make({ temperature: null, seed: undefined })).toEqual({ prompt, sampling: {}, maxTokens: undefined, stop: [] });
+  const unset = {
+    temperature: null,
+    seed: undefined,
+    logit_bias: null,
+    stop: null,
+    n: null,
+    max_tokens: null,
+    stream_options: null,
+  };
+  expect(complete({ ...unset, logprobs: null })).toEqual({ prompt: { text: 'x' }, sampling: {}, maxTokens: undefined, stop: [] });
 });
 
-test('max_completion_tokens goes before max_tokens', () =>
-  expect(make({ max_tokens: 5, max_completion_tokens: 9 }).maxTokens).toBe(9));
+test('thinking is off unless it is asked for, whatever its budget', () => {
+  const off = { prompt: { templateKwargs: { enable_thinking: false } }, reasoningBudgetTokens: 0 };
+  expect(chat({})).toMatchObject(off);
+  expect(chat({ reasoning_budget_tokens: 50 })).toMatchObject(off);
+  expect(chat({ chat_template_kwargs: { enable_thinking: true } }).reasoningBudgetTokens).toBeUndefined();
+});
+
+test.each([
+  [{ logprobs: true }, 0],
+  [{ logprobs: true, top_logprobs: 4 }, 4],
+  [{ logprobs: false }, undefined],
+  [{ logprobs: true, top_logprobs: null }, 0],
+])('%j asks for %j top log probabilities', (request, expected) => expect(chat(request).topLogprobs).toBe(expected));
+
+describe('tools and formats', () => {
+  const schema = { type: 'object', properties: {} };
+  const allowed = (mode: string, ...names: string[]) => ({
+    type: 'allowed_tools',
+    allowed_tools: { mode, tools: names.map((name) => ({ type: 'function', function: { name } })) },
+  });
+  test.each<[string, object, unknown, unknown]>([
+    ['auto', { tools }, tools, undefined],
+    ['none', { tools, tool_choice: 'none' }, undefined, undefined],
+    ['required', { tools, tool_choice: 'required' }, tools, { kind: 'tool_calls', tools }],
+    [
+      'a named function',
+      { tools, tool_choice: { type: 'function', function: { name: 'b' } } },
+      tools,
+      { kind: 'tool_calls', tools, name: 'b' },
+    ],
+    ['one allowed tool', { tools, tool_choice: allowed('auto', 'b') }, [tools[1]], undefined],
+    [
+      'one allowed and required tool',
+      { tools, tool_choice: allowed('required', 'b') },
+      [tools[1]],
+      { kind: 'tool_calls', tools: [tools[1]] },
+    ],
+    ['text', { response_format: { type: 'text' }, tools }, tools, undefined],
+    ['JSON', { response_format: { type: 'json_object' } }, undefined, { kind: 'json_object' }],
+    [
+      'a schema',
+      { response_format: { type: 'json_schema', json_schema: { name: 's', schema, strict: true } } },
+      undefined,
+      { kind: 'json_schema', schema, strict: true },
+    ],
+    [
+      'a schema that is missing',
+      { response_format: { type: 'json_schema', json_schema: { name: 's', strict: null } } },
+      undefined,
+      { kind: 'json_schema', schema: {} },
+    ],
+    [
+      'a schema beside tools that may not be called',
+      { response_format: { type: 'json_object' }, tools, tool_choice: 'none' },
+      undefined,
+      { kind: 'json_object' },
+    ],
+    [
+      'a grammar',
+      { response_format: { type: 'grammar', grammar: 'root ::= "a"' } },
+      undefined,
+      { kind: 'grammar', grammar: 'root ::= "a"' },
+    ],
+  ])('%s', (_, request, offered, constraint) => {
+    const made = chat(request);
+    expect('messages' in made.prompt && made.prompt.tools).toEqual(offered);
+    expect(made.constraint).toEqual(constraint);
+  });
+});
+
+const wrongEverywhere: [string, unknown][] = [
+  ['temperature', -0.1],
+  ['temperature', 2.1],
+  ['temperature', Number.NaN],
+  ['temperature', '1'],
+  ['top_p', 0],
+  ['top_p', 1.5],
+  ['top_k', 1.5],
+  ['min_p', -1],
+  ['repetition_penalty', 0],
+  ['presence_penalty', 3],
+  ['frequency_penalty', -3],
+  ['seed', 0.5],
+  ['max_tokens', 0],
+  ['stop', ['']],
+  ['stop', [1]],
+  ['stop', Array.from({ length: 17 }, () => 'a')],
+  ['n', 0],
+  ['n', 129],
+  ['n', 1.5],
+  ['logit_bias', [1]],
+  ['logit_bias', { a: 1 }],
+  ['logit_bias', { 1000: 1 }],
+  ['logit_bias.7', { 7: 101 }],
+  ['logit_bias.7', { 7: null }],
+  ['stream', 'yes'],
+  ['stream_options', { include_usage: true }], // without stream
+  ['return_progress', 1],
+  ['allow_special_tokens', 'no'],
+  ['model', 7],
+  ['best_of', 2],
+  ['user', 'me'],
+];
+const wrongInChat: [string, unknown][] = [
+  ['prompt', 'x'],
+  ['messages', []],
+  ['messages', 'x'],
+  ['messages[0].role', [{ role: 'function', name: 'f', content: 'x' }]],
+  ['messages[0].role', [null]],
+  ['messages[0].content', [{ role: 'user' }]],
+  ['messages[0].content', [{ role: 'user', content: 7 }]],
+  ['messages[1].tool_call_id', [messages[0], { role: 'tool', content: 'x' }]],
+  ['messages[0].reasoning_content', [{ role: 'assistant', content: '', reasoning_content: {} }]],
+  ['messages[0].tool_calls', [{ role: 'assistant', tool_calls: {} }]],
+  ['messages[0].tool_calls[0]', [{ role: 'assistant', tool_calls: [{ id: '1', type: 'function', function: { name: 'f' } }] }]],
+  [
+    'messages[0].tool_calls[0]',
+    [{ role: 'assistant', tool_calls: [{ id: '1', type: 'custom', custom: { name: 'f', input: '' } }] }],
+  ],
+  ['logprobs', 3],
+  ['top_logprobs', 5], // without logprobs
+  ['max_completion_tokens', 0],
+  ['reasoning_budget_tokens', -1],
+  ['chat_template_kwargs', 'x'],
+  ['chat_template_kwargs.enable_thinking', { enable_thinking: 'yes' }],
+  ['tools', []],
+  ['tools[0].type', [{ type: 'custom', custom: { name: 'x' } }]],
+  ['tools[0].function.name', [tool('a b')]],
+  ['tools[1].function.name', [tool('a'), tool('a')]],
+  ['tools[0].function.parameters', [tool('a', { parameters: 'x' })]],
+  ['tools[0].function.description', [tool('a', { description: 5 })]],
+  ['tool_choice', 'required'], // without tools
+  ['response_format', 'json'],
+  ['response_format.type', { type: 'xml' }],
+  ['response_format.grammar', { type: 'grammar' }],
+  ['response_format.json_schema', { type: 'json_schema' }],
+  ['response_format.json_schema.name', { type: 'json_schema', json_schema: {} }],
+  ['response_format.json_schema.schema', { type: 'json_schema', json_schema: { name: 's', schema: [] } }],
+];
+const wrongInCompletions: [string, unknown][] = [
+  ['messages', messages],
+  ['prompt', ''],
+  ['prompt', ['a', 'b']],
+  ['prompt', [1, 2]],
+  ['prompt', null],
+  ['logprobs', 21],
+  ['logprobs', true],
+];
+
+/** The field of the request that holds the wrong one: 'a[0].b' lies in 'a'. */
+const outer = (field: string) => field.split(/[.[]/)[0]!;
+const refused = (field: string) =>
+  expect.objectContaining({ code: 'invalid-request', field, message: expect.stringContaining(`'${field}'`) });
 
 describe('a wrong field is an error that names it', () => {
+  test.each([...wrongEverywhere, ...wrongInChat])('chat, %s: %j', (field, value) =>
+    expect(() => chat({ [outer(field)]: value })).toThrow(refused(field)),
+  );
+  test.each([...wrongEverywhere, ...wrongInCompletions])('completions, %s: %j', (field, value) =>
+    expect(() => complete({ [outer(field)]: value })).toThrow(refused(field)),
+  );
   test.each([
-    ['temperature', -0.1],
-    ['temperature', 2.1],
-    ['temperature', Number.NaN],
-    ['temperature', '1'],
-    ['top_p', 0],
-    ['top_p', 1.5],
-    ['top_k', 1.5],
-    ['min_p', -1],
-    ['repetition_penalty', 0],
-    ['presence_penalty', 3],
-    ['frequency_penalty', -3],
-    ['seed', 0.5],
-    ['max_tokens', 0],
-    ['stop', ['']],
-    ['stop', [1]],
-    ['stop', Array.from({ length: 17 }, () => 'a')],
-    ['tools', []],
-    ['n', 2],
-    ['logprobs', true],
-  ])('%s: %j', (field, value) => {
-    expect(() => make({ [field]: value })).toThrow(
-      expect.objectContaining({ code: 'invalid-request', message: expect.stringContaining(`'${field}'`) }),
-    );
+    ['tool_choice', { tools, tool_choice: 'any' }],
+    ['tool_choice.function.name', { tools, tool_choice: { type: 'function', function: { name: 'c' } } }],
+    ['tool_choice', { tools, tool_choice: { type: 'custom', custom: { name: 'a' } } }],
+    [
+      'tool_choice.allowed_tools.mode',
+      { tools, tool_choice: { type: 'allowed_tools', allowed_tools: { mode: 'x', tools: [] } } },
+    ],
+    ['response_format', { tools, response_format: { type: 'json_object' } }],
+    ['stream_options.usage', { stream: true, stream_options: { usage: true } }],
+    ['stream_options.include_usage', { stream: true, stream_options: { include_usage: 1 } }],
+  ])('together, %s: %j', (field, request) => expect(() => chat(request)).toThrow(refused(field)));
+  test.each([null, 7, 'x'])('%j is no request at all', (request) =>
+    expect(() => chatRequest(request as never, 1000)).toThrow(expect.objectContaining({ code: 'invalid-request' })),
+  );
+});
+
+describe('the signal', () => {
+  test('comes from the request, from the second argument, or from both', () => {
+    const [a, b] = [new AbortController(), new AbortController()];
+    expect(signalOf({}, undefined)).toBeUndefined();
+    expect(signalOf({ signal: a.signal }, { signal: null })).toBe(a.signal);
+    expect(signalOf({}, { signal: b.signal })).toBe(b.signal);
+    const both = signalOf({ signal: a.signal }, { signal: b.signal })!;
+    b.abort();
+    expect(both.aborted).toBe(true);
   });
+
+  test.each([
+    [{ signal: {} }, undefined, 'signal'],
+    [{}, { signal: 'x' }, 'signal'],
+    [{}, { timeout: 5 }, 'timeout'],
+  ])('%j, %j names %s', (request, options, field) =>
+    expect(() => signalOf(request as never, options as never)).toThrow(refused(field)),
+  );
 });

@@ -1,5 +1,6 @@
 /** The public API as a page uses it, good and bad: every promise settles, every error is one of the family. */
 import {
+  type ChatCompletionChunk,
   createEngine,
   deleteModel,
   downloadModel,
@@ -34,7 +35,7 @@ async function outcome(run: () => Promise<unknown>, seconds = 60): Promise<unkno
   return Promise.race([settled, late]);
 }
 
-async function collect(stream: AsyncIterable<{ choices: { delta: { content?: string } }[] }>): Promise<string> {
+async function collect(stream: AsyncIterable<ChatCompletionChunk>): Promise<string> {
   let text = '';
   for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? '';
   return text;

@@ -25,6 +25,7 @@ test('only what is set enters the request and the engine configuration', () => {
   expect(samplingOf({ temperature: 0, seed: 7, contextTokens: 512 })).toEqual({ temperature: 0, seed: 7 });
   expect(engineConfigOf({ temperature: 0, contextTokens: 512, kv: 'f32' })).toEqual({ contextTokens: 512, kv: 'f32' });
   expect(engineConfigOf({ gpuBudget: 4e9, contextOverflow: 'error' })).toEqual({ gpuBudget: 4e9, contextOverflow: 'error' });
+  expect(samplingOf({ thinking: true })).toEqual({ chat_template_kwargs: { enable_thinking: true } });
   expect(Object.keys(samplingOf({}))).toEqual([]);
 });
 
@@ -54,7 +55,12 @@ test.each([
     settings: { gpuBudget: 4e9, contextOverflow: 'truncate' },
     why: 'what the memory panel keeps',
   },
-  { stored: '{"temperature":0.5,"kv":"f32"}', settings: { temperature: 0.5, kv: 'f32' }, why: 'what the page writes' },
+  { stored: '{"thinking":"yes"}', settings: {}, why: 'a switch that is none' },
+  {
+    stored: '{"temperature":0.5,"kv":"f32","thinking":true}',
+    settings: { temperature: 0.5, kv: 'f32', thinking: true },
+    why: 'what the page writes',
+  },
 ])('stored settings are read with care: $why', ({ stored, settings }) => {
   expect(settingsFromJson(stored)).toEqual(settings);
 });

@@ -185,6 +185,17 @@ describe('a reply that fills the context', () => {
     expect(done!.timings.decodeMs).toBeGreaterThan(0);
   });
 
+  test('each choice begins with the whole prompt, whatever the one before had to drop', async () => {
+    const one = await run(under('truncate'), ask([...older, last]));
+    const { events, done } = await run(under('truncate'), { ...ask([...older, last]), choices: 2 });
+    const end = events.findIndex(({ type }) => type === 'choice_end');
+    const said = (part: GenerateEvent[]) => part.map((event) => (event.type === 'text' ? event.text : '')).join('');
+    expect([said(events.slice(0, end)), said(events.slice(end))]).toEqual([one.text, one.text]);
+    expect(events[end]).toEqual({ type: 'choice_end', finishReason: 'length' });
+    expect(done!.usage).toMatchObject({ completion_tokens: 2 * one.done!.usage.completion_tokens, truncated_messages: 2 });
+    expect(done!.timings.decodeTokens).toBe(2 * one.done!.timings.decodeTokens);
+  });
+
   test('a stop string across the place where turns are dropped ends it', async () => {
     const whole = await run(under('truncate'), ask([...older, last]));
     const full = whole.events.findLastIndex(({ type }) => type === 'prefill');
@@ -271,7 +282,7 @@ function prefills(events: readonly GenerateEvent[]): number[] {
   const totals: number[] = [];
   let done = 0;
   for (const event of events) {
-    if (event.type !== 'prefill') continue;
+    if (event.type !== 'prefill' || event.done === 0) continue; // 0: the prompt fits
     expect(event.done).toBeGreaterThan(done);
     done = event.done;
     if (done < event.total) continue;

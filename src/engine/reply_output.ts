@@ -1,0 +1,95 @@
+/** From the tokens of a reply to the events of its choice: text in whole characters, thinking and tool calls apart, log probabilities. */
+import type { TokenLogprob } from '../protocol/chat';
+import type { GenerateEvent, GenerateRequest } from '../protocol/engine';
+import { ReplyParser } from '../text/reply_parser';
+import type { TextHost, TextStream } from '../text/text_host';
+import type { ReplyPiece } from '../text/tool_call_parser';
+import { tokenLogprobs } from './sampling';
+
+export type SaidEvent = Extract<GenerateEvent, { type: 'text' | 'reasoning' | 'tool_call' }>;
+type OutputText = Pick<TextHost, 'openStream' | 'describeTokens'>;
+type OutputOptions = {
+  /** The prompt ends inside a think block. */
+  opensThinking: boolean;
+  /** Ids from here on are padding rows of the embedding. */
+  vocab: number;
+  signal: AbortSignal;
+};
+
+export class ReplyOutput {
+  /** Tokens of thinking, its closing tag among them. */
+  reasoningTokens = 0;
+  /** A stop string is complete: nothing more comes. */
+  stopped = false;
+  readonly #text: OutputText;
+  readonly #stream: TextStream;
+  /** Only replies to messages have a form; the continuation of a plain prompt is text, whatever it says. */
+  readonly #parser: ReplyParser | undefined;
+  readonly #topLogprobs: number | undefined;
+  readonly #options: OutputOptions;
+  /** Of tokens whose text is still held back. */
+  #waiting: TokenLogprob[] = [];
+
+  constructor(text: OutputText, { prompt, stop, topLogprobs }: GenerateRequest, options: OutputOptions) {
+    this.#text = text;
+    this.#stream = text.openStream({ stop });
+    if ('messages' in prompt) this.#parser = new ReplyParser({ opensThinking: options.opensThinking, tools: prompt.tools ?? [] });
+    this.#topLogprobs = topLogprobs;
+    this.#options = options;
+  }
+
+  /** Whether the next token is thinking. */
+  get thinks(): boolean {
+    return this.#parser?.thinks ?? false;
+  }
+
+  get calls(): number {
+    return this.#parser?.calls ?? 0;
+  }
+
+  /** What the tokens add to the reply. `logits`: those that the last of them was drawn from. @throws EngineError; AbortError */
+  async push(tokens: readonly number[], logits?: Float32Array): Promise<SaidEvent[]> {
+    if (this.thinks) this.reasoningTokens += tokens.length;
+    else if (logits && this.#topLogprobs !== undefined) {
+      this.#waiting.push(await this.#logprobs(tokens.at(-1)!, logits, this.#topLogprobs));
+    }
+    const { text, stopped } = await this.#stream.push(tokens, { signal: this.#options.signal });
+    this.stopped = stopped;
+    return this.#events(this.#pieces(text));
+  }
+
+  /** What was held back, at the end of the reply. @throws EngineError; AbortError */
+  async finish(): Promise<SaidEvent[]> {
+    const rest = this.stopped ? '' : await this.#stream.finish({ signal: this.#options.signal });
+    const events = this.#events([...this.#pieces(rest), ...(this.#parser?.finish() ?? [])]);
+    if (this.#waiting.length > 0) events.push({ type: 'text', text: '', logprobs: this.#waiting });
+    this.#waiting = [];
+    return events;
+  }
+
+  close(): void {
+    this.#stream.close();
+  }
+
+  #pieces(text: string): ReplyPiece[] {
+    if (text === '') return [];
+    return this.#parser?.push(text) ?? [{ type: 'text', text }];
+  }
+
+  #events(pieces: readonly ReplyPiece[]): SaidEvent[] {
+    return pieces.map((piece) => {
+      if (piece.type === 'reasoning' || this.#waiting.length === 0) return piece;
+      const logprobs = this.#waiting;
+      this.#waiting = [];
+      return { ...piece, logprobs };
+    });
+  }
+
+  async #logprobs(token: number, logits: Float32Array, count: number): Promise<TokenLogprob> {
+    const { logprob, top } = tokenLogprobs(logits, this.#options.vocab, token, count);
+    const ids = [token, ...top.map((entry) => entry.token)];
+    const texts = await this.#text.describeTokens(ids, { signal: this.#options.signal });
+    const [own, ...others] = texts;
+    return { ...own!, logprob, top_logprobs: top.map((entry, i) => ({ ...others[i]!, logprob: entry.logprob })) };
+  }
+}

@@ -1,0 +1,124 @@
+/** Constrained replies of the bundled model, whole path: text worker, xgrammar, prefill, decode. The model is tiny and talks of foxes. */
+import Ajv2020 from 'ajv/dist/2020';
+import addFormats from 'ajv-formats';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { EngineCore } from '../../src/engine/engine_core';
+import type { Gpu } from '../../src/gpu/device';
+import { openDirectory } from '../../src/node/file_source';
+import { openNodeGpu } from '../../src/node/open_gpu';
+import { spawnTextWorker } from '../../src/node/text_worker_spawn';
+import type { Constraint } from '../../src/protocol/chat';
+import type { GenerateEvent, GenerateRequest } from '../../src/protocol/engine';
+import type { ModelFiles } from '../../src/storage/byte_source';
+import { openModelSource } from '../../src/stream/model_source';
+import { createTextHost, type TextHost } from '../../src/text/text_host';
+import { randomFrom } from '../grammar/random';
+import { randomSchema } from '../grammar/random_schemas';
+import { bundleTextWorker } from '../text/bundled_worker';
+
+const isLong = process.env.SLUICE_LONG === '1';
+const temperatures = [0, 0.3, 0.7, 1, 1.5];
+
+let gpu: Gpu;
+let files: ModelFiles;
+let text: TextHost;
+let core: EngineCore;
+let script: { url: URL; remove(): void };
+
+beforeAll(async () => {
+  script = await bundleTextWorker();
+  gpu = await openNodeGpu();
+  files = await openDirectory(new URL('../../demo/model', import.meta.url).pathname);
+  text = createTextHost({ spawn: () => spawnTextWorker(script.url) });
+  core = await EngineCore.load({ gpu, model: await openModelSource(files), text }, { contextTokens: 300 });
+});
+
+afterAll(() => {
+  core.destroy();
+  text.dispose();
+  files.close();
+  script.remove();
+});
+
+type Reply = { text: string; finish: string; tokens: number };
+
+async function ask(constraint: Constraint | undefined, more: Partial<GenerateRequest> = {}): Promise<Reply> {
+  const request: GenerateRequest = {
+    prompt: { messages: [{ role: 'user', content: 'Tell me about a fox.' }], templateKwargs: { enable_thinking: false } },
+    sampling: { temperature: 0 },
+    maxTokens: 48,
+    stop: [],
+    ...(constraint ? { constraint } : {}),
+    ...more,
+  };
+  let reply: Reply = { text: '', finish: '', tokens: 0 };
+  for await (const event of core.generate(request, new AbortController().signal) as AsyncIterable<GenerateEvent>) {
+    if (event.type === 'text') reply.text += event.text;
+    if (event.type === 'done') reply = { ...reply, finish: event.finishReason, tokens: event.usage.completion_tokens };
+  }
+  return reply;
+}
+
+const schemaOf = (schema: unknown): Constraint => ({ kind: 'json_schema', schema });
+
+test.each(temperatures)('random schemas at temperature %d', { timeout: 3_600_000 }, async (temperature) => {
+  let short = 0;
+  const count = isLong ? 40 : 2;
+  for (let i = 0; i < count; i++) {
+    const seed = 1000 * temperature + i;
+    const schema = randomSchema(randomFrom(seed), 2);
+    const ajv = new Ajv2020({ strict: false, logger: false });
+    addFormats(ajv);
+    const { text: said, finish, tokens } = await ask(schemaOf(schema), { sampling: { temperature, seed }, maxTokens: 60 });
+    const context = `${JSON.stringify(schema)}\n${said}`;
+    if (finish === 'length' && !parses(said)) {
+      const opened = await text.openConstraint({ constraint: schemaOf(schema), vocab: 4096, stopIds: [] });
+      opened.close();
+      expect(opened.leastTokens, context).toBeGreaterThan(60);
+      expect(tokens).toBe(60);
+      short++;
+    } else expect(ajv.validate(schema, JSON.parse(said)), context).toBe(true);
+  }
+  expect(short).toBeLessThan(count);
+});
+
+function parses(said: string): boolean {
+  try {
+    JSON.parse(said);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+test('json_object: any object, whole within its limit', async () => {
+  for (const maxTokens of [1, 2, 3, 8, 40]) {
+    const { text: said } = await ask({ kind: 'json_object' }, { maxTokens, sampling: { temperature: 1, seed: maxTokens } });
+    if (maxTokens >= 2) expect(JSON.parse(said)).toBeTypeOf('object');
+  }
+});
+
+test('a grammar', async () => {
+  const grammar = 'root ::= ("yes" | "no") [.!]{1,2}';
+  const { text: said, finish } = await ask({ kind: 'grammar', grammar });
+  expect(said).toMatch(/^(yes|no)[.!]{1,2}$/);
+  expect(finish).toBe('stop');
+});
+
+describe('what goes wrong is told and forgotten', () => {
+  test.each([
+    ['a bad grammar', { kind: 'grammar', grammar: 'root ::= "a' } as Constraint, 'invalid-request', /line 1, column 10/],
+    ['a keyword', schemaOf({ properties: { a: { not: {} } } }), 'unsupported-schema', /"#\/properties\/a\/not"/],
+    ['a reference', schemaOf({ $ref: '#/nowhere' }), 'invalid-request', /"#\/\$ref"/],
+    ['no value', schemaOf({ type: 'integer', minimum: 3, maximum: 2 }), 'invalid-request', /no finite value/],
+  ])('%s', async (_, constraint, code, message) => {
+    await expect(ask(constraint)).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    expect(JSON.parse((await ask(schemaOf({ enum: ['fox', 'owl'] }))).text)).toMatch(/fox|owl/);
+  });
+
+  test('an unconstrained request is as before', async () => {
+    const before = await ask(undefined);
+    await ask({ kind: 'json_object' });
+    expect(await ask(undefined)).toEqual(before);
+  });
+});
