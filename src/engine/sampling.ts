@@ -124,6 +124,15 @@ export function argmax(logits: Float32Array, vocab = logits.length): number {
   return best;
 }
 
+/** What a logit that is not finite ends a reply with, wherever it was noticed. */
+export function nonFinite(logit: number, token: number): EngineError {
+  return new EngineError(
+    'non-finite',
+    `The model produced a logit of ${logit} for token ${token}. Its weights may be damaged or its precision too low on this device.`,
+  );
+}
+
+/** @throws EngineError 'non-finite' */
 function checkFinite(logits: Float32Array, vocab: number): void {
   const sums = [0, 0, 0, 0]; // four chains of additions run side by side; anything not finite times 0 is NaN
   let i = 0;
@@ -136,10 +145,7 @@ function checkFinite(logits: Float32Array, vocab: number): void {
   for (; i < vocab; i++) sums[0]! += logits[i]! * 0;
   if (sums.every((sum) => sum === 0)) return;
   const token = logits.findIndex((logit) => !Number.isFinite(logit));
-  throw new EngineError(
-    'non-finite',
-    `The model produced a logit of ${logits[token]} for token ${token}. Its weights may be damaged or its precision too low on this device.`,
-  );
+  throw nonFinite(logits[token]!, token);
 }
 
 /** Tokens that may be drawn, in order of id, and their weights, not normalised. Without `tokens`: every one. */

@@ -182,6 +182,23 @@ describe('a large vocabulary, of which threads look at several ids', () => {
   });
 });
 
+describe('candidates that lie where their lists bound them worst', () => {
+  const vocab = 248_320;
+  const block = 2048;
+  test.each([
+    { name: 'all equal', at: () => 1 },
+    { name: 'all in the first block', at: (id: number) => -id / 1000 },
+    { name: 'every block alike', at: (id: number) => -(id % block) / 16 },
+    {
+      name: 'half of topK in each of some blocks',
+      at: (id: number) => (id % block < 64 && id < 9 * block ? 2 + (id % 7) / 8 : 0),
+    },
+  ])('$name', async ({ at }) => {
+    const logits = Float32Array.from({ length: vocab }, (_, id) => at(id));
+    await expectSame({ logits, params: { ...off, topK: 128, topP: 0.9 }, draws: seeded(5, 2) });
+  });
+});
+
 test.each([
   { params: { topK: 20, topP: 0.95 }, dispatches: ['sample_top_k', 'sample_merge'] },
   { params: { temperature: 0, topK: 20, topP: 0.95 }, dispatches: ['sample_maxima', 'sample_greedy'] },
