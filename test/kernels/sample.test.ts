@@ -190,17 +190,12 @@ describe('candidates that lie where their lists bound them worst', () => {
     { name: 'all in the first block', at: (id: number) => -id / 1000 },
     { name: 'every block alike', at: (id: number) => -(id % block) / 16 },
     {
-      name: 'fewer a block, the more blocks have them',
-      at: (id: number) => ((id % block) + 1) * (Math.floor(id / block) + 1) * -0.01,
-    },
-    {
       name: 'half of topK in each of some blocks',
       at: (id: number) => (id % block < 64 && id < 9 * block ? 2 + (id % 7) / 8 : 0),
     },
   ])('$name', async ({ at }) => {
     const logits = Float32Array.from({ length: vocab }, (_, id) => at(id));
-    await expectSame({ logits, params: { ...off, topK: 128 }, draws: seeded(5, 3) });
-    await expectSame({ logits, params: { ...off, topK: 32, topP: 0.9 }, draws: seeded(6, 3) });
+    await expectSame({ logits, params: { ...off, topK: 128, topP: 0.9 }, draws: seeded(5, 2) });
   });
 });
 
