@@ -1,6 +1,7 @@
 /** A loaded model that answers requests: what the browser's worker and the Node command line have in common. */
 import { EngineError, unlessAborted } from '../errors';
 import type { GenerationDefaults } from '../format/generation';
+import type { ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { parseBytes } from '../plan/byte_budget';
 import { timelineUnits } from '../plan/memory_plan';
@@ -78,6 +79,7 @@ export class EngineCore {
     try {
       if (!config.answerWhileLoading) await unlessAborted(model.download?.done ?? Promise.resolve(), signal);
       const plan = await loadedPlan(model, session, options.speeds);
+      if (textInfo) await session.tokenLoops(vocabOf(modelConfig, textInfo))?.ready;
       progress.ready();
       return new EngineCore(parts, session, plan, textInfo, config.contextOverflow ?? 'stop');
     } catch (error) {
@@ -114,7 +116,7 @@ export class EngineCore {
     try {
       const { config } = this.session;
       const textInfo = this.#requireText();
-      const vocab = Math.min(config.vocabSize, textInfo.vocabSize);
+      const vocab = vocabOf(config, textInfo);
       const stopIds = stopIdsOf([...config.eosTokenIds, ...this.#defaults.eosTokenIds], textInfo);
       yield* generate(
         {
@@ -168,6 +170,9 @@ export class EngineCore {
     return this.#textInfo;
   }
 }
+
+/** Words that the model may write: an embedding may have rows that no token has. */
+const vocabOf = ({ vocabSize }: ModelConfig, text: TextInfo): number => Math.min(vocabSize, text.vocabSize);
 
 /**
  * What ends a reply: the ids that the configs name, and the tokenizer's end of turn and of text. Small models and some

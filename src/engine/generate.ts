@@ -12,6 +12,7 @@ import { contextFull, fitPrompt, type LengthLimits, makeRoom, type PromptText, P
 import { Random } from './random';
 import { ReplyOutput, type SaidEvent } from './reply_output';
 import { type SamplingParams, sample, TokenHistory } from './sampling';
+import { type TokenLoop, TokenLoops } from './token_loop';
 
 export type Generation = {
   session: ModelSession;
@@ -41,6 +42,10 @@ type Run = {
   reply: Reply;
   output: ReplyOutput;
   constraint: ConstrainedReply | undefined;
+  /** Where the GPU draws: each token then comes from here, and is read without being asked. */
+  loop: TokenLoop | undefined;
+  /** Begins one where the sequence stands, if the request can be drawn so. */
+  openLoop(): Promise<TokenLoop | undefined>;
   /** Closes a think block, once so many tokens of thinking are there. */
   closing: { ids: readonly number[]; budgetTokens: number };
   /** Logits after the last token that the sequence has read. */
@@ -79,7 +84,16 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
     const output = new ReplyOutput(g.text, request, { opensThinking: window.opensThinking, vocab: g.vocab, signal });
     constraint ??= await ConstrainedReply.open(g, request, signal);
     const shared = { session, stopIds: g.stopIds, limits, closing, row, signal, interrupt, times };
-    const run = { ...shared, prompt: window, reply, output, constraint };
+    const openLoop = () => loopOf(g, request, reply, limits, window);
+    const run: Run = {
+      ...shared,
+      prompt: window,
+      reply,
+      output,
+      constraint,
+      openLoop,
+      loop: read ? await openLoop() : undefined,
+    };
     try {
       const end = read ? yield* decode(run) : 'interrupted';
       if (end === 'overflow' && overflow === 'error') throw contextFull(promptTokens, reply.ids.length, contextTokens);
@@ -91,8 +105,32 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
       output.close();
       constraint?.close();
       constraint = undefined;
+      await run.loop?.close().catch(() => {}); // a lost device is told by whoever uses it next
     }
   }
+}
+
+/** The GPU draws where nobody needs to see the logits, or to change them, before the next step. */
+async function loopOf(
+  { session, vocab, stopIds }: Generation,
+  { topLogprobs, reasoningBudgetTokens, constraint }: GenerateRequest,
+  reply: Reply,
+  limits: LengthLimits,
+  prompt: PromptWindow,
+): Promise<TokenLoop | undefined> {
+  const seen = topLogprobs !== undefined || reasoningBudgetTokens !== undefined || constraint !== undefined;
+  if (seen || reply.params.logitBias || !TokenLoops.suits(stopIds)) return undefined;
+  const room = remainingTokens({ ...limits, overflow: 'stop' }, prompt.tokens.length, reply.ids.length);
+  const loops = session.tokenLoops(vocab);
+  await loops?.ready;
+  return loops?.begin(session.sequence, {
+    params: reply.params,
+    seen: reply.history.seen,
+    replyCounts: reply.history.replyCounts,
+    random: reply.random,
+    stopIds,
+    limit: room,
+  });
 }
 
 /** What `usage` and `timings` say at the end. */
@@ -202,7 +240,12 @@ async function* decode(run: Run): AsyncGenerator<Event<'prefill'> | SaidEvent, R
 
 /** Draws the next token. A constraint holds the answer, not the thinking before it. */
 async function nextToken(run: Run): Promise<{ token: number; done: boolean }> {
-  const { reply, constraint, output, row } = run;
+  const { reply, constraint, output, row, loop } = run;
+  if (loop) {
+    const token = await loop.next(run.signal);
+    reply.force([token]);
+    return { token, done: false };
+  }
   if (!constraint) return { token: reply.next(row.values), done: false };
   if (output.thinks) return { token: reply.next(row.values, constraint.whileThinking), done: false };
   const { token, done } = await constraint.next((mask) => reply.draw(row.values, mask), remaining(run));
@@ -226,6 +269,7 @@ async function* advance(run: Run, tokens: readonly number[]): AsyncGenerator<Eve
   if (prompt.tokens.length + reply.ids.length >= limits.contextTokens) {
     return (yield* rereadWithoutOldest(run)) ? undefined : 'overflow';
   }
+  if (run.loop) return undefined; // it reads on by itself
   if (!run.output.thinks) run.constraint?.prepare(remaining(run));
   const part = { sequence: session.sequence, tokens: Uint32Array.from(tokens), logits: 'last' as const, onLogits: row.add };
   await session.runner.step([part], signal);
@@ -233,22 +277,17 @@ async function* advance(run: Run, tokens: readonly number[]): AsyncGenerator<Eve
 }
 
 /** Where turns can be dropped, reads what stays of the prompt and the reply so far into an empty sequence. Returns whether. */
-async function* rereadWithoutOldest({
-  session,
-  limits,
-  prompt,
-  reply,
-  row,
-  signal,
-  times,
-}: Run): AsyncGenerator<Event<'prefill'>, boolean, undefined> {
+async function* rereadWithoutOldest(run: Run): AsyncGenerator<Event<'prefill'>, boolean, undefined> {
+  const { session, limits, prompt, reply, row, signal, times } = run;
   const started = performance.now();
   if (!(await makeRoom(prompt, reply.ids.length, limits, signal))) return false;
   const tokens = new Uint32Array(prompt.tokens.length + reply.ids.length);
   tokens.set(prompt.tokens);
   tokens.set(reply.ids, prompt.tokens.length);
+  await run.loop?.close();
   session.sequence.reset();
   yield* prefill(session, tokens, row, signal);
+  if (run.loop) run.loop = await run.openLoop();
   times.rereadTokens += tokens.length;
   times.rereadMs += performance.now() - started;
   return true;
@@ -257,23 +296,23 @@ async function* rereadWithoutOldest({
 /** The tokens of one reply: what sampling needs to remember. */
 class Reply {
   readonly ids: number[] = [];
+  readonly params: SamplingParams;
+  readonly history: TokenHistory;
+  readonly random: Random;
   readonly #vocab: number;
-  readonly #params: SamplingParams;
-  readonly #history: TokenHistory;
-  readonly #random: Random;
 
   /** `choice`: each choice of a request draws with the next seed. */
   constructor({ defaults, vocab }: Generation, { sampling }: GenerateRequest, prompt: Uint32Array, choice: number) {
     this.#vocab = vocab;
-    this.#params = samplingParams(sampling, defaults);
-    this.#history = new TokenHistory(prompt);
-    this.#random = new Random(sampling.seed === undefined ? Math.random() * 2 ** 53 : sampling.seed + choice);
+    this.params = samplingParams(sampling, defaults);
+    this.history = new TokenHistory(prompt);
+    this.random = new Random(sampling.seed === undefined ? Math.random() * 2 ** 53 : sampling.seed + choice);
   }
 
   /** Adds tokens that nobody drew, as many as `maxTokens` leaves room for. */
   force(tokens: readonly number[], maxTokens = Number.POSITIVE_INFINITY): readonly number[] {
     const added = tokens.slice(0, Math.max(0, maxTokens - this.ids.length));
-    for (const token of added) this.#history.add(token);
+    for (const token of added) this.history.add(token);
     this.ids.push(...added);
     return added;
   }
@@ -287,7 +326,7 @@ class Reply {
 
   /** Draws a token that need not be taken. */
   draw(logits: Float32Array, mask?: Uint32Array): number {
-    return sample(logits, this.#vocab, this.#history, this.#params, this.#random, mask);
+    return sample(logits, this.#vocab, this.history, this.params, this.random, mask);
   }
 }
 

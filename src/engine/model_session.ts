@@ -39,6 +39,8 @@ export type SessionOptions = {
   /** Interleave scales and biases on the GPU or the CPU; the default chooses by device and checkpoint, tests force one. */
   weave?: boolean;
   speeds?: Speeds;
+  /** Decode without the CPU where nothing streams. Default: on all but CPU adapters, which would sample no faster so. */
+  gpuLoop?: boolean;
 };
 
 export type SessionCheckpoint = {
@@ -100,12 +102,13 @@ export class ModelSession {
   }
 
   /**
-   * Decoding without the CPU, made once; undefined where weights stream, where the head comes in slices, and on CPU adapters, which
-   * would sample no faster so. @throws EngineError 'budget'
+   * Decoding without the CPU, made once; undefined where weights stream, where the head comes in slices, and where `gpuLoop` is off.
+   * @throws EngineError 'budget'
    */
   tokenLoops(vocab: number): TokenLoops | undefined {
-    const { plan, gpu, recordings } = this;
-    if (plan.streamedBytesPerToken > 0 || plan.gather || gpu.direct || recordings.decode.head.length > 1) return undefined;
+    const { plan, gpu, recordings, options } = this;
+    if (!(options.gpuLoop ?? !gpu.direct)) return undefined;
+    if (plan.streamedBytesPerToken > 0 || plan.gather || recordings.decode.head.length > 1) return undefined;
     if (this.#loops?.sampler.shape.vocab !== vocab) this.#loops = new TokenLoops(gpu, this.runner, this.#scratch, vocab);
     return this.#loops;
   }

@@ -25,8 +25,8 @@ const resultBytes = 32;
 
 export type LoopRequest = {
   params: SampleParams;
-  /** Ids that the prompt holds, and how often the reply has had each so far. */
-  prompt: Iterable<number>;
+  /** Ids that prompt and reply hold, and how often the reply has had each so far. */
+  seen: Iterable<number>;
   replyCounts: ReadonlyMap<number, number>;
   random: Random;
   /** At most `mostStops`. */
@@ -76,7 +76,7 @@ export class TokenLoops {
   begin(sequence: Sequence, request: LoopRequest): TokenLoop {
     const { queue } = this.#gpu.device;
     const { length: position, slot } = sequence;
-    this.sampler.begin(request.params, request.prompt, [], request.replyCounts);
+    this.sampler.begin(request.params, request.seen, [], request.replyCounts);
     queue.writeBuffer(this.#stops, 0, packStops(request.stopIds));
     queue.writeBuffer(this.#scratch.headStep, 0, packStep({ tokens: 1 }));
     // Advancing after the first draw makes this the step that reads it.
