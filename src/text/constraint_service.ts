@@ -20,8 +20,8 @@ import { argumentSchema, isPlainString, typesOf } from './tool_values';
 
 /** What a reply is held to and which ids it may use: those below `vocab`. */
 export type ConstraintRequest = { constraint: Constraint; vocab: number; stopIds: readonly number[] };
-/** How many tokens the shortest reply has. */
-export type OpenedConstraint = { leastTokens: number };
+/** The fewest bytes that a reply can have, and so at least as many tokens as it needs. */
+export type OpenedConstraint = { leastBytes: number };
 
 /** Tags of tool calls, which are tokens of their own in most vocabularies. */
 const callTags = new Set(['<tool_call>', '</tool_call>']);
@@ -89,7 +89,7 @@ export class ConstraintService {
     const run = new ConstraintRun({ matcher: await compiled.matcher(), position, vocabulary, speller, walk, stopIds, banned });
     for (const token of tokens) run.accept(token, Number.POSITIVE_INFINITY);
     this.#runs.set(id, run);
-    return { leastTokens: speller().spell(position.closing())?.length ?? Number.POSITIVE_INFINITY };
+    return { leastBytes: position.bytesToClose };
   }
 
   mask(id: number, remaining: number): Promise<Uint32Array<ArrayBuffer>> {
