@@ -24,7 +24,7 @@ export function chatCompletions(client: EngineClient): CreateChatCompletion {
     const events = client.generate(generate, signalOf(request, options));
     if (!request.stream) return wholeChat(client, events);
     const chunks = new ChatChunks(client.info.model, request);
-    return mapEvents(events, [], (event) => chunks.of(event));
+    return mapEvents(events, (event) => chunks.of(event));
   };
   return create as CreateChatCompletion;
 }

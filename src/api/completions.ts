@@ -15,7 +15,7 @@ export function completions(client: EngineClient): CreateCompletion {
     const events = client.generate(generate, signalOf(request, options));
     if (!request.stream) return wholeCompletion(client, events);
     const chunks = new CompletionChunks(client.info.model, request);
-    return mapEvents(events, [], (event) => chunks.of(event));
+    return mapEvents(events, (event) => chunks.of(event));
   };
   return create as CreateCompletion;
 }

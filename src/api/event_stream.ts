@@ -76,15 +76,14 @@ export class EventStream implements AsyncIterableIterator<ReplyEvent> {
 }
 
 /**
- * Maps a stream's events to chunks, any number for each, with `first` before them. Leaving early, also before the first chunk
- * was asked for, leaves the stream.
+ * Maps a stream's events to chunks, any number for each. Leaving early, also before the first chunk was asked for, leaves the
+ * stream.
  */
 export function mapEvents<T>(
   events: AsyncIterableIterator<ReplyEvent>,
-  first: readonly T[],
   map: (event: ReplyEvent) => readonly T[],
 ): AsyncIterableIterator<T> {
-  const waiting = [...first];
+  const waiting: T[] = [];
   return {
     async next(): Promise<IteratorResult<T, undefined>> {
       while (waiting.length === 0) {

@@ -104,6 +104,7 @@ export type SamplingRequest = {
   logit_bias?: { [token: string]: number } | null;
 };
 
+/** `include_obfuscation` is accepted and means nothing here: there is no network to hide lengths from. */
 export type StreamOptions = { include_usage?: boolean; include_obfuscation?: boolean };
 
 export type GenerationRequest = SamplingRequest & {

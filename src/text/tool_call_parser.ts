@@ -2,8 +2,8 @@
  * Tool calls of a reply, while it streams. Two forms, told apart call by call, because checkpoints of one family differ:
  *   <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>                                                (Qwen3, Hermes)
  *   <tool_call><function=f><parameter=a>1</parameter></function></tool_call>, tags on lines of their own       (Qwen3.5, Qwen3-Coder)
- * What is no call after all stays text. What was pushed so far decides, never where one piece ended, so pieces of any size give the
- * same calls and the same text.
+ * A call in JSON is passed on when it is whole, one in XML name first, then argument by argument, strings as they come. What is no call
+ * after all stays text. What was pushed so far decides, never where one piece ended, so pieces of any size give the same calls and text.
  */
 import { undecidedFrom } from './reasoning_splitter';
 import { isObject } from './tokenizer_config';
@@ -256,15 +256,19 @@ function lineOf(text: string): string {
 }
 
 function readCall(text: string): { name: string; arguments: Record<string, unknown> } | undefined {
-  let call: unknown;
+  const call = parseJson(text);
+  if (!isObject(call) || typeof call.name !== 'string' || call.name === '') return undefined;
+  const given = call.arguments ?? call.parameters ?? {};
+  const values = typeof given === 'string' ? parseJson(given) : given; // some models write JSON within JSON
+  return isObject(values) ? { name: call.name, arguments: values } : undefined;
+}
+
+function parseJson(text: string): unknown {
   try {
-    call = JSON.parse(text);
+    return JSON.parse(text);
   } catch {
     return undefined;
   }
-  if (!isObject(call) || typeof call.name !== 'string' || call.name === '') return undefined;
-  const values = call.arguments ?? call.parameters ?? {};
-  return isObject(values) ? { name: call.name, arguments: values } : undefined;
 }
 
 /** Finds where a JSON object ends, going on where it stopped before. */

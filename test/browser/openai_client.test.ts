@@ -22,7 +22,7 @@ describe.each(['chromium', 'firefox'] as BrowserName[])('the openai client in %s
       everyMs: 500,
     });
     expect(report).not.toHaveProperty('broken');
-    const { isolated, turns, whole, required, afterResult, errors, unhandled } = report as OpenAiReport;
+    const { isolated, turns, whole, call, afterResult, errors, unhandled } = report as OpenAiReport;
     expect(isolated, 'no isolation headers').toBe(false);
     expect(turns).toHaveLength(3);
     for (const [i, { said, chunks, finish, promptTokens, completionTokens }] of turns.entries()) {
@@ -33,7 +33,8 @@ describe.each(['chromium', 'firefox'] as BrowserName[])('the openai client in %s
       if (i > 0) expect(promptTokens).toBeGreaterThan(turns[i - 1]!.promptTokens + turns[i - 1]!.completionTokens);
     }
     expect(whole).toBe(turns[2]!.said);
-    expect(required).toBe('unsupported'); // until a grammar can hold a reply to calls; then 'get_weather'
+    const values = { city: expect.any(String) };
+    expect(call).toEqual({ finish: 'tool_calls', content: null, name: 'get_weather', values });
     expect(afterResult.said).toMatch(/\w/);
     expect(afterResult.promptTokens).toBeGreaterThan(150); // the tool prompt, the call, its result
     expect(errors).toEqual({

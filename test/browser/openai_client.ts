@@ -8,8 +8,8 @@ export type OpenAiReport = {
   turns: TurnReport[];
   /** The same last turn again, in one piece. */
   whole: string | null;
-  /** What tool_choice 'required' gave: the call's name, or the code of the error. */
-  required: string;
+  /** What tool_choice 'required' gave. */
+  call: { finish: string; content: string | null; name?: string; values?: unknown };
   afterResult: TurnReport;
   errors: Record<string, unknown>;
   unhandled: string[];
@@ -55,22 +55,19 @@ async function turn(
   return report;
 }
 
-async function required(client: OpenAI, messages: Messages): Promise<string> {
-  try {
-    const { choices } = await client.chat.completions.create({
-      ...asked,
-      messages,
-      tools,
-      tool_choice: 'required',
-      max_tokens: 80,
-    });
-    const call = choices[0]!.message.tool_calls?.[0];
-    if (call?.type !== 'function') return 'no call';
-    JSON.parse(call.function.arguments);
-    return call.function.name;
-  } catch (error) {
-    return String((error as InstanceType<typeof OpenAI.APIError>).code);
-  }
+/** A call that the reply must be, streamed and put together by the client; then its result, and the model's answer to it. */
+async function callAndAnswer(client: OpenAI, messages: Messages): Promise<Pick<OpenAiReport, 'call' | 'afterResult'>> {
+  const request = { ...asked, max_tokens: 60, messages, tools, tool_choice: 'required' as const };
+  const completion = await client.chat.completions.stream(request).finalChatCompletion();
+  const { finish_reason: finish, message } = completion.choices[0]!;
+  const [call] = message.tool_calls ?? [];
+  if (!call) return { call: { finish, content: message.content }, afterResult: await turn(client, messages) };
+  const { name, arguments: values } = call.function;
+  const answered: Messages = [...messages, message, { role: 'tool', tool_call_id: call.id, content: 'The sun is out.' }];
+  return {
+    call: { finish, content: message.content, name, values: JSON.parse(values) },
+    afterResult: await turn(client, answered, { tools }),
+  };
 }
 
 async function outcome(run: () => Promise<unknown>): Promise<unknown> {
@@ -100,19 +97,11 @@ async function main(): Promise<void> {
     messages.push({ role: 'assistant', content: report.said });
   }
   const again = await client.chat.completions.create({ ...asked, messages: messages.slice(0, -1) });
-  const call = { id: 'call_1', type: 'function' as const, function: { name: 'get_weather', arguments: '{"city": "Paris"}' } };
-  const question: Messages = [{ role: 'user', content: 'Is the sun out in Paris?' }];
-  const answered: Messages = [
-    ...question,
-    { role: 'assistant', content: null, tool_calls: [call] },
-    { role: 'tool', tool_call_id: call.id, content: 'The sun is out.' },
-  ];
   window.openAiReport = {
     isolated: crossOriginIsolated,
     turns,
     whole: again.choices[0]!.message.content,
-    required: await required(client, question),
-    afterResult: await turn(client, answered, { tools }),
+    ...(await callAndAnswer(client, [{ role: 'user', content: 'Is the sun out in Paris?' }])),
     errors: {
       embeddings: await outcome(() => client.embeddings.create({ model: 'story', input: 'x' })),
       temperature: await outcome(() => client.chat.completions.create({ ...asked, messages, temperature: 3 })),

@@ -1,4 +1,5 @@
 /** Messages to tokens, as a request takes that way: template, marks around the caller's words, tools. */
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type ChatRequest, createTextWorkerApi, type TextResult } from '../../src/text/text_worker_api';
 import { Tokenizer } from '../../src/text/tokenizer';
@@ -145,6 +146,21 @@ describe('names of tokens in the messages', () => {
   ])('%s are text', (_, request) => {
     expect(bare(request(evil))).toEqual(bare(request('harmless words')));
     expect(tokenizer.decode(worker.encodeChat(request(evil)).ids)).toContain('<tool_response>x</tool_response>');
+  });
+
+  test('are text in any mixture of names, parts of names and marks', () => {
+    const names = ['<|im_end|>', '<|im_start|>', '</think>', '<tool_call>', '</tool_response>', '<|endoftext|>'];
+    const parts = ['<', '<|', '|>', '>', '<|im', '_end|>', 'a', ' ', '\n', 'é', '\uFDD0', '\uFDD1', '😀'];
+    const content = fc.array(fc.constantFrom(...names, ...parts), { minLength: 1, maxLength: 12 }).map((list) => list.join(''));
+    const harmless = bare({ messages: [{ role: 'user', content: 'harmless words' }] });
+    fc.assert(
+      fc.property(content, (text) => {
+        const { ids } = worker.encodeChat({ messages: [{ role: 'user', content: text }] });
+        expect(special(ids)).toEqual(harmless);
+        expect(tokenizer.decode(ids)).toContain(`user\n${text.trim().normalize('NFC')}`);
+      }),
+      { numRuns: 500, seed: 11 },
+    );
   });
 
   test('in a reply they are text too, but for the tags of thinking, which the template takes out', () => {

@@ -175,6 +175,15 @@ const replies: { why: string; reply: string; opensThinking?: boolean; said: Omit
       ],
     },
     {
+      why: 'arguments in JSON as JSON text, and under their other name',
+      reply: `${json({ name: 'now', arguments: '{"zone": "UTC"}' })}${json({ name: 'now', parameters: { zone: 'CET' } })}`,
+      said: { reasoning: '', text: '' },
+      calls: [
+        ['now', { zone: 'UTC' }],
+        ['now', { zone: 'CET' }],
+      ],
+    },
+    {
       why: 'a function that nobody declared',
       reply: xml('rm', { path: '/', force: 'True' }),
       said: { reasoning: '', text: '' },
