@@ -4,7 +4,7 @@ import { ConstraintRun } from '../../src/grammar/constraint_run';
 import type { Grammar } from '../../src/grammar/expression';
 import { printEbnf } from '../../src/grammar/print_ebnf';
 import { TokenWalk } from '../../src/grammar/token_walk';
-import { TokenSpeller } from '../../src/grammar/vocabulary';
+import { blanksOf, TokenSpeller } from '../../src/grammar/vocabulary';
 import { GrammarCompiler } from '../../src/grammar/xgrammar';
 import type { TestVocabulary } from './vocabularies';
 
@@ -36,6 +36,7 @@ export class RandomModel {
       vocabulary: this.vocabulary,
       speller: () => this.speller,
       walk: () => this.walk,
+      blanks: blanksOf(this.vocabulary),
       stopIds: new Set([this.vocabulary.stopId]),
       banned: [],
     });

@@ -76,7 +76,7 @@ test('what the caller asks wrongly costs nothing', async () => {
   const before = started;
   await expect(host.openConstraint(grammarRequest('root ::= "a'))).rejects.toMatchObject({
     code: 'invalid-request',
-    field: 'grammar',
+    field: 'response_format.grammar',
   });
   await expect(host.openConstraint(request({ kind: 'json_schema', schema: { not: {} } }))).rejects.toMatchObject({
     code: 'unsupported-schema',
@@ -88,16 +88,8 @@ test('what the caller asks wrongly costs nothing', async () => {
 
 test('a grammar that takes too long to compile is ended, and told', async () => {
   const host = await open(storyJson, 400);
-  const slow = `root ::= ${Array.from({ length: 60 }, (_, i) => `[^${String.fromCharCode(97 + (i % 26))}]{4} `).join('')} "."`;
   const heavy = `root ::= (${'([^a]{1,4} [^b]{1,4}){1,4} '.repeat(60)})* "."`;
-  for (const grammar of [slow, heavy]) {
-    const outcome = await host.openConstraint(grammarRequest(grammar)).then(
-      () => 'compiled',
-      (error: { code: string }) => error.code,
-    );
-    expect(['limit', 'compiled']).toContain(outcome);
-  }
-  await expect(host.openConstraint(grammarRequest(heavy.repeat(1)))).rejects.toMatchObject({ code: 'limit' });
+  await expect(host.openConstraint(grammarRequest(heavy))).rejects.toMatchObject({ code: 'limit' });
   JSON.parse(await reply(host, schemaRequest));
 });
 
@@ -114,11 +106,15 @@ describe('with the vocabulary of Qwen3', () => {
   test('what it takes', { timeout: 60_000 }, async () => {
     const host = await open(qwen3Json());
     const asked = request({ kind: 'json_schema', schema: object }, 151_669, [151_645]);
-    const began = performance.now();
-    const first = await host.openConstraint(asked);
-    await first.mask(100);
-    const firstMs = performance.now() - began;
-    first.close();
+    const opening = async (schema: unknown): Promise<number> => {
+      const began = performance.now();
+      const opened = await host.openConstraint({ ...asked, constraint: { kind: 'json_schema', schema } });
+      await opened.mask(100);
+      opened.close();
+      return performance.now() - began;
+    };
+    const firstMs = await opening(object);
+    const secondMs = await opening({ type: 'array', items: object });
     const times: number[] = [];
     const constraint = await host.openConstraint(asked);
     const random = randomFrom(11);
@@ -137,7 +133,7 @@ describe('with the vocabulary of Qwen3', () => {
     times.sort((a, b) => a - b);
     const at = (part: number) => times[Math.floor((times.length - 1) * part)]!;
     console.log(
-      `first grammar ${firstMs.toFixed(0)} ms; mask and accept, from outside: median ${at(0.5).toFixed(2)} ms, p99 ${at(0.99).toFixed(2)} ms`,
+      `first grammar ${firstMs.toFixed(0)} ms with the library and vocabulary, the next ${secondMs.toFixed(0)} ms; mask and accept, from outside: median ${at(0.5).toFixed(2)} ms, p99 ${at(0.99).toFixed(2)} ms`,
     );
     expect(firstMs).toBeLessThan(5000); // a loose bound: the machine may be busy
     expect(at(0.5)).toBeLessThan(20);
