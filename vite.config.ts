@@ -19,7 +19,9 @@ export default defineConfig({
   build: { outDir: 'dist/site', emptyOutDir: true, target: 'es2022' },
   worker: { format: 'es' },
   // Named, so that a first visit with an empty cache does not reload the page when the server meets them.
-  optimizeDeps: { include: ['comlink', '@huggingface/jinja', '@huggingface/tokenizers', 'hash-wasm', 'openai'] },
+  optimizeDeps: {
+    include: ['comlink', '@huggingface/jinja', '@huggingface/tokenizers', '@mlc-ai/web-xgrammar', 'hash-wasm', 'openai'],
+  },
   // One port for one checkout would be an error for the second; vite takes the next free one.
   server: { strictPort: false },
   plugins: [copyBundledModel(), keepRenderBlocking()],

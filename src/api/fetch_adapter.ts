@@ -95,6 +95,7 @@ async function eventStream(chunks: AsyncIterable<unknown>): Promise<Response> {
 const statuses: { [code in ErrorCode]?: [status: number, type: string] } = {
   'invalid-request': [400, 'invalid_request_error'],
   'unsupported-content': [400, 'invalid_request_error'],
+  'unsupported-schema': [400, 'invalid_request_error'],
   unsupported: [400, 'invalid_request_error'],
   'context-length': [400, 'invalid_request_error'],
   format: [400, 'invalid_request_error'], // the template refuses the messages

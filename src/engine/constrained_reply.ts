@@ -28,9 +28,9 @@ export class ConstrainedReply {
     return new ConstrainedReply(opened, parts, signal);
   }
 
-  /** The fewest tokens that it can have. */
-  get leastTokens(): number {
-    return this.#constraint.leastTokens;
+  /** So many tokens are enough for the shortest reply. */
+  get enoughTokens(): number {
+    return this.#constraint.leastBytes;
   }
 
   /** Starts on the mask of the next token. `remaining`: tokens that the reply may still have. */

@@ -259,7 +259,7 @@ const remaining = ({ limits, prompt, reply }: Run) => remainingTokens(limits, pr
 function mustStopThinking(run: Run): boolean {
   const { output, closing, constraint } = run;
   if (output.reasoningTokens >= closing.budgetTokens) return true;
-  return constraint !== undefined && closing.ids.length > 0 && remaining(run) <= closing.ids.length + constraint.leastTokens;
+  return constraint !== undefined && closing.ids.length > 0 && remaining(run) <= closing.ids.length + constraint.enoughTokens;
 }
 
 /** Reads what the reply has grown by. @returns why there is no going on, if so. */

@@ -357,7 +357,7 @@ function refuseLeftRecursion({ rules }: Grammar): void {
     if (path.has(name)) {
       throw new EngineError(
         'invalid-request',
-        `grammar: rule '${name}' can begin with itself. Write the repetition with *, or with the rule at the end.`,
+        `Rule '${name}' can begin with itself. Write the repetition with *, or with the rule at the end.`,
       );
     }
     path.add(name);

@@ -5,7 +5,7 @@
 import { EngineError } from '../errors';
 import type { Position } from './automaton';
 import type { TokenWalk } from './token_walk';
-import { TokenSpeller, type Vocabulary } from './vocabulary';
+import { type Blanks, TokenSpeller, type Vocabulary } from './vocabulary';
 import type { GrammarMatcher } from './xgrammar';
 
 /** So many tokens may be drawn that would leave too little room, before the closing is written in their place. */
@@ -13,12 +13,16 @@ const maxTooLong = 4;
 /** So many may be drawn that xgrammar allows and the grammar does not, before the mask is computed exactly (some 5 ms). */
 const maxWrong = 2;
 
+/** No token has more. */
+const mostSpaces = 256;
+
 export type RunParts = {
   matcher: GrammarMatcher;
   position: Position;
   vocabulary: Vocabulary;
   speller: () => TokenSpeller;
   walk: () => TokenWalk;
+  blanks: Blanks;
   stopIds: ReadonlySet<number>;
   /** Tokens that this reply must not use although their text may stand in it. */
   banned: readonly number[];
@@ -53,6 +57,7 @@ export class ConstraintRun {
     if (this.#closing?.length) return this.#only(this.#closing[0]!);
     const mask = await this.#parts.matcher.mask();
     for (const id of this.#parts.banned) clear(mask, id);
+    this.#clearLongBlanks(mask);
     if (this.#wrong.size >= maxWrong) this.#parts.walk().keepReadable(mask, this.#position);
     for (const id of [...this.#wrong, ...this.#tooLong]) clear(mask, id);
     return mask;
@@ -92,6 +97,18 @@ export class ConstraintRun {
 
   free(): void {
     this.#parts.matcher.free();
+  }
+
+  /** xgrammar is not told how deep an indent may be, and vocabularies are full of tokens for deeper ones. */
+  #clearLongBlanks(mask: Uint32Array): void {
+    let position: Position | undefined = this.#position.readByte(0x20);
+    let spaces = 0;
+    for (let next = position; next && spaces < mostSpaces; spaces++) {
+      position = next;
+      next = position.readByte(0x20);
+      if (next === position) return; // any number
+    }
+    for (const blank of this.#parts.blanks) if (blank.spaces > spaces) clear(mask, blank.id);
   }
 
   /** The last moment: one token of anything else may leave too little. */

@@ -24,13 +24,11 @@ const maxRepetitions = 4096;
 
 /** @throws EngineError 'invalid-request' with line and column */
 export function parseEbnf(text: string, root = 'root'): Grammar {
-  if (text.length > maxLength) throw new EngineError('invalid-request', `grammar: it is longer than ${maxLength} characters.`);
+  if (text.length > maxLength) throw new EngineError('invalid-request', `it is longer than ${maxLength} characters.`);
   const rules = new EbnfParser(text).rules();
-  if (!rules.has(root))
-    throw new EngineError('invalid-request', `grammar: there is no rule '${root}', where every reply begins. Add it.`);
+  if (!rules.has(root)) throw new EngineError('invalid-request', `there is no rule '${root}', where every reply begins. Add it.`);
   const grammar = prune({ rules, root });
-  if (!grammar)
-    throw new EngineError('invalid-request', `grammar: no finite text matches '${root}'. Give every recursion a way out.`);
+  if (!grammar) throw new EngineError('invalid-request', `no finite text matches '${root}'. Give every recursion a way out.`);
   return grammar;
 }
 
@@ -200,6 +198,6 @@ class EbnfParser {
 
   #problem(what: string, at = this.#at): EngineError {
     const before = this.#text.slice(0, at).split('\n');
-    return new EngineError('invalid-request', `grammar, line ${before.length}, column ${before.at(-1)!.length + 1}: ${what}.`);
+    return new EngineError('invalid-request', `line ${before.length}, column ${before.at(-1)!.length + 1}: ${what}.`);
   }
 }

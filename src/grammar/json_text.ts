@@ -17,8 +17,8 @@ import {
 } from './expression';
 import { numberExpression, unbounded } from './numbers';
 
-/** At most one line break with 16 spaces of indent, or one space: a model may lay its reply out, and cannot idle in blanks. */
-const indent = 16;
+/** At most one line break with 40 spaces of indent, or one space: a model may lay its reply out, and cannot idle in blanks. */
+const indent = 40;
 const blank = optional(choice(literal(' '), sequence(literal('\n'), repeat(literal(' '), 0, indent))));
 export const comma = sequence(literal(','), blank);
 export const colon = sequence(literal(':'), optional(literal(' ')));

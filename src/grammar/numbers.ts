@@ -54,7 +54,8 @@ export function numberExpression(bounds: NumberBounds, integer: boolean): Expres
  */
 function fractionDigits({ low, high }: NumberBounds): number {
   const finite = [low, high].filter(Number.isFinite);
-  const magnitude = finite.length === 2 ? Math.max(1, ...finite.map(Math.abs)) : 1e9;
+  const most = Math.max(1, ...finite.map(Math.abs));
+  const magnitude = finite.length === 2 ? most : Math.max(1e9, most * 10);
   const room = Math.max(0, wholeDigits - (Math.floor(Math.log10(magnitude)) + 1));
   const own = Math.max(...finite.map(decimals));
   const narrow = finite.length === 2 && high > low ? Math.ceil(-Math.log10(high - low)) + 2 : 0;

@@ -2,7 +2,8 @@
  * JSON Schema to a grammar, so that every text of the grammar parses and validates. The grammar may admit less than the schema
  * (members in the order in which they are declared, no undeclared ones unless `additionalProperties` asks for them), never more. What
  * cannot be said is refused here, before anything is generated. xgrammar's own conversion (0.1.27) is not used: it drops multipleOf,
- * uniqueItems, not, if/then, oneOf, allOf, dependentRequired, contains, propertyNames and others in silence, and aborts on lookaround.
+ * uniqueItems, not, if/then, oneOf, allOf, dependentRequired, contains, exclusive bounds of numbers, what stands beside $ref or anyOf
+ * and lengths beside a pattern in silence, writes 1e999, and aborts on lookaround.
  */
 import {
   type CodeRange,

@@ -22,6 +22,7 @@ import {
 import { type Language, languageRules } from './language';
 import { prune } from './prune';
 import { SchemaConverter } from './schema';
+import { statedTypes } from './schema_facts';
 import { own, type SchemaObject } from './schema_keywords';
 import type { Conjunct, Place } from './schema_places';
 import { child, invalidSchema, unsupportedSchema } from './schema_problem';
@@ -105,7 +106,7 @@ const plainText: CodeRange[] = intersection(anyChar, [
 /** Where a value's length or form is bounded, it has no `<`: it cannot end its own tag then. */
 const withoutTags = intersection(plainText, complement([[0x3c, 0x3c]]));
 /** What begins no JSON and no Python constant, so that it stays text whatever types are declared. */
-const plainlyText = '^[^\\s\\p{N}"{\\[tfnTFNIu-]';
+const plainlyText = '^[^\\s0-9"{\\[tfnTFN-]';
 
 class XmlArguments {
   readonly #converter: SchemaConverter;
@@ -124,7 +125,7 @@ class XmlArguments {
   /** Members in the order of their declaration; optional ones may be left out. */
   text(): Expression {
     const conjuncts = this.#converter.places.expand([this.#converter.root, { schema: { type: 'object' }, pointer: '' }]);
-    if (!conjuncts) throw invalidSchema('', 'no object satisfies it.');
+    if (!conjuncts || !statedTypes(conjuncts)?.includes('object')) throw invalidSchema('', 'no finite object satisfies it.');
     for (const conjunct of conjuncts) refuseWhole(conjunct);
     const properties = conjuncts.flatMap(({ schema }) =>
       Object.keys((own(schema, 'properties') as SchemaObject | undefined) ?? {}),

@@ -8,6 +8,18 @@ export type Vocabulary = {
   bytesOf(id: number): Uint8Array | undefined;
 };
 
+/** Tokens that are spaces and nothing else, and how many. */
+export type Blanks = readonly { id: number; spaces: number }[];
+
+export function blanksOf(vocabulary: Vocabulary): Blanks {
+  const found: { id: number; spaces: number }[] = [];
+  for (let id = 0; id < vocabulary.size; id++) {
+    const bytes = vocabulary.bytesOf(id);
+    if (bytes && bytes.length > 1 && bytes.every((byte) => byte === 0x20)) found.push({ id, spaces: bytes.length });
+  }
+  return found;
+}
+
 /** Longer tokens are runs of blanks and rules of dashes, which no closing holds. */
 const longest = 32;
 

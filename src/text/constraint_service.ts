@@ -12,7 +12,7 @@ import { printEbnf } from '../grammar/print_ebnf';
 import { schemaGrammar } from '../grammar/schema';
 import { TokenWalk } from '../grammar/token_walk';
 import { type ArgumentReading, type CallForm, inField, toolCallGrammar } from '../grammar/tool_calls';
-import { TokenSpeller, type Vocabulary } from '../grammar/vocabulary';
+import { type Blanks, blanksOf, TokenSpeller, type Vocabulary } from '../grammar/vocabulary';
 import { type CompiledGrammar, GrammarCompiler } from '../grammar/xgrammar';
 import type { Constraint } from '../protocol/chat';
 import type { Tokenizer } from './tokenizer';
@@ -20,8 +20,8 @@ import { argumentSchema, isPlainString, typesOf } from './tool_values';
 
 /** What a reply is held to and which ids it may use: those below `vocab`. */
 export type ConstraintRequest = { constraint: Constraint; vocab: number; stopIds: readonly number[] };
-/** How many tokens the shortest reply has. */
-export type OpenedConstraint = { leastTokens: number };
+/** The fewest bytes that a reply can have, and so at least as many tokens as it needs. */
+export type OpenedConstraint = { leastBytes: number };
 
 /** Tags of tool calls, which are tokens of their own in most vocabularies. */
 const callTags = new Set(['<tool_call>', '</tool_call>']);
@@ -36,6 +36,7 @@ type Prepared = {
   banned: readonly number[];
   speller: () => TokenSpeller;
   walk: () => TokenWalk;
+  blanks: Blanks;
 };
 type Kept = { automaton: Automaton; compiled: CompiledGrammar };
 
@@ -72,6 +73,7 @@ export class ConstraintService {
       banned: [...callTags].map((tag) => this.#tokenizer.addedTokens.get(tag)).filter((id) => id !== undefined),
       speller: once(() => new TokenSpeller(vocabulary)),
       walk: once(() => new TokenWalk(vocabulary)),
+      blanks: blanksOf(vocabulary),
     };
   }
 
@@ -84,12 +86,21 @@ export class ConstraintService {
     const prepared = this.#prepared!;
     const { automaton, compiled } = await this.#compiled(constraint, prepared);
     const position = Position.start(automaton);
-    const { vocabulary, stopIds, speller, walk } = prepared;
+    const { vocabulary, stopIds, speller, walk, blanks } = prepared;
     const banned = constraint.kind === 'tool_calls' ? [] : prepared.banned;
-    const run = new ConstraintRun({ matcher: await compiled.matcher(), position, vocabulary, speller, walk, stopIds, banned });
+    const run = new ConstraintRun({
+      matcher: await compiled.matcher(),
+      position,
+      vocabulary,
+      speller,
+      walk,
+      blanks,
+      stopIds,
+      banned,
+    });
     for (const token of tokens) run.accept(token, Number.POSITIVE_INFINITY);
     this.#runs.set(id, run);
-    return { leastTokens: speller().spell(position.closing())?.length ?? Number.POSITIVE_INFINITY };
+    return { leastBytes: position.bytesToClose };
   }
 
   mask(id: number, remaining: number): Promise<Uint32Array<ArrayBuffer>> {
@@ -117,7 +128,8 @@ export class ConstraintService {
     const known = this.#kept.get(key);
     if (known) return known;
     const grammar = grammarOf(constraint, form);
-    const kept = { automaton: new Automaton(grammar), compiled: await compiler.compile(printEbnf(grammar)) };
+    const automaton = inField(fieldOf(constraint), () => new Automaton(grammar));
+    const kept = { automaton, compiled: await compiler.compile(printEbnf(grammar)) };
     if (this.#kept.size >= maxKept) {
       const [oldest, { compiled }] = [...this.#kept][0]!;
       this.#kept.delete(oldest);
@@ -128,15 +140,21 @@ export class ConstraintService {
   }
 }
 
+/** The field of a request that a constraint comes from. */
+function fieldOf({ kind }: Constraint): string {
+  const fields = { json_object: '', json_schema: '.json_schema.schema', grammar: '.grammar' };
+  return kind === 'tool_calls' ? 'tools' : `response_format${fields[kind]}`;
+}
+
 /** @throws EngineError 'unsupported-schema', 'invalid-request', with the field that is wrong */
 export function grammarOf(constraint: Constraint, form: CallForm): Grammar {
   switch (constraint.kind) {
     case 'json_object':
       return schemaGrammar({ type: 'object' });
     case 'json_schema':
-      return inField('response_format.json_schema.schema', () => schemaGrammar(constraint.schema));
+      return inField(fieldOf(constraint), () => schemaGrammar(constraint.schema));
     case 'grammar':
-      return inField('grammar', () => parseEbnf(constraint.grammar));
+      return inField(fieldOf(constraint), () => parseEbnf(constraint.grammar));
     case 'tool_calls':
       return toolCallGrammar(constraint, form, readingOf);
   }

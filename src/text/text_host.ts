@@ -61,8 +61,8 @@ export interface TextStream {
 }
 
 export interface TextConstraint {
-  /** The fewest tokens that a reply can have. */
-  readonly leastTokens: number;
+  /** The fewest bytes that a reply can have, and so at least as many tokens as it needs. */
+  readonly leastBytes: number;
   /** Bit i & 31 of word i >> 5: token i may come next. `remaining`: tokens that the reply may still have, that one included. */
   mask(remaining: number, options?: CallOptions): Promise<Uint32Array<ArrayBuffer>>;
   /** Where it is not accepted the mask has changed: ask for it and draw again. `remaining`: tokens that may come after this one. */
@@ -183,11 +183,11 @@ class WorkerTextHost implements TextHost {
   async openConstraint(request: ConstraintRequest, { signal }: CallOptions = {}): Promise<TextConstraint> {
     const id = this.nextStreamId++;
     const accepted: number[] = [];
-    let leastTokens = Number.POSITIVE_INFINITY;
+    let leastBytes = Number.POSITIVE_INFINITY;
     const reopen = async (worker: TextWorker) => {
       await this.timed(worker, 'Preparing the grammar library', (api) => api.prepareConstraints(request), this.loadLimit);
       const open: Call<OpenedConstraint> = (api) => api.openConstraint(id, request, accepted);
-      ({ leastTokens } = await this.timed(worker, 'Compiling the grammar', open));
+      ({ leastBytes } = await this.timed(worker, 'Compiling the grammar', open));
       worker.constraints.add(id);
     };
     const run = <T>(callSignal: AbortSignal | undefined, work?: Call<T>) =>
@@ -204,7 +204,7 @@ class WorkerTextHost implements TextHost {
       });
     await run(signal);
     return {
-      leastTokens,
+      leastBytes,
       mask: (remaining, options = {}) => run(options.signal, (api) => api.constraintMask(id, remaining)) as Promise<Mask>,
       accept: (token, remaining, options = {}) =>
         run(options.signal, async (api) => {

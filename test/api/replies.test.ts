@@ -244,6 +244,7 @@ const wire = (code: string, field?: string): GenerateEvent => ({
 test.each([
   ['context-length', 400, 'context_length_exceeded', 'invalid_request_error'],
   ['unsupported-content', 400, 'unsupported_content', 'invalid_request_error'],
+  ['unsupported-schema', 400, 'unsupported_schema', 'invalid_request_error'],
   ['format', 400, 'format', 'invalid_request_error'],
   ['device-lost', 503, 'device_lost', 'server_error'],
   ['unloaded', 503, 'unloaded', 'server_error'],

@@ -59,6 +59,8 @@ const expected = {
   'after break, the next request waits': 'not long',
   'after return before next, the next request waits': 'not long',
   'a cancelled stream': 'AbortError',
+  'an interrupted reply': ['stop', true],
+  embeddings: 'unsupported',
   'running at unload': 'unloaded',
   'queued at unload': 'unloaded',
   'tokenising at unload': 'unloaded',

@@ -117,7 +117,10 @@ async function hostileTemplate(results: Record<string, unknown>): Promise<void> 
   await engine.unload();
 }
 
-async function requests({ chat, completions, tokenize }: Engine, results: Record<string, unknown>): Promise<void> {
+async function requests(
+  { chat, completions, embeddings, interruptGenerate, tokenize }: Engine,
+  results: Record<string, unknown>,
+): Promise<void> {
   const { create } = chat.completions;
   const short = { messages, temperature: 0, max_tokens: 4 };
   const whole = await create(short);
@@ -153,6 +156,13 @@ async function requests({ chat, completions, tokenize }: Engine, results: Record
   );
   setTimeout(() => controller.abort(), 300);
   results['a cancelled stream'] = await cancelled;
+  let last: unknown;
+  for await (const { choices } of await create({ messages, temperature: 0, max_tokens: 400, stream: true })) {
+    if (choices[0]?.delta.content) interruptGenerate();
+    last = [choices[0]?.finish_reason, choices[0]?.interrupted];
+  }
+  results['an interrupted reply'] = last;
+  results.embeddings = await outcome(() => embeddings.create());
 }
 
 async function lifecycle(engine: Engine, results: Record<string, unknown>): Promise<void> {

@@ -14,6 +14,12 @@ const userScript = (library: string) => `
   try {
     const engine = await createEngine('./model/', { onProgress: ({ text }) => { document.body.textContent = text; } });
     const reply = await engine.completions.create({ prompt: 'Once upon a time', max_tokens: 12, temperature: 0 });
+    const schema = { type: 'object', properties: { animal: { enum: ['fox', 'owl'] }, legs: { type: 'integer', minimum: 2, maximum: 4 } }, required: ['animal', 'legs'] };
+    const messages = [{ role: 'user', content: 'Which animal?' }];
+    const format = { type: 'json_schema', json_schema: { name: 'animal', schema } };
+    const held = await engine.chat.completions.create({ messages, response_format: format, max_tokens: 32, temperature: 0 });
+    const { animal, legs } = JSON.parse(held.choices[0].message.content);
+    if (!['fox', 'owl'].includes(animal) || !(legs >= 2 && legs <= 4)) throw new Error('not held to its schema');
     await engine.unload();
     show('text: ' + reply.choices[0].text);
   } catch (error) {

@@ -217,6 +217,43 @@ describe('tools', () => {
   });
 });
 
+describe('a reply that is held to a form', () => {
+  const parameters = {
+    type: 'object',
+    properties: { city: { enum: ['Paris', 'Rome'] }, days: { type: 'integer' } },
+    required: ['city'],
+  };
+  const tools = [
+    { type: 'function', function: { name: 'get_weather', parameters } },
+    { type: 'function', function: { name: 'now' } },
+  ];
+  const named = { type: 'function', function: { name: 'get_weather' } };
+
+  test.each([
+    ['at once', {}],
+    ['after thinking', { chat_template_kwargs: { enable_thinking: true }, reasoning_budget_tokens: 3 }],
+  ])('is a call in the syntax of the template, %s', async (_, thinking) => {
+    const { message, finish_reason } = choiceOf(await chat({ tools, tool_choice: named, max_tokens: 90, ...thinking }));
+    const [call] = message.tool_calls as OpenAI.ChatCompletionMessageFunctionToolCall[];
+    expect(finish_reason).toBe('tool_calls');
+    expect(message.content).toBeNull();
+    expect(call!.function.name).toBe('get_weather');
+    expect(['Paris', 'Rome']).toContain(JSON.parse(call!.function.arguments).city);
+    expect(Boolean(message.reasoning_content)).toBe('reasoning_budget_tokens' in thinking);
+  });
+
+  test('is JSON of the schema, for every choice', async () => {
+    const response_format = { type: 'json_schema', json_schema: { name: 'weather', schema: parameters, strict: true } };
+    const { choices } = await chat({ response_format, max_tokens: 40, n: 2, temperature: 1, seed: 1 });
+    for (const { message } of choices) expect(['Paris', 'Rome']).toContain(JSON.parse(message.content!).city);
+    const schema = { type: 'array', uniqueItems: true };
+    await expect(chat({ response_format: { type: 'json_schema', json_schema: { name: 's', schema } } })).rejects.toMatchObject({
+      status: 400,
+      code: 'unsupported_schema',
+    });
+  });
+});
+
 describe('an end from outside', () => {
   test('interruptGenerate ends the reply with what it has said, and the next one is unharmed', async () => {
     let said = '';

@@ -4,11 +4,12 @@ import { ConstraintRun } from '../../src/grammar/constraint_run';
 import type { Grammar } from '../../src/grammar/expression';
 import { printEbnf } from '../../src/grammar/print_ebnf';
 import { TokenWalk } from '../../src/grammar/token_walk';
-import { TokenSpeller } from '../../src/grammar/vocabulary';
+import { blanksOf, TokenSpeller } from '../../src/grammar/vocabulary';
 import { GrammarCompiler } from '../../src/grammar/xgrammar';
 import type { TestVocabulary } from './vocabularies';
 
-export type Reply = { text: string; tokens: number; finished: boolean; seen: number[] };
+/** `leastTokens`: of the shortest reply that the grammar has. */
+export type Reply = { text: string; tokens: number; finished: boolean; leastTokens: number };
 
 /** Draws the next token among those that are set. */
 export type Draw = (mask: Uint32Array, random: () => number, size: number) => number;
@@ -35,6 +36,7 @@ export class RandomModel {
       vocabulary: this.vocabulary,
       speller: () => this.speller,
       walk: () => this.walk,
+      blanks: blanksOf(this.vocabulary),
       stopIds: new Set([this.vocabulary.stopId]),
       banned: [],
     });
@@ -49,7 +51,7 @@ export class RandomModel {
   }
 
   async reply(grammar: Grammar, maxTokens: number, random: () => number, draw: Draw): Promise<Reply> {
-    const { run, free } = await this.open(grammar);
+    const { run, automaton, free } = await this.open(grammar);
     const ids: number[] = [];
     let finished = false;
     try {
@@ -64,7 +66,9 @@ export class RandomModel {
     } finally {
       free();
     }
-    return { text: this.vocabulary.textOf(ids), tokens: ids.length, finished, seen: ids };
+    const leastTokens = this.speller.spell(Position.start(automaton).closing())!.length;
+    const tail = leastTokens > maxTokens ? 'cut' : 'whole';
+    return { text: this.vocabulary.textOf(ids, tail), tokens: ids.length, finished, leastTokens };
   }
 }
 

@@ -6,7 +6,10 @@ import { byteLevelTokenBytes } from '../../src/text/token_bytes';
 
 const root = new URL('../../', import.meta.url);
 
-export type TestVocabulary = Vocabulary & { stopId: number; textOf(ids: readonly number[]): string };
+export type TestVocabulary = Vocabulary & {
+  stopId: number /** 'whole': throws on bytes that are no UTF-8. */;
+  textOf(ids: readonly number[], tail: 'whole' | 'cut'): string;
+};
 
 /** Qwen3's 151,669 entries. */
 export const qwen3 = (): TestVocabulary =>
@@ -29,7 +32,9 @@ function fromTokenizer(json: string, stop: string): TestVocabulary {
     size: Math.max(bytes.length, ...added.map(({ id }) => id + 1)),
     bytesOf: (id) => bytes[id],
     stopId,
-    textOf: (ids) =>
-      new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(ids.map((id) => bytes[id] ?? new Uint8Array()))),
+    textOf: (ids, tail) =>
+      new TextDecoder('utf-8', { fatal: tail === 'whole', ignoreBOM: true }).decode(
+        Buffer.concat(ids.map((id) => bytes[id] ?? new Uint8Array())),
+      ),
   };
 }

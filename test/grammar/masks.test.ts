@@ -1,0 +1,63 @@
+/** xgrammar against the automaton: a mask may offer more than the grammar admits, and must never hide what it does. */
+import { expect, test } from 'vitest';
+import { Automaton, Position } from '../../src/grammar/automaton';
+import { printEbnf } from '../../src/grammar/print_ebnf';
+import { checkSchema, schemaGrammar } from '../../src/grammar/schema';
+import { randomFrom } from './random';
+import { randomSchema } from './random_schemas';
+import { RandomModel, uniformly } from './reply';
+import { story } from './vocabularies';
+
+const isLong = process.env.SLUICE_LONG === '1';
+
+test('no token is hidden, and few are offered in vain', { timeout: 600_000 }, async () => {
+  const vocabulary = story();
+  const model = await RandomModel.create(vocabulary);
+  let [admitted, offered] = [0, 0];
+  for (let seed = 1; seed <= (isLong ? 400 : 25); seed++) {
+    const random = randomFrom(seed);
+    const schema = randomSchema(random);
+    if (!isAccepted(schema)) continue;
+    const grammar = schemaGrammar(schema);
+    const compiled = await model.compiler.compile(printEbnf(grammar));
+    const matcher = await compiled.matcher();
+    let position = Position.start(new Automaton(grammar));
+    for (let i = 0; i < 30 && !position.isFinal; i++) {
+      const mask = await matcher.mask();
+      const exact = new Uint32Array(mask.length).fill(0xffffffff);
+      model.walk.keepReadable(exact, position);
+      for (let id = 0; id < vocabulary.size; id++) {
+        if (vocabulary.bytesOf(id) === undefined) exact[id >> 5]! &= ~(1 << (id & 31));
+      }
+      for (let id = 0; id < vocabulary.size; id++) {
+        const bit = 1 << (id & 31);
+        if ((exact[id >> 5]! & bit) === 0) continue;
+        expect(mask[id >> 5]! & bit, `token ${id} after ${i} in ${JSON.stringify(schema)}`).not.toBe(0);
+        admitted++;
+      }
+      offered += mask.reduce((sum, word) => sum + ones(word), 0);
+      const token = uniformly(exact, random, vocabulary.size);
+      expect(matcher.accept(token)).toBe(true);
+      position = position.read(vocabulary.bytesOf(token)!)!;
+    }
+    matcher.free();
+    compiled.free();
+  }
+  console.log(`${admitted} tokens admitted, ${offered} offered`);
+  expect(offered).toBeLessThan(admitted * 2);
+});
+
+function ones(word: number): number {
+  let count = 0;
+  for (let rest = word; rest !== 0; rest &= rest - 1) count++;
+  return count;
+}
+
+function isAccepted(schema: unknown): boolean {
+  try {
+    checkSchema(schema);
+    return true;
+  } catch {
+    return false;
+  }
+}
