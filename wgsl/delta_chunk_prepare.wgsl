@@ -2,7 +2,7 @@
 // Per chunk and value head, c = inclusive cumulative sum of g, rows past the step's end are zero:
 //   A_ij = beta_i (k_i . k_j) e^(c_i - c_j), i > j;   T = (I + A)^-1;   U = T diag(beta) V;   W = T diag(beta e^c) K
 //   P_ij = (q_i . k_j) e^(c_i - c_j), i >= j
-//   qkv, gates as in delta_rule;  u [chunks * 16, VALUE_HEADS, VALUE_DIM], w [chunks * 16, VALUE_HEADS, KEY_DIM] f32
+//   qkv, gates as in delta_rule_direct;  u [chunks * 16, VALUE_HEADS, VALUE_DIM], w [chunks * 16, VALUE_HEADS, KEY_DIM] f32
 //   p [chunks, VALUE_HEADS, 16, 16] f32
 // Exponents are <= 0. T by forward substitution, one column a thread; one workgroup per (value head, chunk).
 // 16 tokens keep K (8 KiB at KEY_DIM 128), A, T and P in 16 KiB. 4 divides KEY_DIM <= 128 and VALUE_DIM.

@@ -1,5 +1,7 @@
-// delta_rule_direct: delta_rule without workgroup memory or barriers, for CPU adapters (see gemv_direct).
-//   qkv, gates, o, state as in delta_rule
+// delta_rule_direct: the gated delta rule, token by token, without workgroup memory or barriers, for CPU adapters (see gemv_direct).
+// Per value head, with key head h / (VALUE_HEADS / KEY_HEADS):  S <- e^g S;  d = beta (v - S^T k);  S <- S + k d^T;  o = S^T q
+//   qkv [tokens, CHANNELS] f32 after delta_qk_norm;  gates [tokens, VALUE_HEADS] (g, beta) f32
+//   o [tokens, VALUE_HEADS, VALUE_DIM] f32;  state [slots, VALUE_HEADS, KEY_DIM, VALUE_DIM] f32
 // One thread per four columns of one head's S, which no other thread touches, so S stays in the state buffer.
 // 4 divides KEY_DIM and VALUE_DIM.
 override KEY_HEADS: u32; override VALUE_HEADS: u32; override KEY_DIM: u32; override VALUE_DIM: u32;

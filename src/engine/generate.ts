@@ -84,7 +84,7 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
     const output = new ReplyOutput(g.text, request, { opensThinking: window.opensThinking, vocab: g.vocab, signal });
     constraint ??= await ConstrainedReply.open(g, request, signal);
     const shared = { session, stopIds: g.stopIds, limits, closing, row, signal, interrupt, times };
-    const openLoop = () => loopOf(g, request, reply, limits, window);
+    const openLoop = () => loopOf(g, request, reply, limits, window, row);
     const run: Run = {
       ...shared,
       prompt: window,
@@ -117,6 +117,7 @@ async function loopOf(
   reply: Reply,
   limits: LengthLimits,
   prompt: PromptWindow,
+  row: LogitRow,
 ): Promise<TokenLoop | undefined> {
   const seen = topLogprobs !== undefined || reasoningBudgetTokens !== undefined || constraint !== undefined;
   if (seen || reply.params.logitBias || !TokenLoops.suits(stopIds)) return undefined;
@@ -124,6 +125,7 @@ async function loopOf(
   const loops = session.tokenLoops(vocab);
   await loops?.ready;
   return loops?.begin(session.sequence, {
+    logits: row.values,
     params: reply.params,
     seen: reply.history.seen,
     replyCounts: reply.history.replyCounts,

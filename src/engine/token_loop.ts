@@ -24,6 +24,8 @@ const tokensInFlight = 3;
 const resultBytes = 32;
 
 export type LoopRequest = {
+  /** [words] f32: what the first token is drawn from. */
+  logits: Float32Array<ArrayBuffer>;
   params: SampleParams;
   /** Ids that prompt and reply hold, and how often the reply has had each so far. */
   seen: Iterable<number>;
@@ -72,11 +74,12 @@ export class TokenLoops {
     return stopIds.size <= mostStops;
   }
 
-  /** A reply from the logits that `sequence`'s last step left in scratch.logits. */
+  /** A reply of `sequence`, from where it stands. */
   begin(sequence: Sequence, request: LoopRequest): TokenLoop {
     const { queue } = this.#gpu.device;
     const { length: position, slot } = sequence;
     this.sampler.begin(request.params, request.seen, [], request.replyCounts);
+    queue.writeBuffer(this.#scratch.logits, 0, request.logits);
     queue.writeBuffer(this.#stops, 0, packStops(request.stopIds));
     queue.writeBuffer(this.#scratch.headStep, 0, packStep({ tokens: 1 }));
     // Advancing after the first draw makes this the step that reads it.

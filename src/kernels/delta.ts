@@ -4,11 +4,11 @@ import scanSource from '../../wgsl/delta_chunk_scan.wgsl?raw';
 import gatesSource from '../../wgsl/delta_gates.wgsl?raw';
 import stepSource from '../../wgsl/delta_prepare.wgsl?raw';
 import normSource from '../../wgsl/delta_qk_norm.wgsl?raw';
-import ruleSource from '../../wgsl/delta_rule.wgsl?raw';
 import ruleDirectSource from '../../wgsl/delta_rule_direct.wgsl?raw';
+import ruleStepSource from '../../wgsl/delta_step.wgsl?raw';
 import type { Gpu } from '../gpu/device';
 import { createKernel, type Kernel } from '../gpu/kernel';
-import { reduction, requireAtMost, requireMultiple, shared, wideReduction } from './variants';
+import { type ActivationDtype, emission, reduction, requireAtMost, requireMultiple, shared, wideReduction } from './variants';
 
 /** valueHeads is a multiple of keyHeads; value head h uses key head floor(h / (valueHeads / keyHeads)). */
 export type DeltaShape = { keyHeads: number; valueHeads: number; keyDim: number; valueDim: number };
@@ -64,7 +64,7 @@ export function createDeltaGates(gpu: Gpu, { valueHeads }: Pick<DeltaShape, 'val
 /**
  * Convolution, norms and gates of one token in one dispatch: x [channels], a, b [valueHeads] f32 -> qkv [channels], gates
  * [valueHeads] (g, beta) f32; state [slots, 3, channels] f32 moves from step.sourceSlot to step.targetSlot.
- * @throws EngineError 'shape' as createDeltaRule.
+ * @throws EngineError 'shape' as createDeltaRuleDirect.
  */
 export function createDeltaPrepare(gpu: Gpu, shape: DeltaShape): Kernel {
   const reduce = wideReduction(gpu);
@@ -82,24 +82,31 @@ export function createDeltaPrepare(gpu: Gpu, shape: DeltaShape): Kernel {
 }
 
 /**
- * The recurrence, token by token. qkv [tokens, channels], gates [tokens, valueHeads, 2] f32 -> o [tokens, valueHeads, valueDim] f32;
- * state [slots, valueHeads, keyDim, valueDim] f32 moves from step.sourceSlot to step.targetSlot.
- * @throws EngineError 'shape' unless 4 divides keyDim <= 128 and 16 divides valueDim.
+ * The recurrence for one token with the output norm behind it (createGatedRmsNorm): qkv [channels], gates [valueHeads, 2] as
+ * createDeltaPrepare writes them, z [valueHeads, valueDim] f32 -> y [valueHeads * valueDim] of `y`; state
+ * [slots, valueHeads, keyDim, valueDim] f32 moves from step.sourceSlot to step.targetSlot.
+ * @throws EngineError 'shape' unless 4 divides keyDim <= 128 and valueDim is 32 times a power of two, 1024 at most.
  */
-export function createDeltaRule(gpu: Gpu, shape: DeltaShape): Kernel {
-  check('delta_rule', shape);
+export function createDeltaStep(gpu: Gpu, shape: DeltaShape & { eps: number; y: ActivationDtype }): Kernel {
+  const emit = emission(shape.y);
+  const label = `delta_step${emit.suffix}`;
+  check(label, shape);
+  requireMultiple(label, 'valueDim', shape.valueDim, 32);
+  requireMultiple(label, '1024', 1024, shape.valueDim);
   return createKernel(gpu, {
-    label: 'delta_rule',
-    sources: [shared.step, ruleSource],
-    constants: constants(shape),
-    bindings: { qkv: 'read', gates: 'read', o: 'write', state: 'write', step: 'uniform' },
-    grid: () => [shape.valueDim / 16, shape.valueHeads],
+    label,
+    sources: [shared.slab, shared.step, ...emit.sources, ruleStepSource],
+    constants: { ...constants(shape), EPS: shape.eps, ...emit.constants },
+    bindings: { y: 'write', qkv: 'read', gates: 'read', z: 'read', state: 'write', step: 'uniform' },
+    weights: true,
+    grid: () => [shape.valueHeads],
   });
 }
 
 /**
- * The same without workgroup memory or barriers: for CPU adapters, where both are slow.
- * @throws EngineError 'shape' unless 4 divides keyDim and valueDim.
+ * The recurrence, token by token, without workgroup memory or barriers: for CPU adapters, where both are slow.
+ * qkv [tokens, channels], gates [tokens, valueHeads, 2] f32 -> o [tokens, valueHeads, valueDim] f32; state as above.
+ * @throws EngineError 'shape' unless 4 divides keyDim <= 128 and 16 divides valueDim.
  */
 export function createDeltaRuleDirect(gpu: Gpu, shape: DeltaShape): Kernel {
   check('delta_rule_direct', shape);
@@ -115,7 +122,7 @@ export function createDeltaRuleDirect(gpu: Gpu, shape: DeltaShape): Kernel {
 /**
  * What of the chunked form does not depend on the state, for all chunks at once.
  * -> u [chunks * 16, valueHeads, valueDim], w [chunks * 16, valueHeads, keyDim], p [chunks, valueHeads, 16, 16] f32.
- * @throws EngineError 'shape' as createDeltaRule.
+ * @throws EngineError 'shape' as createDeltaRuleDirect.
  */
 export function createDeltaChunkPrepare(gpu: Gpu, shape: DeltaShape): Kernel {
   check('delta_chunk_prepare', shape);
@@ -128,7 +135,7 @@ export function createDeltaChunkPrepare(gpu: Gpu, shape: DeltaShape): Kernel {
   });
 }
 
-/** The state through the chunks: with u, w, p of createDeltaChunkPrepare the same result as createDeltaRule. @throws EngineError 'shape' */
+/** The state through the chunks: with u, w, p of createDeltaChunkPrepare the same result as createDeltaRuleDirect. @throws EngineError 'shape' */
 export function createDeltaChunkScan(gpu: Gpu, shape: DeltaShape): Kernel {
   check('delta_chunk_scan', shape);
   return createKernel(gpu, {

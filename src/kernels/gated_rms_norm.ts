@@ -1,8 +1,7 @@
-import sourceUnits from '../../wgsl/gated_norm_units.wgsl?raw';
 import source from '../../wgsl/gated_rms_norm.wgsl?raw';
 import type { Gpu } from '../gpu/device';
 import { createKernel, type Kernel } from '../gpu/kernel';
-import { type ActivationDtype, emission, reduction, requireMultiple, shared } from './variants';
+import { reduction, requireMultiple, shared } from './variants';
 
 /**
  * GatedDeltaNet's output norm, per value head: y = o * (mean(o^2) + eps)^-1/2 * w * silu(z).
@@ -21,23 +20,5 @@ export function createGatedRmsNorm(gpu: Gpu, { heads, dim, eps }: { heads: numbe
     bindings: { o: 'read', z: 'read', y: 'write' },
     weights: true,
     grid: (tokens) => [heads, tokens],
-  });
-}
-
-type UnitsShape = { heads: number; dim: number; eps: number; y: ActivationDtype };
-
-/** The same for one token -> y [heads * dim] of `y`. @throws EngineError 'shape' unless 32 divides dim and dim / 32 divides 64. */
-export function createGatedNormUnits(gpu: Gpu, { heads, dim, eps, y }: UnitsShape): Kernel {
-  const emit = emission(y);
-  const label = `gated_norm_units${emit.suffix}`;
-  requireMultiple(label, 'dim', dim, 32);
-  requireMultiple(label, '2048', 2048, dim);
-  return createKernel(gpu, {
-    label,
-    sources: [shared.slab, ...emit.sources, sourceUnits],
-    constants: { HEADS: heads, DIM: dim, EPS: eps, ...emit.constants },
-    bindings: { y: 'write', o: 'read', z: 'read' },
-    weights: true,
-    grid: () => [Math.ceil((heads * dim) / 32 / 64)],
   });
 }

@@ -167,6 +167,9 @@ export function gemvFastCandidates(gpu: Gpu, { cols, format, accumulate }: Produ
     { rows: 2, lanes, teams: 1 },
     { rows: 4, lanes, teams: 1 },
     { rows: 4, lanes: 32, teams: 2 },
+    { rows: 4, lanes: 64, teams: 1 },
+    { rows: 4, lanes: 128, teams: 1 },
+    { rows: 4, lanes: 256, teams: 1 },
   ];
   return teams
     .filter((team) => suits(gpu, cols, team))

@@ -1,14 +1,13 @@
 /**
  * What a GPU runs for one token, where a dispatch costs as much as a small matrix: matrices that read the same activations go in one
  * dispatch, a norm or an activation function writes what the product behind it reads (f32, or integers where the GPU multiplies int8),
- * and what lies before the delta rule is one kernel.
+ * and the delta rule is two kernels, with all that lies before it and behind it.
  */
 import type { ModelConfig } from '../format/types';
 import type { Kernel } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
 import { createAttentionCombine, createAttentionSplit } from '../kernels/attention';
-import { createDeltaPrepare, createDeltaRule } from '../kernels/delta';
-import { createGatedNormUnits } from '../kernels/gated_rms_norm';
+import { createDeltaPrepare, createDeltaStep } from '../kernels/delta';
 import { chooseGemv, chooseGemvInt, createQuantise, takesInt } from '../kernels/gemv';
 import { createRmsNormUnits } from '../kernels/rms_norm';
 import { createSwigluUnits } from '../kernels/swiglu';
@@ -23,7 +22,7 @@ import type { MatrixPlace } from './weight_table';
 /** Whether this recorder's kernels, which write whole units of 32 activations, suit the model. */
 export function suitsUnits(config: ModelConfig): boolean {
   const { valueDim } = deltaShape(config);
-  return config.hiddenSize % 32 === 0 && config.intermediateSize % 32 === 0 && valueDim % 32 === 0 && 2048 % valueDim === 0;
+  return config.hiddenSize % 32 === 0 && config.intermediateSize % 32 === 0 && valueDim % 32 === 0 && 1024 % valueDim === 0;
 }
 
 export class DecodeRecorder extends Recorder {
@@ -99,17 +98,16 @@ export class DecodeRecorder extends Recorder {
     const { gpu, config, table } = this.context;
     const shape = deltaShape(config);
     const { step } = this;
-    const [qkv, gates, o] = [this.at('qkv'), this.at('gates'), this.at('o')];
+    const [qkv, gates] = [this.at('qkv'), this.at('gates')];
     this.add(
       createDeltaPrepare(gpu, shape),
       { x: this.at('qkvIn'), a: this.at('a'), b: this.at('b'), qkv, gates, state: { buffer: state.conv }, step },
       table.vectors(vectors, 'conv1d', 'negExpA', 'dtBias'),
     );
-    this.add(createDeltaRule(gpu, shape), { qkv, gates, o, state: { buffer: state.recurrent }, step });
-    const norm = { heads: shape.valueHeads, dim: shape.valueDim, eps: config.rmsNormEps };
     const dtype = this.#inputDtype([reader]);
-    const kernel = createGatedNormUnits(gpu, { ...norm, y: dtype });
-    this.add(kernel, { y: this.#input('mixed', dtype), o, z: this.at('z') }, table.vectors(vectors, 'norm'));
+    const rule = createDeltaStep(gpu, { ...shape, eps: config.rmsNormEps, y: dtype });
+    const ranges = { y: this.#input('mixed', dtype), qkv, gates, z: this.at('z'), state: { buffer: state.recurrent }, step };
+    this.add(rule, ranges, table.vectors(vectors, 'norm'));
   }
 
   override swiglu(reader: MatrixBlocks): void {

@@ -18,11 +18,11 @@ import {
   createDeltaGates,
   createDeltaPrepare,
   createDeltaQkNorm,
-  createDeltaRule,
   createDeltaRuleDirect,
+  createDeltaStep,
 } from '../../src/kernels/delta';
 import { createEmbed } from '../../src/kernels/embed';
-import { createGatedNormUnits, createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
+import { createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
 import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Split } from '../../src/kernels/gemm';
 import { createGemv, createGemvDirect, createGemvQ4, createQuantise } from '../../src/kernels/gemv';
 import { createGemvQ4Int, createGemvQ4Wide } from '../../src/kernels/gemv_teams';
@@ -134,7 +134,7 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   delta_chunk_scan: { reference: 'delta', create: (gpu) => createDeltaChunkScan(gpu, delta) },
   delta_gates: { reference: 'delta', create: (gpu) => createDeltaGates(gpu, delta) },
   delta_qk_norm: { reference: 'delta', create: (gpu) => createDeltaQkNorm(gpu, delta) },
-  delta_rule: { reference: 'delta', create: (gpu) => createDeltaRule(gpu, delta) },
+  delta_step: { reference: 'delta', create: (gpu) => createDeltaStep(gpu, { ...delta, eps: 1e-6, y: 'f32' }) },
   delta_rule_direct: { reference: 'delta', create: (gpu) => createDeltaRuleDirect(gpu, delta) },
   embed: { reference: 'embed', create: (gpu) => createEmbed(gpu, { cols: 64, format: q4(64, 'bf16') }) },
   gated_rms_norm: { reference: 'gated_rms_norm', create: (gpu) => createGatedRmsNorm(gpu, { heads: 1, dim: 4, eps: 1e-6 }) },
@@ -166,10 +166,6 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   qk_norm_rope: { reference: 'qk_norm_rope', create: (gpu) => createQkNormRope(gpu, { ...heads, rotary: 16, eps: 1e-6 }) },
   quantise: { reference: 'quantise', create: (gpu) => createQuantise(gpu, { cols: 64, y: 'int8' }) },
   delta_prepare: { reference: 'delta', create: (gpu) => createDeltaPrepare(gpu, delta) },
-  gated_norm_units: {
-    reference: 'gated_rms_norm',
-    create: (gpu) => createGatedNormUnits(gpu, { heads: 1, dim: 32, eps: 1e-6, y: 'f32' }),
-  },
   rms_norm_units: { reference: 'rms_norm', create: (gpu) => createRmsNormUnits(gpu, { cols: 32, eps: 1e-6, y: 'f32' }) },
   swiglu_units: { reference: 'swiglu', create: (gpu) => createSwigluUnits(gpu, { cols: 32, y: 'f32' }) },
   rms_norm: { reference: 'rms_norm', create: (gpu) => createRmsNorm(gpu, { cols: 4, eps: 1e-6 }) },
@@ -205,7 +201,7 @@ type Declared = { binding: number; space: string; name: string };
 function declared(stem: string): Declared[] {
   const own = readFileSync(join(root, 'wgsl', `${stem}.wgsl`), 'utf8');
   // What writes whole units declares y for all kernels that do.
-  const source = (/\bemit\(/.test(own) ? readFileSync(join(root, 'wgsl/shared/emit_f32.wgsl'), 'utf8') : '') + own;
+  const source = (/\bValues\(/.test(own) ? readFileSync(join(root, 'wgsl/shared/emit_f32.wgsl'), 'utf8') : '') + own;
   const found = [...source.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<([^>]+)>\s*(\w+)/g)];
   return found
     .map(([, binding, space, name]) => ({ binding: Number(binding), space: space!, name: name! }))

@@ -5,8 +5,8 @@ import {
   createDeltaGates,
   createDeltaPrepare,
   createDeltaQkNorm,
-  createDeltaRule,
   createDeltaRuleDirect,
+  createDeltaStep,
   type DeltaShape,
   deltaChannels,
   deltaChunk,
@@ -18,6 +18,8 @@ import {
   deltaQkNormReference,
   deltaRuleReference,
 } from '../../../src/kernels/reference/delta';
+import { gatedRmsNormReference } from '../../../src/kernels/reference/gated_rms_norm';
+import { intBytes } from '../../../src/kernels/variants';
 import {
   type Bench,
   compare,
@@ -36,6 +38,7 @@ import {
   withReduction,
   worst,
 } from '../harness';
+import { compareInt, decodeInt, noInt8 } from './gemv_int';
 
 const describe = ({ keyHeads, valueHeads, keyDim, valueDim }: DeltaShape) =>
   `${keyHeads} x ${keyDim} to ${valueHeads} x ${valueDim}`;
@@ -199,7 +202,7 @@ const stepCases: KernelCase[] = stepRows.map(({ reduction, shape, tokens, source
 const decays = { none: [0, 0], some: [0, 0.5], strong: [20, 60] } as const;
 type Decay = keyof typeof decays;
 type RuleRow = {
-  form: 'rule' | 'direct' | 'chunked';
+  form: 'direct' | 'chunked';
   shape: DeltaShape;
   tokens: number;
   /** Tokens that qkv and gates hold, where the step takes fewer of them. */
@@ -217,35 +220,6 @@ const r3: DeltaShape = { keyHeads: 2, valueHeads: 6, keyDim: 128, valueDim: 32 }
 const r4: DeltaShape = { keyHeads: 1, valueHeads: 4, keyDim: 128, valueDim: 128 };
 
 const ruleRows: RuleRow[] = [
-  { form: 'rule', shape: r1, tokens: 1, why: 'one token, one value head a key head' },
-  { form: 'rule', shape: r1, tokens: 40, decay: 'none', source: 2, target: 0, why: 'nothing fades; from slot to slot' },
-  {
-    form: 'rule',
-    shape: r2,
-    tokens: 5,
-    source: 1,
-    target: 2,
-    why: 'two value heads a key head; fewer key than value dimensions',
-  },
-  { form: 'rule', shape: r3, tokens: 17, decay: 'strong', why: 'three value heads a key head; all but the last token fades' },
-  {
-    form: 'rule',
-    shape: r3,
-    tokens: 5,
-    recorded: 16,
-    source: 0,
-    target: 1,
-    why: 'replay of the first five of sixteen recorded tokens',
-  },
-  {
-    form: 'rule',
-    shape: r4,
-    tokens: 16,
-    source: 1,
-    target: 1,
-    why: 'the shape of the large models, four value heads a key head',
-  },
-
   { form: 'direct', shape: r1, tokens: 1, source: 0, target: 2, why: 'one token from slot to slot' },
   { form: 'direct', shape: r1, tokens: 40, decay: 'none', why: 'nothing fades' },
   { form: 'direct', shape: r2, tokens: 5, source: 1, target: 2, why: 'two value heads a key head' },
@@ -325,7 +299,6 @@ function ruleRuns(gpu: Gpu, bench: Bench, row: RuleRow, sequence: Sequence, o: O
   const { form, shape, tokens, source = 0, target = 0 } = row;
   const inputs = { qkv: bench.input(sequence.qkv), gates: bench.input(sequence.gates) };
   const step = bench.step({ tokens, sourceSlot: source, targetSlot: target });
-  if (form === 'rule') return [{ kernel: createDeltaRule(gpu, shape), bindings: { ...inputs, o, state, step }, tokens }];
   if (form === 'direct') return [{ kernel: createDeltaRuleDirect(gpu, shape), bindings: { ...inputs, o, state, step }, tokens }];
   const chunks = chunkOutputs(bench, shape, tokens);
   return [
@@ -334,7 +307,7 @@ function ruleRuns(gpu: Gpu, bench: Bench, row: RuleRow, sequence: Sequence, o: O
   ];
 }
 
-const stems = { rule: 'delta_rule', direct: 'delta_rule_direct', chunked: 'delta_chunk_scan' };
+const stems = { direct: 'delta_rule_direct', chunked: 'delta_chunk_scan' };
 
 const ruleCases: KernelCase[] = ruleRows.map((row) => ({
   kernel: stems[row.form],
@@ -370,6 +343,75 @@ const ruleCases: KernelCase[] = ruleRows.map((row) => ({
       );
     }),
 }));
+
+// ---- delta_step -------------------------------------------------------------------------------------------------------
+
+type OneStepRow = { shape: DeltaShape; tokens: 0 | 1; decay: Decay; source: number; target: number; why: string };
+
+const oneStepRows: OneStepRow[] = [
+  {
+    shape: { ...r1, valueDim: 32 },
+    tokens: 1,
+    decay: 'some',
+    source: 0,
+    target: 0,
+    why: 'the narrowest; more parts than key rows',
+  },
+  { shape: r4, tokens: 1, decay: 'some', source: 1, target: 1, why: 'the shape of the large models, in place' },
+  { shape: r4, tokens: 1, decay: 'strong', source: 2, target: 0, why: 'everything fades; from slot to slot' },
+  { shape: { ...r2, valueDim: 256 }, tokens: 1, decay: 'none', source: 0, target: 1, why: 'wide values; nothing fades' },
+  { shape: r4, tokens: 0, decay: 'some', source: 1, target: 1, why: 'a step of no tokens leaves the state as it is' },
+];
+
+const oneStepCases: KernelCase[] = oneStepRows.flatMap(({ shape, tokens, decay, source, target, why }) =>
+  (['f32', 'int16'] as const).map((dtype) => ({
+    kernel: 'delta_step',
+    name: `${tokens} tokens, ${describe(shape)}, decay ${decay}, slot ${source} to ${target}, to ${dtype}`,
+    why,
+    run: (gpu: Gpu) => {
+      if (dtype !== 'f32' && !gpu.int8Dot) return Promise.resolve(skip(noInt8));
+      return onBench(gpu, async (bench) => {
+        const { valueHeads, keyDim, valueDim } = shape;
+        const eps = Math.fround(1e-6);
+        const next = random(15);
+        const sequence = randomSequence(next, shape, 1, decay);
+        const slot = valueHeads * keyDim * valueDim;
+        const before = uniform(next, slots * slot);
+        const z = uniform(next, valueHeads * valueDim, -4, 4);
+        const w = uniform(next, valueDim, 0.5, 1.5);
+        const state = bench.output(before);
+        const y = bench.output(dtype === 'f32' ? z.length : intBytes(z.length, dtype) / 4);
+        const step = bench.step({ tokens, sourceSlot: source, targetSlot: target });
+        const inputs = { qkv: bench.input(sequence.qkv), gates: bench.input(sequence.gates), z: bench.input(z) };
+        await bench.run({
+          kernel: createDeltaStep(gpu, { ...shape, eps, y: dtype }),
+          bindings: { ...inputs, y, state, step },
+          weights: bench.vectors(w),
+        });
+        const start = before.subarray(source * slot, (source + 1) * slot);
+        const rule = deltaRuleReference(sequence.qkv, sequence.gates, start, shape, 1);
+        const want = gatedRmsNormReference(rule.o, z, w, eps);
+        const size = Math.max(Math.exp(-decays[decay][0]) * longestColumn(start, shape), longestColumn(rule.state, shape), 1);
+        const tolerance = (keyDim + 12) * ulp; // of o and the state, as above
+        const after = Float64Array.from(before);
+        after.set(tokens === 0 ? start : rule.state, target * slot);
+        const left = compare('state', await bench.read(state), after, tokens === 0 ? 0 : tolerance, size);
+        if (tokens === 0) return left; // nobody reads what comes out
+        // The norm divides by the size of o, errors too.
+        const norms = Array.from({ length: valueHeads }, (_, h) => {
+          const o = rule.o.subarray(h * valueDim, (h + 1) * valueDim);
+          return Math.sqrt(o.reduce((sum, value) => sum + value * value, 0) / valueDim);
+        });
+        const grown = Math.max(1, ...norms.map((norm) => size / Math.sqrt(keyDim) / norm));
+        const noise = tolerance * grown * 8 + (valueDim / 2 + 12 + expUlps(4)) * ulp;
+        const got = await bench.read(y);
+        const most = largest(want);
+        if (dtype === 'f32') return worst(left, compare('y', got, want, noise, most));
+        return worst(left, compareInt(Float32Array.from(want), decodeInt(got, dtype), dtype, noise * 64));
+      });
+    },
+  })),
+);
 
 /** The largest Euclidean length of a column of S [valueHeads, keyDim, valueDim]. */
 function longestColumn(s: ArrayLike<number>, { valueHeads, keyDim, valueDim }: DeltaShape): number {
@@ -417,4 +459,11 @@ const prepareCases: KernelCase[] = prepareRows.map(({ shape, tokens, decay, why 
     }),
 }));
 
-export const deltaCases: KernelCase[] = [...normCases, ...gateCases, ...stepCases, ...prepareCases, ...ruleCases];
+export const deltaCases: KernelCase[] = [
+  ...normCases,
+  ...gateCases,
+  ...stepCases,
+  ...prepareCases,
+  ...ruleCases,
+  ...oneStepCases,
+];

@@ -2,8 +2,6 @@
 import type { Gpu } from '../../../src/gpu/device';
 import type { Kernel } from '../../../src/gpu/kernel';
 import type { BufferRange } from '../../../src/gpu/memory';
-import { createGatedNormUnits } from '../../../src/kernels/gated_rms_norm';
-import { gatedRmsNormReference } from '../../../src/kernels/reference/gated_rms_norm';
 import { rmsNormReference } from '../../../src/kernels/reference/rms_norm';
 import { swigluReference } from '../../../src/kernels/reference/swiglu';
 import { createRmsNormUnits } from '../../../src/kernels/rms_norm';
@@ -83,26 +81,4 @@ const swigluCases = swigluRows.flatMap(({ cols, gates, why }) =>
   }),
 );
 
-const gatedRows: { heads: number; dim: number; why: string }[] = [
-  { heads: 1, dim: 32, why: 'the smallest: a head is one unit' },
-  { heads: 19, dim: 128, why: 'more units than a workgroup; the last workgroup is not full' },
-  { heads: 2, dim: 2048, why: 'a head fills a workgroup' },
-];
-const gatedCases = gatedRows.flatMap(({ heads, dim, why }) =>
-  unitCases('gated_norm_units', `${heads} x ${dim}`, why, (gpu, bench, y) => {
-    const eps = Math.fround(1e-6);
-    const next = random(23);
-    const o = uniform(next, heads * dim);
-    const z = uniform(next, heads * dim, -4, 4);
-    const w = uniform(next, dim, 0.5, 1.5);
-    return {
-      kernel: createGatedNormUnits(gpu, { heads, dim, eps, y }),
-      bindings: { o: bench.input(o), z: bench.input(z) },
-      weights: bench.vectors(w),
-      want: gatedRmsNormReference(o, z, w, eps),
-      tolerance: (dim / 2 + 12 + expUlps(4)) * ulp, // as gated_rms_norm
-    };
-  }),
-);
-
-export const unitsCases: KernelCase[] = [...normCases, ...swigluCases, ...gatedCases];
+export const unitsCases: KernelCase[] = [...normCases, ...swigluCases];
