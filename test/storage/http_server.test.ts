@@ -2,7 +2,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { openHttp } from '../../src/storage/http';
 import { openModel } from '../../src/storage/model_ref';
 import { fileContent, HUB_COMMIT, type HubServer, startHub } from '../servers/hub_server';
@@ -38,7 +38,7 @@ describe('the rate', () => {
   test('changes at once: to a standstill, and to no limit', async () => {
     hub.bytesPerSecond = 100_000;
     const loading = get();
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await vi.waitFor(() => expect(hub.bytesSent()).toBeGreaterThan(0), { timeout: 5000 });
     hub.bytesPerSecond = 0;
     await new Promise((resolve) => setTimeout(resolve, 100));
     const sent = hub.bytesSent();
