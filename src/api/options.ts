@@ -37,6 +37,7 @@ const checks: Record<keyof EngineConfig, Check> = {
     holds: (value) => Array.isArray(value) && value.every((name) => features.includes(name)),
   },
   f16: yesOrNo,
+  prefixCacheBytes: wholeNumber(0, 2 ** 36),
   token: text,
   headers: {
     means: 'a plain object of strings',

@@ -11,9 +11,11 @@ import type { ModelSource } from '../stream/model_source';
 import type { OpenedCheckpoint } from '../stream/open_checkpoint';
 import type { TextHost } from '../text/text_host';
 import type { TextInfo } from '../text/text_worker_api';
+import { defaultPrefixCache } from './default_budget';
 import { generate } from './generate';
 import { ModelSession, type SessionOptions, sessionPlan, variantsOf } from './model_session';
 import { planReport } from './plan_report';
+import { PrefixCache } from './prefix_cache';
 import { ProgressMeter } from './progress';
 import { FairQueue } from './queue';
 import { measureSpeeds } from './speeds';
@@ -26,6 +28,7 @@ type LoadOptions = { signal?: AbortSignal; onProgress?: (progress: LoadProgress)
 export class EngineCore {
   readonly session: ModelSession;
   readonly plan: PlanReport;
+  readonly cache: PrefixCache;
   readonly #model: ModelSource;
   readonly #text: TextHost;
   readonly #textInfo: TextInfo | undefined;
@@ -38,15 +41,16 @@ export class EngineCore {
     session: ModelSession,
     plan: PlanReport,
     textInfo: TextInfo | undefined,
-    overflow: ContextOverflow,
+    { contextOverflow = 'stop', prefixCacheBytes }: EngineConfig,
   ) {
     this.session = session;
+    this.cache = new PrefixCache(session, { copyBytes: prefixCacheBytes ?? defaultPrefixCache(session.gpu) });
     this.plan = plan;
     this.#model = model;
     this.#text = text;
     this.#defaults = model.checkpoint.generation;
     this.#textInfo = textInfo;
-    this.#overflow = overflow;
+    this.#overflow = contextOverflow;
   }
 
   /**
@@ -77,7 +81,7 @@ export class EngineCore {
       if (!config.answerWhileLoading) await unlessAborted(model.download?.done ?? Promise.resolve(), signal);
       const plan = await loadedPlan(model, session, options.speeds);
       progress.ready();
-      return new EngineCore(parts, session, plan, textInfo, config.contextOverflow ?? 'stop');
+      return new EngineCore(parts, session, plan, textInfo, config);
     } catch (error) {
       session.destroy();
       throw error;
@@ -112,7 +116,15 @@ export class EngineCore {
       const vocab = Math.min(config.vocabSize, textInfo.vocabSize);
       const stopIds = stopIdsOf([...config.eosTokenIds, ...this.#defaults.eosTokenIds], textInfo);
       yield* generate(
-        { session: this.session, text: this.#text, defaults: this.#defaults, vocab, stopIds, overflow: this.#overflow },
+        {
+          session: this.session,
+          cache: this.cache,
+          text: this.#text,
+          defaults: this.#defaults,
+          vocab,
+          stopIds,
+          overflow: this.#overflow,
+        },
         request,
         signal,
       );

@@ -7,6 +7,7 @@ import { Latest } from './latest';
 import { LogitRow } from './logit_row';
 import type { ModelSession } from './model_session';
 import { contextFull, fitPrompt, type LengthLimits, makeRoom, type PromptText, PromptWindow } from './overflow';
+import type { PrefixCache } from './prefix_cache';
 import { Random } from './random';
 import { type SamplingParams, sample, TokenHistory } from './sampling';
 
@@ -20,7 +21,9 @@ export type Generation = {
   stopIds: ReadonlySet<number>;
   /** Default 'stop'. */
   overflow?: ContextOverflow;
-  /** So many tokens at the front of the prompt are what the sequence has read already. Default 0: it is reset. */
+  /** Knows what the sequence has read, so that a prompt costs its new tokens. Default: none is known. */
+  cache?: PrefixCache | undefined;
+  /** Without a cache: so many tokens at the front of the prompt are what the sequence has read already. Default 0: it is reset. */
   knownTokens?: number;
 };
 
@@ -30,6 +33,7 @@ type Events = AsyncGenerator<Event<'prefill' | 'text' | 'done'>, void, undefined
 /** One request under way. */
 type Run = {
   session: ModelSession;
+  cache: PrefixCache | undefined;
   stopIds: ReadonlySet<number>;
   limits: LengthLimits;
   prompt: PromptWindow;
@@ -49,7 +53,7 @@ type Times = { firstTokenMs: number; rereadTokens: number; rereadMs: number };
  * @throws EngineError 'context-length', 'format', 'limit', 'non-finite', 'device-lost', …; AbortError.
  */
 export async function* generate(g: Generation, request: GenerateRequest, signal: AbortSignal): Events {
-  const { session, stopIds, overflow = 'stop', knownTokens = 0 } = g;
+  const { session, cache, stopIds, overflow = 'stop', knownTokens = 0 } = g;
   const { contextTokens } = session.options;
   const limits: LengthLimits = { contextTokens, maxTokens: request.maxTokens, overflow };
   const prompt = await PromptWindow.open(g.text, request.prompt, signal);
@@ -57,13 +61,17 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
   const promptTokens = prompt.tokens.length;
   const started = performance.now();
   const row = new LogitRow(session.config.vocabSize);
-  if (knownTokens === 0) session.sequence.reset();
-  yield* prefill(session, prompt.tokens.subarray(knownTokens), row, signal);
+  const cachedTokens = yield* prefill(
+    { session, cache, row, signal },
+    prompt.tokens,
+    cache && (await prompt.turnEnd(signal)),
+    knownTokens,
+  );
   const reply = new Reply(g, request, prompt.tokens);
   const stream = g.text.openStream({ stop: request.stop });
   const times: Times = { firstTokenMs: 0, rereadTokens: 0, rereadMs: 0 };
   try {
-    const end = yield* decode({ session, stopIds, limits, prompt, reply, stream, row, signal, times });
+    const end = yield* decode({ session, cache, stopIds, limits, prompt, reply, stream, row, signal, times });
     const done = performance.now();
     const tokens = reply.ids.length;
     if (end === 'overflow' && overflow === 'error') throw contextFull(promptTokens, tokens, contextTokens);
@@ -74,10 +82,11 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
         prompt_tokens: promptTokens,
         completion_tokens: tokens,
         total_tokens: promptTokens + tokens,
+        ...(cache ? { prompt_tokens_details: { cached_tokens: cachedTokens } } : {}),
         ...(prompt.droppedMessages > 0 ? { truncated_messages: prompt.droppedMessages } : {}),
       },
       timings: {
-        prefillTokens: promptTokens - knownTokens + times.rereadTokens,
+        prefillTokens: promptTokens - cachedTokens + times.rereadTokens,
         prefillMs: times.firstTokenMs - started + times.rereadMs,
         decodeTokens: Math.max(0, tokens - 1),
         decodeMs: done - times.firstTokenMs - times.rereadMs,
@@ -88,31 +97,45 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
   }
 }
 
-/** Reads `tokens` into the sequence and puts the logits after the last one into `row`. */
+/**
+ * Brings the sequence to where it has read `tokens` and puts the logits after the last one into `row`.
+ * @returns how many of them it had read already.
+ */
 async function* prefill(
-  { sequence, runner }: ModelSession,
+  { session: { sequence, runner }, cache, row, signal }: Pick<Run, 'session' | 'cache' | 'row' | 'signal'>,
   tokens: Uint32Array<ArrayBuffer>,
-  row: LogitRow,
-  signal: AbortSignal,
-): AsyncGenerator<Event<'prefill'>, void, undefined> {
-  const total = tokens.length;
-  const progress = new Latest<number>();
-  const onProgress = (done: number) => progress.put(done);
+  turnEnd: number | undefined,
+  knownTokens: number,
+): AsyncGenerator<Event<'prefill'>, number, undefined> {
+  const progress = new Latest<Event<'prefill'>>();
   const stop = new AbortController();
   const joined = AbortSignal.any([signal, stop.signal]);
-  const step = runner.step([{ sequence, tokens, logits: 'last', onLogits: row.add, onProgress }], joined);
-  step.then(
+  const read = async (): Promise<number> => {
+    const onProgress = (done: number, total = tokens.length - knownTokens) => progress.put({ type: 'prefill', done, total });
+    if (cache) return (await cache.read(tokens, { turnEnd, row, onProgress, signal: joined })).cachedTokens;
+    if (knownTokens === 0) sequence.reset();
+    await runner.step(
+      [{ sequence, tokens: tokens.subarray(knownTokens), logits: 'last', onLogits: row.add, onProgress }],
+      joined,
+    );
+    return knownTokens;
+  };
+  const reading = read();
+  reading.then(
     () => progress.end(),
     () => progress.end(),
   );
+  let known: number;
   try {
-    for await (const done of progress) if (done < total) yield { type: 'prefill', done, total };
-    await step;
+    for await (const event of progress) if (event.done < event.total) yield event;
+    known = await reading;
   } finally {
     stop.abort(); // whoever leaves the loop early must not leave a step running on a sequence that is free again
-    await Promise.allSettled([step]);
+    await Promise.allSettled([reading]);
   }
-  yield { type: 'prefill', done: total, total };
+  const total = tokens.length - known;
+  if (total > 0) yield { type: 'prefill', done: total, total };
+  return known;
 }
 
 /** Why a reply ended; 'overflow' is a full context, after all text was delivered. */
@@ -120,7 +143,7 @@ type ReplyEnd = FinishReason | 'overflow';
 
 /** Samples until something ends the reply. Its text flows on unbroken where turns are dropped meanwhile. */
 async function* decode(run: Run): AsyncGenerator<Event<'prefill' | 'text'>, ReplyEnd, undefined> {
-  const { session, stopIds, limits, prompt, reply, stream, row, signal, times } = run;
+  const { session, cache, stopIds, limits, prompt, reply, stream, row, signal, times } = run;
   let end: ReplyEnd | undefined;
   while (end === undefined) {
     const token = reply.next(row.values);
@@ -135,7 +158,8 @@ async function* decode(run: Run): AsyncGenerator<Event<'prefill' | 'text'>, Repl
     if (reply.ids.length >= (limits.maxTokens ?? Number.POSITIVE_INFINITY)) end = 'length';
     else if (prompt.tokens.length + reply.ids.length >= limits.contextTokens) {
       if (!(yield* rereadWithoutOldest(run))) end = 'overflow';
-    } else {
+    } else if (cache) await cache.extend(token, row, signal);
+    else {
       const part = { sequence: session.sequence, tokens: Uint32Array.of(token), logits: 'last' as const, onLogits: row.add };
       await session.runner.step([part], signal);
     }
@@ -148,6 +172,7 @@ async function* decode(run: Run): AsyncGenerator<Event<'prefill' | 'text'>, Repl
 /** Where turns can be dropped, reads what stays of the prompt and the reply so far into an empty sequence. Returns whether. */
 async function* rereadWithoutOldest({
   session,
+  cache,
   limits,
   prompt,
   reply,
@@ -160,9 +185,9 @@ async function* rereadWithoutOldest({
   const tokens = new Uint32Array(prompt.tokens.length + reply.ids.length);
   tokens.set(prompt.tokens);
   tokens.set(reply.ids, prompt.tokens.length);
-  session.sequence.reset();
-  yield* prefill(session, tokens, row, signal);
-  times.rereadTokens += tokens.length;
+  const turnEnd = cache && (await prompt.turnEnd(signal));
+  const known = yield* prefill({ session, cache, row, signal }, tokens, turnEnd, 0);
+  times.rereadTokens += tokens.length - known;
   times.rereadMs += performance.now() - started;
   return true;
 }

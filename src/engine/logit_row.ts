@@ -13,6 +13,11 @@ export class LogitRow {
     return this.#values;
   }
 
+  /** Takes over a copy of a whole row that was kept. */
+  fill(values: Float32Array<ArrayBuffer>): void {
+    this.#values = values.slice();
+  }
+
   readonly add = ({ values, firstWord, words }: LogitsTile): void => {
     if (words === this.#values.length) this.#values = values;
     else this.#values.set(values, firstWord);

@@ -5,6 +5,7 @@
 import { EngineError } from '../errors';
 import type { ContextOverflow, PromptInput } from '../protocol/engine';
 import type { TextHost } from '../text/text_host';
+import { commonPrefix } from './prefix_cache';
 
 /** What bounds one request, in tokens. `maxTokens`: undefined where the caller sets no bound. */
 export type LengthLimits = { contextTokens: number; maxTokens: number | undefined; overflow: ContextOverflow };
@@ -75,17 +76,35 @@ export class PromptWindow {
     return true;
   }
 
+  /**
+   * Tokens up to the end of the last message: without the opening of the reply, which a template may write otherwise once the reply is
+   * part of the conversation. Undefined for plain text, and where the template always opens one. @throws AbortError; 'limit'.
+   */
+  async turnEnd(signal: AbortSignal): Promise<number | undefined> {
+    if ('text' in this.#prompt) return undefined;
+    try {
+      const rendered = await this.#render(this.#droppedTurns, signal, { addGenerationPrompt: false });
+      const ids = await this.#text.encode(rendered, { allowSpecialTokens: true, signal });
+      const end = commonPrefix(ids, this.tokens);
+      return end > 0 && end < this.tokens.length ? end : undefined;
+    } catch (error) {
+      // Nobody asked for this rendering: a template that cannot do it has rendered what was asked for.
+      if (error instanceof EngineError && (error.code === 'format' || error.code === 'invalid-request')) return undefined;
+      throw error;
+    }
+  }
+
   async #encode(droppedTurns: number, signal: AbortSignal): Promise<Ids> {
     const ids = await this.#text.encode(await this.#render(droppedTurns, signal), { allowSpecialTokens: true, signal });
     if (ids.length === 0) throw new EngineError('invalid-request', 'The prompt is empty. Pass some text.');
     return Uint32Array.from(ids);
   }
 
-  async #render(droppedTurns: number, signal: AbortSignal): Promise<string> {
+  async #render(droppedTurns: number, signal: AbortSignal, more: { addGenerationPrompt?: boolean } = {}): Promise<string> {
     if ('text' in this.#prompt) return this.#prompt.text;
     const { messages, templateKwargs } = this.#prompt;
     const dropped = new Set(this.#turns.slice(0, droppedTurns).flat());
-    return this.#text.render({ messages: messages.filter((_, i) => !dropped.has(i)), templateKwargs }, { signal });
+    return this.#text.render({ messages: messages.filter((_, i) => !dropped.has(i)), templateKwargs, ...more }, { signal });
   }
 }
 

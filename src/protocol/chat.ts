@@ -48,6 +48,8 @@ export type Usage = {
   prompt_tokens: number;
   completion_tokens: number;
   total_tokens: number;
+  /** Tokens at the front of the prompt that an earlier request had read, so that they cost nothing. */
+  prompt_tokens_details?: { cached_tokens: number };
   /** Messages that contextOverflow 'truncate' dropped, before or during the reply; missing where none was. */
   truncated_messages?: number;
 };

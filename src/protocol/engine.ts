@@ -62,6 +62,11 @@ export type EngineConfig = {
   chunkTokens?: number;
   /** Capabilities to leave unused although the device has them. */
   disable?: Feature[];
+  /**
+   * Most CPU memory, in bytes, for the state of conversations that others have taken the GPU's place of. Default 256 MiB, 64 MiB on
+   * phones; 0 keeps none. (What the GPU keeps of the running one is part of `gpuBudget`.)
+   */
+  prefixCacheBytes?: number;
   /** Use f16 arithmetic in workgroup memory where the device has it (about 1e-3 relative error). Default false. */
   f16?: boolean;
   /** Access token for private repositories; sent to the model's own host only, never on to a redirect's host. */
