@@ -10,7 +10,15 @@ import { MemoryDialog } from './memory_dialog';
 import { type ModelChoice, modelLabel, modelRefOf } from './model_choice';
 import { Notice, type NoticeAction } from './notice';
 import { PickerDialog } from './picker_dialog';
-import { describeNetworkCost, describePressure, describeProblem, type Fix, type Problem, type Where } from './problems';
+import {
+  describeNetworkCost,
+  describePressure,
+  describeProblem,
+  describeRecovery,
+  type Fix,
+  type Problem,
+  type Where,
+} from './problems';
 import { ScrollFollow } from './scroll_follow';
 import { accessOf, ModelSession, type SessionState } from './session';
 import { engineConfigOf, loadHubChoice, samplingOf, saveHubChoice } from './settings';
@@ -183,8 +191,20 @@ function showProblem(error: unknown, where: Where): void {
 }
 
 function showPressure(now: Pressure): void {
+  if (now.recovery && now.recovery !== 'stopped') {
+    showRecovery(now);
+    return;
+  }
   pressure = now;
   show(describePressure(now));
+}
+
+function showRecovery(now: Pressure): void {
+  const words = describeRecovery(now);
+  if (words) notice.showCaution(words);
+  else if (now.recovery === 'done') notice.dismiss();
+  announcer.say(words ? `${words.title}. ${words.text}` : now.message);
+  if (now.recovery === 'done') void refreshMemory();
 }
 
 function show(problem: Problem): void {

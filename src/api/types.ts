@@ -56,6 +56,6 @@ export interface Engine {
   measure(): Promise<TokenCosts>;
   /** Releases the GPU, ends the worker. Running requests reject with 'unloaded'. Idempotent. */
   unload(): Promise<void>;
-  /** Resolves once, if the GPU device is lost. */
+  /** Resolves once, if the GPU device is lost and not brought back: see `Pressure.recovery`. */
   readonly lost: Promise<{ reason: string; message: string }>;
 }

@@ -12,7 +12,7 @@ import type { OpenedCheckpoint } from '../stream/open_checkpoint';
 import type { TextHost } from '../text/text_host';
 import type { TextInfo } from '../text/text_worker_api';
 import { defaultPrefixCache } from './default_budget';
-import { generate } from './generate';
+import { generate, type Journal } from './generate';
 import { ModelSession, type SessionOptions, sessionPlan, variantsOf } from './model_session';
 import { planReport } from './plan_report';
 import { PrefixCache } from './prefix_cache';
@@ -23,7 +23,13 @@ import { measureSpeeds } from './speeds';
 const defaultContextTokens = 4096;
 
 export type EngineParts = { gpu: Gpu; model: ModelSource; text: TextHost };
-type LoadOptions = { signal?: AbortSignal; onProgress?: (progress: LoadProgress) => void; meter?: ProgressMeter };
+export type LoadOptions = {
+  signal?: AbortSignal;
+  onProgress?: (progress: LoadProgress) => void;
+  meter?: ProgressMeter;
+  /** What the text host said when it loaded this model's files: it is not loaded again. */
+  textInfo?: TextInfo | undefined;
+};
 
 export class EngineCore {
   readonly session: ModelSession;
@@ -31,7 +37,7 @@ export class EngineCore {
   readonly cache: PrefixCache;
   readonly #model: ModelSource;
   readonly #text: TextHost;
-  readonly #textInfo: TextInfo | undefined;
+  readonly textInfo: TextInfo | undefined;
   readonly #defaults: GenerationDefaults;
   readonly #overflow: ContextOverflow;
   readonly #queue = new FairQueue();
@@ -49,7 +55,7 @@ export class EngineCore {
     this.#model = model;
     this.#text = text;
     this.#defaults = model.checkpoint.generation;
-    this.#textInfo = textInfo;
+    this.textInfo = textInfo;
     this.#overflow = contextOverflow;
   }
 
@@ -60,7 +66,7 @@ export class EngineCore {
   static async load(
     parts: EngineParts,
     config: EngineConfig,
-    { signal, onProgress, meter }: LoadOptions = {},
+    { signal, onProgress, meter, textInfo: known }: LoadOptions = {},
   ): Promise<EngineCore> {
     const { gpu, model, text } = parts;
     const progress = meter ?? new ProgressMeter(onProgress ?? (() => {}));
@@ -74,7 +80,7 @@ export class EngineCore {
       ...(model.stored ? { stored: model.stored } : {}),
     };
     const [textInfo, session] = await both(signal, (joined) => [
-      loadText(text, model.checkpoint, joined),
+      known ? Promise.resolve(known) : loadText(text, model.checkpoint, joined),
       ModelSession.load(gpu, checkpoint, options, { signal: joined, onProgress: (p) => progress.session(p) }),
     ]);
     try {
@@ -103,12 +109,16 @@ export class EngineCore {
       plan: this.plan,
       gpuBytes: gpu.memory.bytes,
       peakGpuBytes: gpu.memory.peakBytes,
-      hasChatTemplate: this.#textInfo?.hasChatTemplate ?? false,
+      hasChatTemplate: this.textInfo?.hasChatTemplate ?? false,
     };
   }
 
-  /** The events of one request; it waits for those before it. @throws EngineError; AbortError */
-  async *generate(request: GenerateRequest, signal: AbortSignal): AsyncGenerator<GenerateEvent, void, undefined> {
+  /** The events of one request; it waits for those before it. `journal`: see generate.ts. @throws EngineError; AbortError */
+  async *generate(
+    request: GenerateRequest,
+    signal: AbortSignal,
+    journal?: Journal,
+  ): AsyncGenerator<GenerateEvent, void, undefined> {
     const release = await this.#queue.enter(signal);
     try {
       const { config } = this.session;
@@ -127,6 +137,7 @@ export class EngineCore {
         },
         request,
         signal,
+        journal,
       );
     } finally {
       release();
@@ -153,12 +164,12 @@ export class EngineCore {
   }
 
   #requireText(): TextInfo {
-    if (!this.#textInfo)
+    if (!this.textInfo)
       throw new EngineError(
         'not-found',
         `${this.#model.label} has no tokenizer.json, so text cannot be read or written with it.`,
       );
-    return this.#textInfo;
+    return this.textInfo;
   }
 }
 

@@ -27,6 +27,19 @@ export type Generation = {
   knownTokens?: number;
 };
 
+/**
+ * A reply under way, as far as it must be known to go on elsewhere: on another device after this one was lost. The tokens drawn are
+ * read again, and as many draws are skipped.
+ */
+export type Journal = {
+  /** Drawn so far; grows while the reply runs. */
+  ids: number[];
+  /** Chosen with the first token where the request names none. */
+  seed: number | undefined;
+  /** Characters of the reply's text that were delivered already and are not delivered again. */
+  shown: number;
+};
+
 type Event<T extends GenerateEvent['type']> = Extract<GenerateEvent, { type: T }>;
 type Events = AsyncGenerator<Event<'prefill' | 'text' | 'done'>, void, undefined>;
 
@@ -43,35 +56,56 @@ type Run = {
   row: LogitRow;
   signal: AbortSignal;
   times: Times;
+  /** Characters that are not to be delivered again. */
+  shown: number;
 };
 
 /** Tokens that were read again after others were dropped, and how long that took, are prefill too. */
 type Times = { firstTokenMs: number; rereadTokens: number; rereadMs: number };
 
 /**
- * Runs one request on the session's sequence, which must be free.
+ * Runs one request on the session's sequence, which must be free. With a `journal` that has tokens it goes on from there.
  * @throws EngineError 'context-length', 'format', 'limit', 'non-finite', 'device-lost', …; AbortError.
  */
-export async function* generate(g: Generation, request: GenerateRequest, signal: AbortSignal): Events {
+export async function* generate(
+  g: Generation,
+  request: GenerateRequest,
+  signal: AbortSignal,
+  journal: Journal = { ids: [], seed: undefined, shown: 0 },
+): Events {
   const { session, cache, stopIds, overflow = 'stop', knownTokens = 0 } = g;
   const { contextTokens } = session.options;
   const limits: LengthLimits = { contextTokens, maxTokens: request.maxTokens, overflow };
   const prompt = await PromptWindow.open(g.text, request.prompt, signal);
   await fitPrompt(prompt, limits, signal);
   const promptTokens = prompt.tokens.length;
+  const resumed = journal.ids.length;
+  if (resumed > 0 && promptTokens + resumed >= contextTokens) await makeRoom(prompt, resumed, limits, signal);
   const started = performance.now();
   const row = new LogitRow(session.config.vocabSize);
   const cachedTokens = yield* prefill(
     { session, cache, row, signal },
-    prompt.tokens,
+    withReply(prompt, journal.ids),
     cache && (await prompt.turnEnd(signal)),
     knownTokens,
   );
-  const reply = new Reply(g, request, prompt.tokens);
+  const reply = new Reply(g, request, prompt.tokens, journal);
   const stream = g.text.openStream({ stop: request.stop });
   const times: Times = { firstTokenMs: 0, rereadTokens: 0, rereadMs: 0 };
   try {
-    const end = yield* decode({ session, cache, stopIds, limits, prompt, reply, stream, row, signal, times });
+    const end = yield* decode({
+      session,
+      cache,
+      stopIds,
+      limits,
+      prompt,
+      reply,
+      stream,
+      row,
+      signal,
+      times,
+      shown: journal.shown,
+    });
     const done = performance.now();
     const tokens = reply.ids.length;
     if (end === 'overflow' && overflow === 'error') throw contextFull(promptTokens, tokens, contextTokens);
@@ -83,12 +117,13 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
         completion_tokens: tokens,
         total_tokens: promptTokens + tokens,
         ...(cache ? { prompt_tokens_details: { cached_tokens: cachedTokens } } : {}),
+        ...(resumed > 0 ? { replayed_tokens: promptTokens + resumed - cachedTokens } : {}),
         ...(prompt.droppedMessages > 0 ? { truncated_messages: prompt.droppedMessages } : {}),
       },
       timings: {
-        prefillTokens: promptTokens - cachedTokens + times.rereadTokens,
+        prefillTokens: promptTokens + resumed - cachedTokens + times.rereadTokens,
         prefillMs: times.firstTokenMs - started + times.rereadMs,
-        decodeTokens: Math.max(0, tokens - 1),
+        decodeTokens: Math.max(0, tokens - resumed - 1),
         decodeMs: done - times.firstTokenMs - times.rereadMs,
       },
     };
@@ -144,6 +179,8 @@ type ReplyEnd = FinishReason | 'overflow';
 /** Samples until something ends the reply. Its text flows on unbroken where turns are dropped meanwhile. */
 async function* decode(run: Run): AsyncGenerator<Event<'prefill' | 'text'>, ReplyEnd, undefined> {
   const { session, cache, stopIds, limits, prompt, reply, stream, row, signal, times } = run;
+  const ended = yield* resume(run);
+  if (ended !== undefined) return ended;
   let end: ReplyEnd | undefined;
   while (end === undefined) {
     const token = reply.next(row.values);
@@ -169,6 +206,31 @@ async function* decode(run: Run): AsyncGenerator<Event<'prefill' | 'text'>, Repl
   return end;
 }
 
+/** Delivers what a reply that goes on had drawn and not shown. Returns its end if it had come to that. */
+async function* resume(run: Run): AsyncGenerator<Event<'text'>, ReplyEnd | undefined, undefined> {
+  const { stopIds, limits, prompt, reply, stream, signal } = run;
+  const last = reply.ids.at(-1);
+  if (last === undefined) return undefined;
+  const atStop = stopIds.has(last);
+  const piece = await stream.push(atStop ? reply.ids.slice(0, -1) : reply.ids, { signal });
+  let end: ReplyEnd | undefined;
+  if (atStop || piece.stopped) end = 'stop';
+  else if (reply.ids.length >= (limits.maxTokens ?? Number.POSITIVE_INFINITY)) end = 'length';
+  else if (prompt.tokens.length + reply.ids.length >= limits.contextTokens) end = 'overflow';
+  const rest = end && !piece.stopped ? await stream.finish({ signal }) : '';
+  const text = (piece.text + rest).slice(run.shown);
+  if (text) yield { type: 'text', text };
+  return end;
+}
+
+/** The prompt and what of the reply was drawn. */
+function withReply({ tokens }: PromptWindow, ids: readonly number[]): Uint32Array<ArrayBuffer> {
+  const all = new Uint32Array(tokens.length + ids.length);
+  all.set(tokens);
+  all.set(ids, tokens.length);
+  return all;
+}
+
 /** Where turns can be dropped, reads what stays of the prompt and the reply so far into an empty sequence. Returns whether. */
 async function* rereadWithoutOldest({
   session,
@@ -182,9 +244,7 @@ async function* rereadWithoutOldest({
 }: Run): AsyncGenerator<Event<'prefill'>, boolean, undefined> {
   const started = performance.now();
   if (!(await makeRoom(prompt, reply.ids.length, limits, signal))) return false;
-  const tokens = new Uint32Array(prompt.tokens.length + reply.ids.length);
-  tokens.set(prompt.tokens);
-  tokens.set(reply.ids, prompt.tokens.length);
+  const tokens = withReply(prompt, reply.ids);
   const turnEnd = cache && (await prompt.turnEnd(signal));
   const known = yield* prefill({ session, cache, row, signal }, tokens, turnEnd, 0);
   times.rereadTokens += tokens.length - known;
@@ -194,17 +254,23 @@ async function* rereadWithoutOldest({
 
 /** The tokens of one reply: what sampling needs to remember. */
 class Reply {
-  readonly ids: number[] = [];
+  readonly ids: number[];
   readonly #vocab: number;
   readonly #params: SamplingParams;
   readonly #history: TokenHistory;
   readonly #random: Random;
 
-  constructor({ defaults, vocab }: Generation, { sampling }: GenerateRequest, prompt: Uint32Array) {
+  constructor({ defaults, vocab }: Generation, { sampling }: GenerateRequest, prompt: Uint32Array, journal: Journal) {
+    journal.seed ??= sampling.seed ?? Math.random() * 2 ** 53;
+    this.ids = journal.ids;
     this.#vocab = vocab;
     this.#params = samplingParams(sampling, defaults);
     this.#history = new TokenHistory(prompt);
-    this.#random = new Random(sampling.seed ?? Math.random() * 2 ** 53);
+    this.#random = new Random(journal.seed);
+    for (const id of this.ids) {
+      this.#history.add(id);
+      if (this.#params.temperature !== 0) this.#random.next(); // a draw takes one number
+    }
   }
 
   /** Draws the next token, which counts from then on even if it ends the reply. */

@@ -50,6 +50,8 @@ export type Usage = {
   total_tokens: number;
   /** Tokens at the front of the prompt that an earlier request had read, so that they cost nothing. */
   prompt_tokens_details?: { cached_tokens: number };
+  /** Tokens that were read again because what had been made of them was lost, with the GPU's device for one. */
+  replayed_tokens?: number;
   /** Messages that contextOverflow 'truncate' dropped, before or during the reply; missing where none was. */
   truncated_messages?: number;
 };

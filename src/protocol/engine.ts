@@ -32,6 +32,17 @@ export type Pressure = {
   reason: 'out-of-memory' | 'device-lost' | 'storage';
   message: string;
   suggestedBudgetBytes: number | undefined;
+  /**
+   * What the engine does by itself about a lost device:
+   * - 'waiting'  nothing runs; the next request brings the device back
+   * - 'started'  it opens a device, loads the model again and goes on with the requests under way
+   * - 'done'     they go on
+   * - 'stopped'  the third loss within five minutes: requests under way fail with 'device-lost'. A smaller model is the way out; the
+   *              next request tries once more
+   */
+  recovery?: 'waiting' | 'started' | 'done' | 'stopped';
+  /** The budget that the engine keeps to from now on, where a second loss within five minutes halved it. */
+  gpuBudgetBytes?: number;
 };
 
 export type KvDtype = 'f16' | 'f32';
@@ -167,6 +178,6 @@ export interface EngineWorkerApi {
   /** Waits for requests before it. */
   measure(): Promise<{ costs: TokenCosts } | { error: WireError }>;
   unload(): Promise<void>;
-  /** Resolves once, when the device is lost. */
+  /** Resolves once, when the device is lost and was not brought back. */
   lost(): Promise<{ reason: string; message: string }>;
 }
