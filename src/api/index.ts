@@ -12,6 +12,7 @@ import type { StoredModel } from '../protocol/storage';
 import { chatCompletions } from './chat_completions';
 import { EngineClient } from './client';
 import { completions } from './completions';
+import { sessions } from './sessions';
 import type { DownloadOptions, Engine, EngineOptions, ModelDownload, PlanOptions, WorkerOptions } from './types';
 import { deleteStored, downloadOf, planOf, storedModels } from './without_engine';
 
@@ -28,12 +29,14 @@ export type {
   LoadProgress,
   ModelRef,
   Pressure,
+  RestoredSession,
+  SavedSession,
 } from '../protocol/engine';
 export type * from '../protocol/plan';
 export type * from '../protocol/storage';
 export { parseByteBudget } from './byte_budget';
 export type { DownloadControl, OnProgress } from './progress';
-export type { DownloadOptions, Engine, EngineOptions, ModelDownload, PlanOptions, WorkerOptions } from './types';
+export type { DownloadOptions, Engine, EngineOptions, ModelDownload, PlanOptions, Sessions, WorkerOptions } from './types';
 
 /**
  * Starts a worker, loads the model in it, and resolves when the first token can be asked for.
@@ -55,6 +58,7 @@ export async function createEngine(model: ModelRef, options: EngineOptions = {})
     refreshInfo: () => client.refreshInfo(),
     chat: { completions: { create: chatCompletions(client) } },
     completions: { create: completions(client) },
+    sessions: sessions(client),
     tokenize: (text) => client.tokenize(text),
     measure: () => client.measure(),
     unload: () => client.unload(),

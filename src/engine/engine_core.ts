@@ -144,14 +144,19 @@ export class EngineCore {
     }
   }
 
-  /** What one token takes, each part alone; waits for the requests before it. */
-  async measure(): Promise<TokenCosts> {
+  /** `work` with nothing else under way; waits for the requests before it. */
+  async alone<T>(work: () => Promise<T>): Promise<T> {
     const release = await this.#queue.enter(new AbortController().signal);
     try {
-      return await this.session.measure();
+      return await work();
     } finally {
       release();
     }
+  }
+
+  /** What one token takes, each part alone; waits for the requests before it. */
+  measure(): Promise<TokenCosts> {
+    return this.alone(() => this.session.measure());
   }
 
   async tokenize(text: string): Promise<number[]> {

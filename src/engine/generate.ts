@@ -60,6 +60,9 @@ type Run = {
   shown: number;
 };
 
+/** Of what is to be read: tokens that were read before, and tokens whose state was lost. */
+type Known = { cachedTokens: number; replayedTokens: number };
+
 /** Tokens that were read again after others were dropped, and how long that took, are prefill too. */
 type Times = { firstTokenMs: number; rereadTokens: number; rereadMs: number };
 
@@ -83,12 +86,13 @@ export async function* generate(
   if (resumed > 0 && promptTokens + resumed >= contextTokens) await makeRoom(prompt, resumed, limits, signal);
   const started = performance.now();
   const row = new LogitRow(session.config.vocabSize);
-  const cachedTokens = yield* prefill(
+  const { cachedTokens, replayedTokens } = yield* prefill(
     { session, cache, row, signal },
     withReply(prompt, journal.ids),
     cache && (await prompt.turnEnd(signal)),
     knownTokens,
   );
+  const replayed = resumed > 0 ? promptTokens + resumed - cachedTokens : replayedTokens;
   const reply = new Reply(g, request, prompt.tokens, journal);
   const stream = g.text.openStream({ stop: request.stop });
   const times: Times = { firstTokenMs: 0, rereadTokens: 0, rereadMs: 0 };
@@ -117,7 +121,7 @@ export async function* generate(
         completion_tokens: tokens,
         total_tokens: promptTokens + tokens,
         ...(cache ? { prompt_tokens_details: { cached_tokens: cachedTokens } } : {}),
-        ...(resumed > 0 ? { replayed_tokens: promptTokens + resumed - cachedTokens } : {}),
+        ...(replayed > 0 ? { replayed_tokens: replayed } : {}),
         ...(prompt.droppedMessages > 0 ? { truncated_messages: prompt.droppedMessages } : {}),
       },
       timings: {
@@ -141,26 +145,26 @@ async function* prefill(
   tokens: Uint32Array<ArrayBuffer>,
   turnEnd: number | undefined,
   knownTokens: number,
-): AsyncGenerator<Event<'prefill'>, number, undefined> {
+): AsyncGenerator<Event<'prefill'>, Known, undefined> {
   const progress = new Latest<Event<'prefill'>>();
   const stop = new AbortController();
   const joined = AbortSignal.any([signal, stop.signal]);
-  const read = async (): Promise<number> => {
+  const read = async (): Promise<Known> => {
     const onProgress = (done: number, total = tokens.length - knownTokens) => progress.put({ type: 'prefill', done, total });
-    if (cache) return (await cache.read(tokens, { turnEnd, row, onProgress, signal: joined })).cachedTokens;
+    if (cache) return cache.read(tokens, { turnEnd, row, onProgress, signal: joined });
     if (knownTokens === 0) sequence.reset();
     await runner.step(
       [{ sequence, tokens: tokens.subarray(knownTokens), logits: 'last', onLogits: row.add, onProgress }],
       joined,
     );
-    return knownTokens;
+    return { cachedTokens: knownTokens, replayedTokens: 0 };
   };
   const reading = read();
   reading.then(
     () => progress.end(),
     () => progress.end(),
   );
-  let known: number;
+  let known: Known;
   try {
     for await (const event of progress) if (event.done < event.total) yield event;
     known = await reading;
@@ -168,7 +172,7 @@ async function* prefill(
     stop.abort(); // whoever leaves the loop early must not leave a step running on a sequence that is free again
     await Promise.allSettled([reading]);
   }
-  const total = tokens.length - known;
+  const total = tokens.length - known.cachedTokens;
   if (total > 0) yield { type: 'prefill', done: total, total };
   return known;
 }
@@ -246,8 +250,8 @@ async function* rereadWithoutOldest({
   if (!(await makeRoom(prompt, reply.ids.length, limits, signal))) return false;
   const tokens = withReply(prompt, reply.ids);
   const turnEnd = cache && (await prompt.turnEnd(signal));
-  const known = yield* prefill({ session, cache, row, signal }, tokens, turnEnd, 0);
-  times.rereadTokens += tokens.length - known;
+  const { cachedTokens } = yield* prefill({ session, cache, row, signal }, tokens, turnEnd, 0);
+  times.rereadTokens += tokens.length - cachedTokens;
   times.rereadMs += performance.now() - started;
   return true;
 }

@@ -60,6 +60,7 @@ export class PrefixCache {
   #changes: number;
   #snapshots: Snapshot[] = [];
   #turnEnd = 0;
+  #expected: readonly number[] = [];
   #clock = 0;
 
   /** `copyBytes`: most CPU memory for copies. */
@@ -79,11 +80,6 @@ export class PrefixCache {
     return this.#snapshots;
   }
 
-  /** What the running state was made from; undefined where it is not known. */
-  get ids(): readonly number[] | undefined {
-    return this.#isCurrent() && this.#live ? this.#ids : undefined;
-  }
-
   /** The sequence holds something else now. Copies stay good. */
   forget(): void {
     this.#snapshots = this.#snapshots.filter(({ rows }) => rows !== undefined);
@@ -95,9 +91,9 @@ export class PrefixCache {
 
   /**
    * Brings the sequence to where it has read `tokens` and nothing else, and puts the logits after the last one into `row`.
-   * @returns how many of them were known. @throws as Runner.step does; what was known before stays known.
+   * @returns how many of them were known, and how many were expected to be: see `expect`. @throws as Runner.step does; what was known before stays known.
    */
-  async read(tokens: Ids, options: ReadOptions): Promise<{ cachedTokens: number }> {
+  async read(tokens: Ids, options: ReadOptions): Promise<{ cachedTokens: number; replayedTokens: number }> {
     if (!this.#isCurrent()) this.forget();
     const { best, base, common } = this.#longest(tokens);
     if (this.#isOther(common)) await this.#copyAway(common);
@@ -105,7 +101,9 @@ export class PrefixCache {
     this.#turnEnd = Math.min(options.turnEnd ?? tokens.length, tokens.length);
     if (base === tokens.length) options.row.fill(best!.logits!);
     else await this.#readRest(tokens, base, common, options);
-    return { cachedTokens: base };
+    const replayedTokens = Math.max(0, commonPrefix(this.#expected, tokens) - base);
+    this.#expected = [];
+    return { cachedTokens: base, replayedTokens };
   }
 
   /** One more token: a step of decoding. */
@@ -113,24 +111,52 @@ export class PrefixCache {
     await this.#step(Uint32Array.of(token), { row, signal });
   }
 
-  /** Adds a moment whose state, keys and values are copies: what a file kept. */
-  add(snapshot: Omit<Snapshot, 'used'> & { rows: RowsCopy; state: { copy: Bytes[] } }): void {
-    this.#snapshots.push({ ...snapshot, used: ++this.#clock });
+  /**
+   * What was read, with keys and values, and the moments on the way to it, the running one last. Undefined where nothing is known.
+   * @throws EngineError 'device-lost'.
+   */
+  async copyAll(): Promise<{ ids: number[]; rows: Bytes[]; snapshots: (Snapshot & { state: { copy: Bytes[] } })[] } | undefined> {
+    if (!this.#isCurrent() || this.#ids.length === 0) return undefined;
+    const ids = [...this.#ids];
+    const { rows } = await this.#copyRows(ids.length);
+    const kept = this.#snapshots.filter((each) => !each.rows).sort((a, b) => a.ids.length - b.ids.length);
+    const running: Snapshot = {
+      ...{ kind: 'reply', ids: Uint32Array.from(ids), state: { slot: 0 } },
+      ...{ rows: undefined, logits: undefined, used: 0 },
+    };
+    const snapshots: (Snapshot & { state: { copy: Bytes[] } })[] = [];
+    for (const each of this.#live ? [...kept, running] : kept) {
+      const copy = 'copy' in each.state ? each.state.copy : await this.#copyState(each.state.slot);
+      snapshots.push({ ...each, state: { copy } });
+    }
+    return { ids, rows, snapshots };
   }
 
-  /** The running state and every moment on the way to it as copies. Undefined where the running state is not known. */
-  async copyAll(): Promise<Snapshot[] | undefined> {
-    if (!this.#isCurrent() || !this.#live || this.#ids.length === 0) return undefined;
-    const rows = await this.#copyRows(this.#ids.length);
-    const ids = Uint32Array.from(this.#ids);
-    const reply: Snapshot = { kind: 'reply', ids, state: { copy: await this.#copyState(0) }, rows, logits: undefined, used: 0 };
-    const copies: Snapshot[] = [];
-    for (const snapshot of this.#snapshots) {
-      if (snapshot.rows) continue;
-      const state = 'copy' in snapshot.state ? snapshot.state : { copy: await this.#copyState(snapshot.state.slot) };
-      copies.push({ ...snapshot, state, rows });
+  /** Puts what `copyAll` gave in place of what the sequence holds, moments as far as there is room. */
+  adopt(ids: readonly number[], rows: readonly Bytes[], snapshots: readonly Snapshot[]): void {
+    const { sequence, plan } = this.#session;
+    this.forget();
+    this.#upload(sequence.keysAndValues(ids.length), rows);
+    const running = snapshots.find(({ kind, ids: own }) => kind === 'reply' && own.length === ids.length);
+    const latest = snapshots.filter((each) => each !== running);
+    const kept = plan.snapshotSlots > 0 ? latest.slice(-plan.snapshotSlots) : latest;
+    for (const [i, each] of kept.entries()) {
+      const state = plan.snapshotSlots > 0 ? { slot: i + 1 } : each.state;
+      if ('slot' in state && 'copy' in each.state) this.#upload(sequence.state(state.slot), each.state.copy);
+      this.#snapshots.push({ ...each, state, used: ++this.#clock });
     }
-    return [...copies, reply];
+    this.#evictCopies();
+    if (running && 'copy' in running.state) this.#upload(sequence.state(0), running.state.copy);
+    sequence.place(ids.length, 0);
+    this.#ids = [...ids];
+    this.#turnEnd = latest.findLast(({ kind }) => kind === 'turn')?.ids.length ?? 0;
+    this.#live = running !== undefined;
+    this.#changes = sequence.changes;
+  }
+
+  /** These tokens had been read once and their state is lost: the next `read` says how many of them it reads again. */
+  expect(ids: readonly number[]): void {
+    this.#expected = ids;
   }
 
   #isCurrent(): boolean {

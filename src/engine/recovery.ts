@@ -7,14 +7,24 @@ import { EngineError, isAbort, throwIfAborted, unlessAborted } from '../errors';
 import type { Gpu } from '../gpu/device';
 import { deviceLostError } from '../gpu/readback';
 import { parseBytes } from '../plan/byte_budget';
-import type { EngineConfig, EngineInfo, GenerateEvent, GenerateRequest, Pressure } from '../protocol/engine';
+import type {
+  EngineConfig,
+  EngineInfo,
+  GenerateEvent,
+  GenerateRequest,
+  Pressure,
+  RestoredSession,
+  SavedSession,
+} from '../protocol/engine';
 import type { PlanReport, TokenCosts } from '../protocol/plan';
+import type { SessionStore } from '../storage/sessions/session_store';
 import type { ModelSource } from '../stream/model_source';
 import type { TextHost } from '../text/text_host';
 import type { TextInfo } from '../text/text_worker_api';
 import { EngineCore, type LoadOptions } from './engine_core';
 import type { Journal } from './generate';
 import { LossPolicy } from './loss_policy';
+import { restoreSession, type SessionFacts, saveSession } from './sessions';
 
 export type RecoveryParts = {
   /** A new device; the first one is asked for here, too. */
@@ -109,9 +119,26 @@ export class RecoveringEngine {
     }
   }
 
-  async measure(): Promise<TokenCosts> {
+  measure(): Promise<TokenCosts> {
+    return this.#alone((core) => core.session.measure());
+  }
+
+  /** Keeps the conversation that was read last. @throws as saveSession does. */
+  saveSession(store: SessionStore<SessionFacts>, id: string): Promise<SavedSession> {
+    return this.#alone((core) => saveSession(core, store, id));
+  }
+
+  /** @throws as restoreSession does. */
+  restoreSession(store: SessionStore<SessionFacts>, id: string): Promise<RestoredSession> {
+    return this.#alone((core) => restoreSession(core, store, id));
+  }
+
+  async #alone<T>(work: (core: EngineCore) => Promise<T>): Promise<T> {
     const live = await this.#ready(new AbortController().signal);
-    return this.#orLost(live, live.core.measure());
+    return this.#orLost(
+      live,
+      live.core.alone(() => work(live.core)),
+    );
   }
 
   tokenize(text: string): Promise<number[]> {

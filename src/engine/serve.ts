@@ -1,6 +1,6 @@
 /** The worker's side of the protocol: one engine, requests by id, errors as plain data. */
 import { proxy, type Remote, transfer } from 'comlink';
-import { EngineError, throwIfAborted, toWire, unlessAborted } from '../errors';
+import { EngineError, throwIfAborted, toWire, unlessAborted, type WireError } from '../errors';
 import { type Gpu, openGpu } from '../gpu/device';
 import type {
   EngineConfig,
@@ -13,6 +13,7 @@ import type {
   Pressure,
   TextWorkers,
 } from '../protocol/engine';
+import { openSessionStore, type SessionStore } from '../storage/sessions/session_store';
 import { openModelStore } from '../storage/store/store';
 import { type ModelSource, openModelSource } from '../stream/model_source';
 import { createTextHost, type TextHost, type TextWorkerHandle } from '../text/text_host';
@@ -20,6 +21,7 @@ import { defaultBudget } from './default_budget';
 import { planOf } from './engine_core';
 import { ProgressMeter } from './progress';
 import { RecoveringEngine } from './recovery';
+import type { SessionFacts } from './sessions';
 
 type Loaded = { engine: RecoveringEngine; text: TextHost; model: ModelSource };
 
@@ -243,6 +245,41 @@ class EngineWorker implements EngineWorkerApi {
     } catch (error) {
       return { error: toWire(error) };
     }
+  }
+
+  saveSession(id: string) {
+    return this.#withSessions(id, async (store) => ({ saved: await this.#engine().saveSession(store, id) }));
+  }
+
+  restoreSession(id: string) {
+    return this.#withSessions(id, async (store) => ({ restored: await this.#engine().restoreSession(store, id) }));
+  }
+
+  listSessions() {
+    return this.#withSessions('', async (store) => ({ sessions: await store.list() }));
+  }
+
+  deleteSession(id: string) {
+    return this.#withSessions(id, async (store) => {
+      await store.delete(id);
+      return { done: true as const };
+    });
+  }
+
+  /** Tabs take turns over a session. */
+  async #withSessions<T>(id: string, work: (store: SessionStore<SessionFacts>) => Promise<T>): Promise<T | { error: WireError }> {
+    try {
+      const store = await openSessionStore<SessionFacts>();
+      if (!store) throw new EngineError('storage', 'This browser keeps no files for this page, so sessions cannot be kept.');
+      return await navigator.locks.request(`sluice/v1/session/${id}`, () => work(store));
+    } catch (error) {
+      return { error: toWire(error) };
+    }
+  }
+
+  #engine(): RecoveringEngine {
+    if (!this.#loaded) throw new EngineError('unloaded', 'The engine was unloaded. Create a new one.');
+    return this.#loaded.engine;
   }
 
   info(): EngineInfo | undefined {

@@ -31,6 +31,8 @@ export type KernelSpec = {
 
 export type Kernel = {
   label: string;
+  /** Of source and constants: kernels with the same digest compute the same. */
+  digest: string;
   /** Names of group 0 in @binding order. */
   bindings: readonly string[];
   ready: Promise<void>;
@@ -85,6 +87,7 @@ export function createKernel(gpu: Gpu, spec: KernelSpec): Kernel {
   ready.catch(() => {}); // reported to whoever awaits `ready`; an unawaited kernel must not be an unhandled rejection
   return {
     label: spec.label,
+    digest: fnv1a(`${key}${spec.sources.join()}`),
     bindings: Object.keys(spec.bindings),
     ready,
     grid: spec.grid,
@@ -115,12 +118,20 @@ export function kernelByTokens(choices: readonly { upTo: number; kernel: Kernel 
   ready.catch(() => {}); // as in createKernel
   return {
     label: choices.map(({ kernel }) => kernel.label).join(' | '),
+    digest: choices.map(({ kernel }) => kernel.digest).join(),
     bindings: first.kernel.bindings,
     ready,
     grid: (tokens, rows) => of(tokens).grid(tokens, rows),
     pipeline: (tokens) => of(tokens).pipeline(tokens),
     bind: (ranges) => first.kernel.bind(ranges), // the same kinds of bindings have one layout object
   };
+}
+
+/** FNV-1a, 32 bits, over UTF-16 units. */
+function fnv1a(text: string): string {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return (hash >>> 0).toString(16).padStart(8, '0');
 }
 
 const sameBindings = (a: Kernel, b: Kernel): boolean => a.bindings.join() === b.bindings.join();

@@ -92,6 +92,14 @@ export type EngineConfig = {
   loadTimeoutMs?: number;
 };
 
+/** A conversation kept on this machine. `bytes`: of its state. */
+export type SavedSession = { id: string; savedAt: number; bytes: number };
+/**
+ * `from` 'state': the next request continues bit for bit. 'tokens': the state was made by another build, device, precision or set of
+ * kernels, or is damaged; the next request reads its `tokens` again and says so in `usage.replayed_tokens`.
+ */
+export type RestoredSession = SavedSession & { tokens: number; from: 'state' | 'tokens' };
+
 export type AdapterReport = {
   vendor: string;
   architecture: string;
@@ -174,6 +182,10 @@ export interface EngineWorkerApi {
   generate(requestId: number, request: GenerateRequest, onEvent: (event: GenerateEvent) => void): Promise<void>;
   cancel(requestId: number): void;
   tokenize(text: string): Promise<{ ids: number[] } | { error: WireError }>;
+  saveSession(id: string): Promise<{ saved: SavedSession } | { error: WireError }>;
+  restoreSession(id: string): Promise<{ restored: RestoredSession } | { error: WireError }>;
+  listSessions(): Promise<{ sessions: SavedSession[] } | { error: WireError }>;
+  deleteSession(id: string): Promise<{ done: true } | { error: WireError }>;
   info(): EngineInfo | undefined;
   /** Waits for requests before it. */
   measure(): Promise<{ costs: TokenCosts } | { error: WireError }>;
