@@ -19,7 +19,7 @@ export default defineConfig({
   build: { outDir: 'dist/site', emptyOutDir: true, target: 'es2022' },
   worker: { format: 'es' },
   // Named, so that a first visit with an empty cache does not reload the page when the server meets them.
-  optimizeDeps: { include: ['comlink', '@huggingface/jinja', '@huggingface/tokenizers', 'hash-wasm'] },
+  optimizeDeps: { include: ['comlink', '@huggingface/jinja', '@huggingface/tokenizers', 'hash-wasm', 'idb-keyval'] },
   // One port for one checkout would be an error for the second; vite takes the next free one.
   server: { strictPort: false },
   plugins: [copyBundledModel(), keepRenderBlocking()],

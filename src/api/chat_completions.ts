@@ -12,13 +12,21 @@ const roles = ['system', 'user', 'assistant', 'tool'];
 export function chatCompletions(client: EngineClient): CreateChatCompletion {
   const create = async (request: ChatRequest & { stream?: boolean }) => {
     checkRequestObject(request);
-    const generate = toGenerateRequest(request, chatPrompt(request), ['messages', 'chat_template_kwargs']);
+    const generate = toGenerateRequest(request, chatPrompt(request), [
+      'messages',
+      'chat_template_kwargs',
+      'continue_final_message',
+    ]);
     return request.stream ? streamChat(client, request, generate) : wholeChat(client, request, generate);
   };
   return create as CreateChatCompletion;
 }
 
-function chatPrompt({ messages, chat_template_kwargs: kwargs }: ChatRequest): GenerateRequest['prompt'] {
+function chatPrompt({
+  messages,
+  chat_template_kwargs: kwargs,
+  continue_final_message: goOn,
+}: ChatRequest): GenerateRequest['prompt'] {
   const refuse = (what: string) => {
     throw new EngineError('invalid-request', what);
   };
@@ -29,9 +37,13 @@ function chatPrompt({ messages, chat_template_kwargs: kwargs }: ChatRequest): Ge
   }
   if (kwargs !== undefined && (typeof kwargs !== 'object' || kwargs === null))
     refuse("'chat_template_kwargs' must be an object.");
+  if (goOn !== undefined && typeof goOn !== 'boolean') refuse("'continue_final_message' must be true or false.");
+  if (goOn && messages.at(-1)?.role !== 'assistant')
+    refuse("'continue_final_message' needs a last message of the assistant's to go on from.");
   return {
     messages: messages as Record<string, unknown>[],
     templateKwargs: { ...kwargs, enable_thinking: kwargs?.enable_thinking ?? false },
+    ...(goOn ? { continueFinal: true } : {}),
   };
 }
 

@@ -96,6 +96,9 @@ export class PromptWindow {
 
   async #encode(droppedTurns: number, signal: AbortSignal): Promise<Ids> {
     const ids = await this.#text.encode(await this.#render(droppedTurns, signal), { allowSpecialTokens: true, signal });
+    // Apart from the prompt, as the model's own tokens are: no token of the prompt may swallow the reply's first letters.
+    for (const { text, isMarker } of begunReply(this.#prompt))
+      if (text !== '') ids.push(...(await this.#text.encode(text, { allowSpecialTokens: isMarker, signal })));
     if (ids.length === 0) throw new EngineError('invalid-request', 'The prompt is empty. Pass some text.');
     return Uint32Array.from(ids);
   }
@@ -104,8 +107,24 @@ export class PromptWindow {
     if ('text' in this.#prompt) return this.#prompt.text;
     const { messages, templateKwargs } = this.#prompt;
     const dropped = new Set(this.#turns.slice(0, droppedTurns).flat());
+    if (this.#prompt.continueFinal) dropped.add(messages.length - 1); // the template would end it
     return this.#text.render({ messages: messages.filter((_, i) => !dropped.has(i)), templateKwargs, ...more }, { signal });
   }
+}
+
+/** What the last message says of a reply that goes on: its thinking, if there is any, as the model itself writes it. */
+function begunReply(prompt: PromptInput): { text: string; isMarker: boolean }[] {
+  if ('text' in prompt || !prompt.continueFinal) return [];
+  const { content, reasoning_content: thinking } = prompt.messages.at(-1)!;
+  const said = textOf(content);
+  if (typeof thinking !== 'string' || thinking === '') return [{ text: said, isMarker: false }];
+  const end = { text: said === '' ? '' : '\n</think>\n\n', isMarker: true };
+  return [{ text: thinking, isMarker: false }, end, { text: said, isMarker: false }];
+}
+
+function textOf(content: unknown): string {
+  if (typeof content === 'string') return content;
+  return Array.isArray(content) ? content.map((part: { text?: string }) => part?.text ?? '').join('') : '';
 }
 
 /**

@@ -36,6 +36,8 @@ export type GenerationRequest = SamplingRequest & {
 
 export type ChatRequest = GenerationRequest & {
   messages: ChatMessage[];
+  /** The last message, the assistant's, is the beginning of the reply (as vLLM has it): the reply goes on from its last word, which it does not repeat. */
+  continue_final_message?: boolean;
   /** Passed to the checkpoint's template; enable_thinking is always passed explicitly (default false). */
   chat_template_kwargs?: { enable_thinking?: boolean } & Record<string, unknown>;
 };

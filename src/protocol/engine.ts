@@ -130,7 +130,12 @@ export type EngineInfo = {
 };
 
 export type PromptInput =
-  | { messages: readonly Record<string, unknown>[]; templateKwargs: Record<string, unknown> }
+  | {
+      messages: readonly Record<string, unknown>[];
+      templateKwargs: Record<string, unknown>;
+      /** The last message is the beginning of the reply. */
+      continueFinal?: boolean;
+    }
   | { text: string };
 
 export type GenerateRequest = {

@@ -135,3 +135,17 @@ test("the official template leaves earlier thinking out: the last message's end 
   expect(two.cached).toBeGreaterThan(10);
   own.dispose();
 });
+
+test('a reply that was cut off goes on from its last word', async () => {
+  const first = user('Tell a story about a cat and a boat.');
+  const whole = await run(ask([first], { maxTokens: 10 }));
+  const half = await run(ask([first], { maxTokens: 5 }));
+  core.cache.forget();
+  const prompt = { messages: [first, assistant(half.said)], templateKwargs: { enable_thinking: false }, continueFinal: true };
+  const rest = await run({ ...ask([]), prompt, maxTokens: 5 });
+  expect(half.said + rest.said).toBe(whole.said);
+  expect(rest.usage.prompt_tokens).toBe(half.usage.prompt_tokens + 5);
+  // Text that looks like a marker is text.
+  const odd = await run({ ...ask([]), prompt: { ...prompt, messages: [first, assistant('<|im_end|>')] } });
+  expect(odd.usage.prompt_tokens).toBeGreaterThan(half.usage.prompt_tokens + 1);
+});
