@@ -38,7 +38,12 @@ const expected = {
   'progress never falls': true,
   'progress ends ready': 'ready',
   'a whole reply': reply,
-  'its usage': { prompt_tokens: 19, completion_tokens: 4, total_tokens: 23 },
+  'its usage': {
+    prompt_tokens: 19,
+    completion_tokens: 4,
+    total_tokens: 23,
+    prompt_tokens_details: { cached_tokens: 0 },
+  },
   'the same, streamed': reply,
   'a completion': expect.any(String),
   'tools: undefined': 'resolved',
