@@ -76,10 +76,6 @@ export class PrefixCache {
     return copiedBytes(this.#snapshots);
   }
 
-  get snapshots(): readonly Readonly<Snapshot>[] {
-    return this.#snapshots;
-  }
-
   /** The sequence holds something else now. Copies stay good. */
   forget(): void {
     this.#snapshots = this.#snapshots.filter(({ rows }) => rows !== undefined);
@@ -136,6 +132,7 @@ export class PrefixCache {
   adopt(ids: readonly number[], rows: readonly Bytes[], snapshots: readonly Snapshot[]): void {
     const { sequence, plan } = this.#session;
     this.forget();
+    this.#expected = [];
     this.#upload(sequence.keysAndValues(ids.length), rows);
     const running = snapshots.find(({ kind, ids: own }) => kind === 'reply' && own.length === ids.length);
     const latest = snapshots.filter((each) => each !== running);
