@@ -28,6 +28,7 @@ export type LoopRequest = {
   /** Ids that prompt and reply hold, and how often the reply has had each so far. */
   seen: Iterable<number>;
   replyCounts: ReadonlyMap<number, number>;
+  /** Its own: numbers are drawn ahead. */
   random: Random;
   /** At most `mostStops`. */
   stopIds: ReadonlySet<number>;
@@ -72,9 +73,11 @@ export class TokenLoops {
     return stopIds.size <= mostStops;
   }
 
-  /** A reply from the logits that `sequence`'s last step left in scratch.logits. */
-  begin(sequence: Sequence, request: LoopRequest): TokenLoop {
+  /** A reply from `logits`, those after the last token that `sequence` has read. */
+  begin(sequence: Sequence, logits: Float32Array<ArrayBuffer>, request: LoopRequest): TokenLoop {
     const { queue } = this.#gpu.device;
+    sequence.changes++;
+    queue.writeBuffer(this.#scratch.logits, 0, logits); // they may be kept ones, which no step has put there
     const { length: position, slot } = sequence;
     this.sampler.begin(request.params, request.seen, [], request.replyCounts);
     queue.writeBuffer(this.#stops, 0, packStops(request.stopIds));
@@ -146,6 +149,7 @@ export class TokenLoop {
     const stop = this.#ids.findIndex((id) => this.#request.stopIds.has(id));
     const read = this.#ids.slice(0, stop < 0 ? Math.max(0, this.#queued - 1) : stop);
     this.#sequence.length += read.length;
+    this.#sequence.changes++;
     return read;
   }
 
