@@ -5,7 +5,7 @@ import type { ChoiceEnd, ContextOverflow, GenerateEvent, GenerateRequest } from 
 import type { TextHost } from '../text/text_host';
 import { Choices, type Known, type ReplyEnd } from './choices';
 import { ConstrainedReply, remainingTokens } from './constrained_reply';
-import { endChoice, type Journal, newJournal } from './journal';
+import { type ChoiceCounts, endChoice, type Journal, newJournal } from './journal';
 import { Latest } from './latest';
 import { LogitRow } from './logit_row';
 import type { ModelSession } from './model_session';
@@ -41,6 +41,9 @@ type Shared = {
   g: Generation;
   request: GenerateRequest;
   limits: LengthLimits;
+  prompt: PromptWindow;
+  promptTokens: number;
+  choices: Choices;
   /** Closes a think block, once so many tokens of thinking are there. */
   closing: { ids: readonly number[]; budgetTokens: number };
   /** Logits after the last token that the sequence has read. */
@@ -52,7 +55,8 @@ type Shared = {
 
 /** One choice under way. */
 type Run = Shared & {
-  prompt: PromptWindow;
+  /** The prompt, which this choice may shorten. */
+  window: PromptWindow;
   reply: Reply;
   output: ReplyOutput;
   constraint: ConstrainedReply | undefined;
@@ -61,79 +65,99 @@ type Run = Shared & {
 };
 
 /** Tokens that were read again after others were dropped, and how long that took, are prefill too. */
-type Times = { firstTokenMs: number; rereadTokens: number; rereadMs: number };
+type Times = { startedMs: number; firstTokenMs: number; prefillTokens: number; rereadMs: number };
 
 /**
  * Runs one request on the session's sequence, which must be free. It goes on from where `journal` is.
  * @throws EngineError 'context-length', 'format', 'limit', 'non-finite', 'device-lost', …; AbortError.
  */
 export async function* generate(g: Generation, request: GenerateRequest, signal: AbortSignal, journal = newJournal()): Events {
-  const { session, overflow = 'stop' } = g;
-  const { contextTokens } = session.options;
-  const limits: LengthLimits = { contextTokens, maxTokens: request.maxTokens, overflow };
+  const shared = await openRequest(g, request, signal, journal);
+  const { choices, promptTokens, times } = shared;
+  let resumed = journal.pieces.flat();
+  let window = await firstWindow(shared, resumed.length);
+  let constraint = await ConstrainedReply.open(g, request, signal); // before the prompt is read: a bad schema costs nothing
+  try {
+    times.startedMs = performance.now();
+    const tokens = withReply(window, resumed);
+    let read = yield* unlessInterrupted(firstPrefill(shared, window, tokens), g, signal);
+    const known: Known = read ?? { cachedTokens: 0, replayedTokens: 0 };
+    times.prefillTokens = tokens.length - known.cachedTokens;
+    if (resumed.length > 0) known.replayedTokens = times.prefillTokens;
+    for (let choice = journal.ended.length; ; choice++) {
+      const run = openRun(shared, window, constraint);
+      const isLast = choices.isLast(choice);
+      try {
+        const end = read ? yield* decode(run) : yield* interrupted(run);
+        const counts = countsOf(run, end);
+        choices.add(counts, resumed.length);
+        const how = choiceEnd(end, run.output.calls);
+        if (isLast) yield { type: 'done', ...how, usage: choices.usage(promptTokens, known), timings: timingsOf(shared) };
+        else {
+          yield { type: 'choice_end', ...how };
+          endChoice(journal, counts); // once it was delivered
+        }
+      } finally {
+        run.output.close();
+        await closeLoop(run).catch(() => {}); // a lost device is told by whoever uses it next
+      }
+      if (isLast) return;
+      constraint?.close();
+      resumed = [];
+      window = windowOf(shared, choice + 1);
+      constraint = await ConstrainedReply.open(g, request, signal);
+      read = g.interrupt?.aborted ? undefined : read;
+      if (read) await readTokens(shared, window.tokens, { turnEnd: await turnEndOf(shared, window), knownTokens: 0, signal });
+    }
+  } finally {
+    constraint?.close();
+  }
+}
+
+async function openRequest(g: Generation, request: GenerateRequest, signal: AbortSignal, journal: Journal): Promise<Shared> {
+  const { contextTokens } = g.session.options;
+  const limits: LengthLimits = { contextTokens, maxTokens: request.maxTokens, overflow: g.overflow ?? 'stop' };
   const prompt = await PromptWindow.open(g.text, request.prompt, signal);
   await fitPrompt(prompt, limits, signal);
-  const promptTokens = prompt.tokens.length;
-  const resumed = journal.pieces.flat();
-  const choices = new Choices(request.choices ?? 1, journal.ended);
-  let window = choices.isLast(journal.ended.length) ? prompt : prompt.copy();
-  const full = promptTokens + resumed.length >= contextTokens;
-  if (resumed.length > 0 && full) await makeRoom(window, resumed.length, limits, signal);
   const closing = await closingOf(g, request, signal);
-  let constraint = await ConstrainedReply.open(g, request, signal); // before the prompt is read: a bad schema costs nothing
-  const started = performance.now();
-  const row = new LogitRow(session.config.vocabSize);
-  const times: Times = { firstTokenMs: 0, rereadTokens: 0, rereadMs: 0 };
-  const shared: Shared = { g, request, limits, closing, row, signal, times, journal };
-  const tokens = withReply(window, resumed);
-  let read = yield* unlessInterrupted(firstPrefill(shared, tokens, await turnEndOf(g, window, signal)), g, signal);
-  const cachedTokens = read?.cachedTokens ?? 0;
-  const known = { cachedTokens, replayedTokens: resumed.length > 0 ? tokens.length - cachedTokens : (read?.replayedTokens ?? 0) };
-  for (let choice = journal.ended.length; choice < choices.count; choice++) {
-    const again = journal.pieces.length > 0 ? resumed.length : 0;
-    const reply = new Reply(g, request.sampling, window.tokens, journal);
-    const { shown } = journal;
-    const output = new ReplyOutput(g.text, request, { opensThinking: window.opensThinking, vocab: g.vocab, shown, signal });
-    constraint ??= await ConstrainedReply.open(g, request, signal);
-    const run: Run = { ...shared, prompt: window, reply, output, constraint, loop: undefined };
-    try {
-      const end = read ? yield* decode(run) : 'interrupted';
-      if (end === 'overflow' && overflow === 'error') throw contextFull(promptTokens, reply.ids.length, contextTokens);
-      const counts = {
-        tokens: reply.ids.length,
-        reasoningTokens: output.reasoningTokens,
-        truncatedMessages: window.droppedMessages,
-      };
-      choices.add(counts, again);
-      const how = choiceEnd(end, output.calls);
-      if (choices.isLast(choice)) {
-        const readTokens = tokens.length - cachedTokens + times.rereadTokens;
-        yield {
-          type: 'done',
-          ...how,
-          usage: choices.usage(promptTokens, known),
-          timings: timingsOf(choices, readTokens, started, times),
-        };
-      } else {
-        yield { type: 'choice_end', ...how };
-        endChoice(journal, counts); // once it was delivered
-      }
-    } finally {
-      output.close();
-      constraint?.close();
-      constraint = undefined;
-      await closeLoop(run).catch(() => {}); // a lost device is told by whoever uses it next
-    }
-    if (choices.isLast(choice)) return;
-    window = choices.isLast(choice + 1) ? prompt : prompt.copy();
-    if (g.interrupt?.aborted) read = undefined;
-    if (read) await readTokens(shared, prompt.tokens, { turnEnd: await turnEndOf(g, prompt, signal), knownTokens: 0, signal });
-  }
+  const choices = new Choices(request.choices ?? 1, journal.ended);
+  const row = new LogitRow(g.session.config.vocabSize);
+  const times: Times = { startedMs: 0, firstTokenMs: 0, prefillTokens: 0, rereadMs: 0 };
+  const promptTokens = prompt.tokens.length;
+  return { g, request, limits, prompt, promptTokens, choices, closing, row, signal, times, journal };
+}
+
+/** The last choice shortens the prompt itself, others a copy. */
+function windowOf({ prompt, choices }: Shared, choice: number): PromptWindow {
+  return choices.isLast(choice) ? prompt : prompt.copy();
+}
+
+/** Leaves room for a reply that goes on, if there is any to be made. */
+async function firstWindow(shared: Shared, resumedTokens: number): Promise<PromptWindow> {
+  const { limits, journal, signal } = shared;
+  const window = windowOf(shared, journal.ended.length);
+  const isFull = window.tokens.length + resumedTokens >= limits.contextTokens;
+  if (resumedTokens > 0 && isFull) await makeRoom(window, resumedTokens, limits, signal);
+  return window;
+}
+
+function openRun(shared: Shared, window: PromptWindow, constraint: ConstrainedReply | undefined): Run {
+  const { g, request, signal, journal } = shared;
+  const reply = new Reply(g, request.sampling, window.tokens, journal);
+  const { opensThinking } = window;
+  const output = new ReplyOutput(g.text, request, { opensThinking, vocab: g.vocab, shown: journal.shown, signal });
+  return { ...shared, window, reply, output, constraint, loop: undefined };
+}
+
+/** @throws EngineError 'context-length' where that is how a full context ends. */
+function countsOf({ reply, output, window, limits, promptTokens }: Run, end: ReplyEnd): ChoiceCounts {
+  if (end === 'overflow' && limits.overflow === 'error') throw contextFull(promptTokens, reply.ids.length, limits.contextTokens);
+  return { tokens: reply.ids.length, reasoningTokens: output.reasoningTokens, truncatedMessages: window.droppedMessages };
 }
 
 /** Begins to draw on the GPU where nobody needs to see the logits, or to change them, before the next step. */
 async function openLoop(run: Run): Promise<void> {
-  const { g, request, reply, limits, prompt, row } = run;
+  const { g, request, reply, limits, window, row } = run;
   const { topLogprobs, reasoningBudgetTokens, constraint } = request;
   const { session, vocab, stopIds, cache } = g;
   const seen = topLogprobs !== undefined || reasoningBudgetTokens !== undefined || constraint !== undefined;
@@ -147,7 +171,7 @@ async function openLoop(run: Run): Promise<void> {
     replyCounts: reply.history.replyCounts,
     random: reply.freshRandom(),
     stopIds,
-    limit: remainingTokens({ ...limits, overflow: 'stop' }, prompt.tokens.length, reply.ids.length),
+    limit: remainingTokens({ ...limits, overflow: 'stop' }, window.tokens.length, reply.ids.length),
   });
   cache?.lend();
 }
@@ -162,12 +186,12 @@ async function closeLoop(run: Run): Promise<void> {
 }
 
 /** What `timings` says at the end. */
-function timingsOf(choices: Choices, prefillTokens: number, started: number, times: Times): Event<'done'>['timings'] {
+function timingsOf({ choices, times }: Shared): Event<'done'>['timings'] {
   const done = performance.now();
   const firstTokenMs = times.firstTokenMs || done;
   return {
-    prefillTokens,
-    prefillMs: firstTokenMs - started + times.rereadMs,
+    prefillTokens: times.prefillTokens,
+    prefillMs: firstTokenMs - times.startedMs + times.rereadMs,
     decodeTokens: choices.decodedTokens,
     decodeMs: done - firstTokenMs - times.rereadMs,
   };
@@ -210,7 +234,7 @@ function withReply({ tokens }: PromptWindow, ids: readonly number[]): Ids {
 }
 
 /** Where a later turn may leave this prompt; only the cache asks. */
-async function turnEndOf({ cache }: Generation, prompt: PromptWindow, signal: AbortSignal): Promise<number | undefined> {
+async function turnEndOf({ g: { cache }, signal }: Shared, prompt: PromptWindow): Promise<number | undefined> {
   return cache && prompt.turnEnd(signal);
 }
 
@@ -231,13 +255,14 @@ async function readTokens({ g, row }: Shared, tokens: Ids, reading: Reading): Pr
 /** Tells first what is to be read. */
 async function* firstPrefill(
   shared: Shared,
+  window: PromptWindow,
   tokens: Ids,
-  turnEnd: number | undefined,
 ): AsyncGenerator<Event<'prefill'>, Known, undefined> {
-  const { cache, knownTokens = 0 } = shared.g;
+  const { cache, knownTokens = 0, interrupt } = shared.g;
   const cached = cache ? cache.known(tokens) : knownTokens;
+  const turnEnd = await turnEndOf(shared, window);
   yield { type: 'prefill', done: 0, total: tokens.length - cached, ms: 0, ...(cached > 0 ? { cached } : {}) };
-  return yield* prefill(shared, tokens, turnEnd, cached, shared.g.interrupt);
+  return yield* prefill(shared, tokens, turnEnd, cached, interrupt);
 }
 
 /** Reads `tokens`, of which `cached` are known, and tells how far it is. */
@@ -302,6 +327,13 @@ async function* decode(run: Run): AsyncGenerator<Event<'prefill'> | SaidEvent, R
   return end;
 }
 
+/** The end of a reply whose prompt was not read to its end: what it had said before, if it goes on. */
+async function* interrupted(run: Run): AsyncGenerator<SaidEvent, ReplyEnd, undefined> {
+  const end = yield* resume(run);
+  yield* await run.output.finish();
+  return end ?? 'interrupted';
+}
+
 /** What tokens add to the reply, and notes them as certain: from there on they are not drawn again. */
 async function say({ journal, reply, output }: Run, ids: readonly number[], logits?: Float32Array): Promise<SaidEvent[]> {
   const events = await output.push(ids, logits);
@@ -312,7 +344,7 @@ async function say({ journal, reply, output }: Run, ids: readonly number[], logi
 }
 
 /** Delivers what a reply that goes on had drawn and not shown. Returns its end if it had come to that. */
-async function* resume(run: Run): AsyncGenerator<Event<'prefill'> | SaidEvent, ReplyEnd | undefined, undefined> {
+async function* resume(run: Run): AsyncGenerator<SaidEvent, ReplyEnd | undefined, undefined> {
   const { journal, output, constraint } = run;
   if (journal.pieces.length === 0) return undefined;
   let complete = false;
@@ -339,7 +371,7 @@ async function nextToken(run: Run): Promise<{ token: number; done: boolean }> {
   return { token, done };
 }
 
-const remaining = ({ limits, prompt, reply }: Run) => remainingTokens(limits, prompt.tokens.length, reply.ids.length);
+const remaining = ({ limits, window, reply }: Run) => remainingTokens(limits, window.tokens.length, reply.ids.length);
 
 /** At its budget, and where the answer needs the tokens that are left. */
 function mustStopThinking(run: Run): boolean {
@@ -349,9 +381,9 @@ function mustStopThinking(run: Run): boolean {
 }
 
 /** Why a reply of this length ends, if it does. */
-function fullEnd({ limits, prompt, reply }: Run): 'length' | 'overflow' | undefined {
+function fullEnd({ limits, window, reply }: Run): 'length' | 'overflow' | undefined {
   if (reply.ids.length >= (limits.maxTokens ?? Number.POSITIVE_INFINITY)) return 'length';
-  return prompt.tokens.length + reply.ids.length >= limits.contextTokens ? 'overflow' : undefined;
+  return window.tokens.length + reply.ids.length >= limits.contextTokens ? 'overflow' : undefined;
 }
 
 /** Reads what the reply has grown by. @returns why there is no going on, if so. */
@@ -372,16 +404,16 @@ async function* advance(run: Run, tokens: readonly number[]): AsyncGenerator<Eve
 
 /** Where turns can be dropped, reads what stays of the prompt and the reply so far, in place of what was read. Returns whether. */
 async function* rereadWithoutOldest(run: Run): AsyncGenerator<Event<'prefill'>, boolean, undefined> {
-  const { g, limits, prompt, reply, signal, times } = run;
+  const { g, limits, window, reply, signal, times } = run;
   const started = performance.now();
-  if (!(await makeRoom(prompt, reply.ids.length, limits, signal))) return false;
-  const tokens = withReply(prompt, reply.ids);
-  const loops = run.loop !== undefined;
+  if (!(await makeRoom(window, reply.ids.length, limits, signal))) return false;
+  const tokens = withReply(window, reply.ids);
+  const looped = run.loop !== undefined;
   await closeLoop(run);
   const cached = g.cache?.known(tokens) ?? 0;
-  yield* prefill(run, tokens, await turnEndOf(g, prompt, signal), cached);
-  if (loops) await openLoop(run);
-  times.rereadTokens += tokens.length - cached;
+  yield* prefill(run, tokens, await turnEndOf(run, window), cached);
+  if (looped) await openLoop(run);
+  times.prefillTokens += tokens.length - cached;
   times.rereadMs += performance.now() - started;
   return true;
 }
