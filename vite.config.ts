@@ -20,7 +20,10 @@ export default defineConfig({
   worker: { format: 'es' },
   // Named, so that a first visit with an empty cache does not reload the page when the server meets them.
   optimizeDeps: {
-    include: ['comlink', '@huggingface/jinja', '@huggingface/tokenizers', '@mlc-ai/web-xgrammar', 'hash-wasm', 'openai'],
+    include: [
+      ...['comlink', '@huggingface/jinja', '@huggingface/tokenizers', '@mlc-ai/web-xgrammar', 'hash-wasm', 'idb-keyval'],
+      'openai',
+    ],
   },
   // One port for one checkout would be an error for the second; vite takes the next free one.
   server: { strictPort: false },

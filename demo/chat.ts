@@ -1,6 +1,7 @@
 /** The conversation: sends turns to the engine, streams the reply into the page, stops, regenerates, starts anew. */
 import type { ChatRequest, Engine, Timings } from '../src/api';
 import { LiveRate, type Turn, toMessages } from './conversation';
+import type { KeptChat } from './history';
 import { isAbort } from './session';
 import { createUserTurn, type ReplyEnd, ReplyView } from './turn_view';
 
@@ -14,6 +15,8 @@ export type ChatHooks = {
   onEnd(end: ReplyEnd, timings: Timings | undefined): void;
   onError(error: unknown, engine: Engine): void;
   onRegenerate(): void;
+  /** The conversation changed, if only by a word. */
+  onChange(chat: () => KeptChat): void;
   onCopied(copied: boolean): void;
 };
 
@@ -22,6 +25,8 @@ type Reply = Turn & { role: 'assistant'; view: ReplyView };
 export class Chat {
   readonly #turns: (Turn | Reply)[] = [];
   #running: AbortController | undefined;
+  /** The last turn is a reply that had not ended when its page did. */
+  #cutOff = false;
 
   constructor(
     private readonly list: HTMLElement,
@@ -63,6 +68,34 @@ export class Chat {
     return true;
   }
 
+  /** Puts a conversation back that an earlier page kept. A reply that was cut off goes on with `resume`. */
+  restore({ turns, cutOff }: KeptChat): void {
+    if (!this.empty) return;
+    for (const [i, { role, text }] of turns.entries()) {
+      if (role === 'user') {
+        this.#turns.push({ role, text });
+        this.list.append(createUserTurn(text));
+        continue;
+      }
+      this.#lastReply()?.view.retire();
+      const reply = this.#createReply();
+      reply.text = text;
+      reply.view.show(text, cutOff && i === turns.length - 1 ? 'cut-off' : 'stop');
+      this.list.append(reply.view.root);
+    }
+    this.#cutOff = cutOff;
+    this.hooks.onTurnAdded();
+  }
+
+  /** Goes on with a reply that a reload or a crash cut off, from its last word. False where there is none. */
+  resume(): boolean {
+    const engine = this.hooks.engine();
+    const reply = this.#lastReply();
+    if (!engine || !reply || this.busy || !this.#cutOff) return false;
+    void this.#answer(engine, reply, reply.text);
+    return true;
+  }
+
   stop(): void {
     this.#running?.abort();
   }
@@ -72,7 +105,9 @@ export class Chat {
     this.#release();
     running?.abort();
     this.#turns.length = 0;
+    this.#cutOff = false;
     this.list.replaceChildren();
+    this.#keep();
   }
 
   #lastReply(): Reply | undefined {
@@ -87,14 +122,22 @@ export class Chat {
     return reply;
   }
 
-  async #answer(engine: Engine, reply: Reply): Promise<void> {
+  /** `begun`: what the reply says so far, to go on from. */
+  async #answer(engine: Engine, reply: Reply, begun = ''): Promise<void> {
     const running = new AbortController();
     this.#running = running;
-    reply.view.start();
+    if (begun === '') reply.view.start();
+    else reply.view.resume();
+    reply.text = begun;
+    this.#cutOff = true;
+    this.#keep();
     this.hooks.onBusy(true);
     const messages = toMessages(this.#turns.slice(0, -1));
+    const request = begun
+      ? { messages: [...messages, { role: 'assistant' as const, content: begun }], continue_final_message: true }
+      : { messages };
     try {
-      const result = await this.#stream(engine, messages, reply.view, running.signal);
+      const result = await this.#stream(engine, request, reply, running.signal);
       this.#finish(running, reply, result.end, result.timings);
     } catch (error) {
       const stopped = isAbort(error) && running.signal.aborted;
@@ -103,19 +146,21 @@ export class Chat {
     }
   }
 
-  async #stream(engine: Engine, messages: ChatRequest['messages'], view: ReplyView, signal: AbortSignal) {
+  async #stream(engine: Engine, request: ChatRequest, reply: Reply, signal: AbortSignal) {
     const live = new LiveRate();
     let timings: Timings | undefined;
     let end: ReplyEnd = 'stop';
-    const chunks = await engine.chat.completions.create({ ...this.hooks.sampling(), messages, stream: true, signal });
+    const chunks = await engine.chat.completions.create({ ...this.hooks.sampling(), ...request, stream: true, signal });
     for await (const chunk of chunks) {
       const choice = chunk.choices[0];
       timings = chunk.timings ?? timings;
       if (choice?.finish_reason) end = choice.finish_reason === 'length' ? 'length' : 'stop';
       const { content, reasoning_content: thought } = choice?.delta ?? {};
-      if (thought) view.think(thought);
-      if (content) view.append(content);
+      if (thought) reply.view.think(thought);
+      if (content) reply.view.append(content);
       if (!content && !thought) continue;
+      reply.text = reply.view.text;
+      if (content && !signal.aborted) this.#keep();
       const rate = live.add(performance.now());
       if (rate) this.hooks.onLiveRate(rate);
     }
@@ -127,9 +172,15 @@ export class Chat {
     if (this.#running !== running) return false;
     reply.text = reply.view.text;
     reply.view.end(end, timings);
+    this.#cutOff = false;
+    this.#keep();
     this.#release();
     this.hooks.onEnd(end, timings);
     return true;
+  }
+
+  #keep(): void {
+    this.hooks.onChange(() => ({ turns: this.#turns.map(({ role, text }) => ({ role, text })), cutOff: this.#cutOff }));
   }
 
   #release(): void {

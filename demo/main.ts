@@ -6,11 +6,20 @@ import { Composer } from './composer';
 import { hide, onPress, required } from './dom';
 import { EmptyState } from './empty_state';
 import { setUpFileDrop } from './file_drop';
+import { History } from './history';
 import { MemoryDialog } from './memory_dialog';
 import { type ModelChoice, modelLabel, modelRefOf } from './model_choice';
 import { Notice, type NoticeAction } from './notice';
 import { PickerDialog } from './picker_dialog';
-import { describeNetworkCost, describePressure, describeProblem, type Fix, type Problem, type Where } from './problems';
+import {
+  describeNetworkCost,
+  describePressure,
+  describeProblem,
+  describeRecovery,
+  type Fix,
+  type Problem,
+  type Where,
+} from './problems';
 import { ScrollFollow } from './scroll_follow';
 import { accessOf, ModelSession, type SessionState } from './session';
 import { engineConfigOf, loadHubChoice, samplingOf, saveHubChoice } from './settings';
@@ -82,6 +91,7 @@ const notice = new Notice(scroller, (action) => ACTIONS[action]());
 const empty = new EmptyState(useSuggestion);
 const composer = new Composer(send, () => chat.stop());
 const session = new ModelSession(showSession, showPressure);
+const history = new History();
 const chat = new Chat(required('messages', HTMLElement), {
   engine: () => session.engine,
   sampling: () => samplingOf(settings.current),
@@ -92,6 +102,7 @@ const chat = new Chat(required('messages', HTMLElement), {
   onEnd: showEnd,
   onError: showReplyError,
   onRegenerate: regenerate,
+  onChange: (kept) => history.keep(kept),
   onCopied: (copied) => announcer.say(copied ? 'Reply copied' : 'The browser did not allow copying. Select the text instead.'),
 });
 
@@ -101,6 +112,15 @@ onPress(required('open-settings', HTMLButtonElement), openSettings);
 onPress(required('open-memory', HTMLButtonElement), openMemory);
 setUpFileDrop((files, folderName) => picker.chooseFiles(files, folderName));
 loadModel(loadHubChoice() ?? { kind: 'bundled' }); // a download that a closed page broke off goes on
+void bringBack();
+
+/** What an earlier page kept; a reply that it cut off goes on as soon as there is a model. */
+async function bringBack(): Promise<void> {
+  const kept = await history.load();
+  if (!kept || !chat.empty) return;
+  chat.restore(kept);
+  chat.resume();
+}
 
 function loadModel(choice: ModelChoice): void {
   chat.stop();
@@ -163,6 +183,7 @@ function showReady(engine: Engine, label: string): void {
   announcer.say([`${label} is ready`, cost?.text].filter(Boolean).join('. '));
   watchDevice(engine);
   if (continuing) regenerate();
+  else chat.resume();
   continuing = false;
 }
 
@@ -183,8 +204,20 @@ function showProblem(error: unknown, where: Where): void {
 }
 
 function showPressure(now: Pressure): void {
+  if (now.recovery && now.recovery !== 'stopped') {
+    showRecovery(now);
+    return;
+  }
   pressure = now;
   show(describePressure(now));
+}
+
+function showRecovery(now: Pressure): void {
+  const words = describeRecovery(now);
+  if (words) notice.showCaution(words);
+  else if (now.recovery === 'done') notice.dismiss();
+  announcer.say(words ? `${words.title}. ${words.text}` : now.message);
+  if (now.recovery === 'done') void refreshMemory();
 }
 
 function show(problem: Problem): void {
@@ -257,7 +290,7 @@ function showBusy(busy: boolean): void {
 
 function showEnd(end: ReplyEnd, timings: Timings | undefined): void {
   if (timings) status.showTimings(timings);
-  if (end !== 'failed') announcer.say(END_WORDS[end]);
+  if (end !== 'failed' && end !== 'cut-off') announcer.say(END_WORDS[end]);
   void refreshMemory();
 }
 

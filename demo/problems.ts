@@ -1,5 +1,6 @@
 /** An error in words, with the way out. Pure. */
 import { EngineError, type ErrorCode, type PlanReport, type Pressure } from '../src/api';
+import { formatBytes } from './format';
 import { networkCost } from './plan_view';
 
 /** `retry` loads again after a failed load, and answers again after a failed reply. */
@@ -35,8 +36,19 @@ export function describeProblem(error: unknown, where: Where, around: Surroundin
   return { title, text: [message, advice].filter(Boolean).join('\n'), ...rest };
 }
 
+/** A lost device that the engine brings back by itself: something to know, nothing to do. Undefined where there is no more to say. */
+export function describeRecovery({ recovery, message, gpuBudgetBytes }: Pressure): Problem | undefined {
+  const text = `${message}\nThe conversation is kept.`;
+  if (recovery === 'started') return { title: 'The connection to the GPU was lost', text, actions: ['memory'] };
+  if (gpuBudgetBytes === undefined) return undefined;
+  const budget = `It was lost twice within five minutes, so the model now runs in ${formatBytes(gpuBudgetBytes)} of GPU memory.`;
+  return { title: 'The GPU is back', text: budget, actions: ['memory', 'dismiss'] };
+}
+
 /** What an engine says when memory or files are being taken from it. */
-export function describePressure({ reason, message, suggestedBudgetBytes }: Pressure): Problem {
+export function describePressure({ reason, message, suggestedBudgetBytes, recovery }: Pressure): Problem {
+  if (recovery === 'stopped')
+    return { title: 'The GPU was lost again and again', text: message, actions: ['picker', 'reload-continue'] };
   const title = {
     'out-of-memory': 'The GPU ran out of memory',
     'device-lost': 'The connection to the GPU was lost',

@@ -4,7 +4,7 @@ import { cloneTemplate, onPress, part, setUnavailable } from './dom';
 import { formatCount, formatRate } from './format';
 import { StreamText } from './stream_text';
 
-export type ReplyEnd = 'stop' | 'length' | 'stopped' | 'failed';
+export type ReplyEnd = 'stop' | 'length' | 'stopped' | 'failed' | 'cut-off';
 
 export function createUserTurn(text: string): HTMLElement {
   const root = cloneTemplate('user-turn');
@@ -47,6 +47,19 @@ export class ReplyView {
     this.#thoughts.append(text);
   }
 
+  /** A reply of an earlier page. */
+  show(text: string, end: ReplyEnd): void {
+    this.append(text);
+    this.end(end, undefined);
+  }
+
+  /** Goes on where the text is. */
+  resume(): void {
+    this.root.dataset.state = 'streaming';
+    part(this.root, 'note').textContent = '';
+    this.#setActions(false);
+  }
+
   append(text: string): void {
     this.#text += text;
     this.root.dataset.state = 'streaming';
@@ -80,6 +93,7 @@ export class ReplyView {
 
 function describeEnd(end: ReplyEnd, timings: Timings | undefined): string {
   if (end === 'failed') return 'This reply broke off';
+  if (end === 'cut-off') return 'The page closed here; the reply goes on once the model is ready';
   const tokens = timings
     ? `${formatCount(timings.decodeTokens)} tokens at ${formatRate(timings.decodeTokens, timings.decodeMs)}`
     : '';

@@ -6,7 +6,7 @@ import { checkFields, checkFlag, checkNumber, fieldError, generationFields, isOb
 const roles = ['system', 'developer', 'user', 'assistant', 'tool'];
 const ownFields = [
   ...['messages', 'max_completion_tokens', 'logprobs', 'top_logprobs', 'tools', 'tool_choice', 'response_format'],
-  ...['chat_template_kwargs', 'reasoning_budget_tokens'],
+  ...['chat_template_kwargs', 'continue_final_message', 'reasoning_budget_tokens'],
 ];
 const functionName = /^[\w.-]{1,64}$/;
 
@@ -20,12 +20,14 @@ export function chatRequest(request: ChatRequest, vocabSize: number): GenerateRe
   const reasoningBudgetTokens = kwargs.enable_thinking ? budget : 0;
   const topLogprobs = checkLogprobs(request);
   const { tools, constraint } = checkTools(request);
+  const goesOn = checkContinuation(request, constraint);
   return {
     prompt: {
       messages: request.messages as Record<string, unknown>[],
       ...(tools.length > 0 ? { tools } : {}),
       templateKwargs: kwargs,
       ...(request.allow_special_tokens ? { allowSpecialTokens: true } : {}),
+      ...(goesOn ? { continueFinal: true } : {}),
     },
     sampling,
     maxTokens: checkNumber('max_completion_tokens', request.max_completion_tokens, lengthRule) ?? maxTokens,
@@ -68,6 +70,20 @@ function checkCalls(calls: unknown, field: string): void {
 function checkTemplateKwargs(kwargs: unknown): Record<string, unknown> & { enable_thinking: boolean } {
   if (kwargs !== undefined && kwargs !== null && !isObject(kwargs)) throw fieldError('chat_template_kwargs', 'must be an object');
   return { ...kwargs, enable_thinking: checkFlag('chat_template_kwargs.enable_thinking', kwargs?.enable_thinking) };
+}
+
+/** A form holds a reply from its first character on, and calls are not text. */
+function checkContinuation({ continue_final_message, messages }: ChatRequest, constraint: Constraint | undefined): boolean {
+  const goesOn = checkFlag('continue_final_message', continue_final_message);
+  const last = messages.at(-1);
+  if (!goesOn) return false;
+  if (last?.role !== 'assistant')
+    throw fieldError('continue_final_message', "needs a last message of the assistant's to go on from");
+  if (last.tool_calls?.length)
+    throw fieldError('continue_final_message', 'goes on from text only; the last message has tool calls');
+  if (constraint)
+    throw fieldError('continue_final_message', 'cannot go on with a reply that response_format or tool_choice holds to a form');
+  return true;
 }
 
 function checkLogprobs({ logprobs, top_logprobs: top }: ChatRequest): number | undefined {

@@ -1,6 +1,6 @@
 /** The page's side of a loaded engine: each request's events as an async iterator, and one end for everything. */
-import { proxy } from 'comlink';
-import { EngineError, fromWire, throwIfAborted } from '../errors';
+import { proxy, type Remote } from 'comlink';
+import { EngineError, fromWire, throwIfAborted, type WireError } from '../errors';
 import type { EngineInfo, EngineWorkerApi, GenerateRequest, ModelRef, Pressure } from '../protocol/engine';
 import type { TokenCosts } from '../protocol/plan';
 import { ControlRelay, whenAborted } from './control';
@@ -79,9 +79,15 @@ export class EngineClient {
   }
 
   async measure(): Promise<TokenCosts> {
-    const result = await this.#ask<Awaited<ReturnType<EngineWorkerApi['measure']>>>(this.#connection.remote.measure());
+    return (await this.request((worker) => worker.measure())).costs;
+  }
+
+  /** What the worker answers. @throws what it says went wrong; EngineError. */
+  async request<T extends object>(call: (worker: Remote<EngineWorkerApi>) => Promise<T | { error: WireError }>): Promise<T> {
+    if (this.#ended) throw this.#ended;
+    const result = await this.#ask(call(this.#connection.remote));
     if ('error' in result) throw fromWire(result.error);
-    return result.costs;
+    return result;
   }
 
   async tokenize(text: string): Promise<number[]> {

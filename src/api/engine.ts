@@ -2,6 +2,7 @@ import { EngineError } from '../errors';
 import { chatCompletions } from './chat_completions';
 import type { EngineClient } from './client';
 import { completions } from './completions';
+import { sessions } from './sessions';
 import type { Engine } from './types';
 
 /** What a caller holds of a loaded engine. */
@@ -17,6 +18,7 @@ export function engineOf(client: EngineClient): Engine {
     chat: { completions: { create: chatCompletions(client) } },
     completions: { create: completions(client) },
     embeddings: { create: refuseEmbeddings },
+    sessions: sessions(client),
     interruptGenerate: () => client.interrupt(),
     tokenize: (text) => client.tokenize(text),
     measure: () => client.measure(),

@@ -27,13 +27,24 @@ export type {
   LoadProgress,
   ModelRef,
   Pressure,
+  RestoredSession,
+  SavedSession,
 } from '../protocol/engine';
 export type * from '../protocol/plan';
 export type * from '../protocol/storage';
 export { parseByteBudget } from './byte_budget';
 export { createFetch } from './fetch_adapter';
 export type { DownloadControl, OnProgress } from './progress';
-export type { DownloadOptions, Engine, EngineOptions, ModelDownload, PlanOptions, RequestOptions, WorkerOptions } from './types';
+export type {
+  DownloadOptions,
+  Engine,
+  EngineOptions,
+  ModelDownload,
+  PlanOptions,
+  RequestOptions,
+  Sessions,
+  WorkerOptions,
+} from './types';
 
 /**
  * Starts a worker, loads the model in it, and resolves when the first token can be asked for.

@@ -38,6 +38,7 @@ const checks: Record<keyof EngineConfig, Check> = {
   },
   f16: yesOrNo,
   precision: oneOf('exact', 'fast'),
+  prefixCacheBytes: wholeNumber(0, 2 ** 36),
   token: text,
   headers: {
     means: 'a plain object of strings',

@@ -1,5 +1,5 @@
 import type { ChatCompletion, ChatCompletionChunk, ChatRequest, Completion, CompletionRequest } from '../protocol/chat';
-import type { EngineConfig, EngineInfo, Pressure } from '../protocol/engine';
+import type { EngineConfig, EngineInfo, Pressure, RestoredSession, SavedSession } from '../protocol/engine';
 import type { PlanReport, TokenCosts } from '../protocol/plan';
 import type { DownloadControl, OnProgress } from './progress';
 
@@ -47,6 +47,21 @@ export type CreateCompletion = {
   (request: CompletionRequest, options?: RequestOptions): Promise<AsyncIterable<Completion> | Completion>;
 };
 
+/** Conversations kept in the browser's private file system, with the model's whole state. */
+export interface Sessions {
+  /** Keeps the conversation that was read last, in place of what this id had; that goes only once the new one is whole. */
+  save(id: string): Promise<SavedSession>;
+  /**
+   * The next request whose prompt begins with the saved tokens continues from there. @throws EngineError 'not-found';
+   * 'invalid-request' for another model's; 'context-length'; 'storage' where the record is damaged.
+   */
+  restore(id: string): Promise<RestoredSession>;
+  /** Newest first. */
+  list(): Promise<SavedSession[]>;
+  /** Nothing happens where there is none. */
+  delete(id: string): Promise<void>;
+}
+
 export interface Engine {
   /** A snapshot taken when loading ended; `refreshInfo` brings GPU bytes up to date. */
   readonly info: EngineInfo;
@@ -62,6 +77,7 @@ export interface Engine {
    * `interrupted: true`. Requests that wait are not touched; a request's own `signal` cancels that one.
    */
   interruptGenerate(): void;
+  readonly sessions: Sessions;
   /** Token ids of a text; special tokens in it are recognised. */
   tokenize(text: string): Promise<number[]>;
   /**
@@ -71,6 +87,6 @@ export interface Engine {
   measure(): Promise<TokenCosts>;
   /** Releases the GPU, ends the worker. Running requests reject with 'unloaded'. Idempotent. */
   unload(): Promise<void>;
-  /** Resolves once, if the GPU device is lost. */
+  /** Resolves once, if the GPU device is lost and not brought back: see `Pressure.recovery`. */
   readonly lost: Promise<{ reason: string; message: string }>;
 }

@@ -1,4 +1,5 @@
 /** A reply held to a schema, a grammar or the syntax of tool calls: what may be drawn, and when it is complete. */
+import { EngineError } from '../errors';
 import type { ContextOverflow, GenerateRequest } from '../protocol/engine';
 import type { TextConstraint, TextHost } from '../text/text_host';
 
@@ -49,6 +50,17 @@ export class ConstrainedReply {
       const { accepted, done } = await this.#constraint.accept(token, remaining - 1, { signal: this.#signal });
       if (accepted) return { token, done };
     }
+  }
+
+  /** Takes tokens that were drawn and accepted before. @returns whether the reply is complete with them. */
+  async replay(tokens: readonly number[]): Promise<boolean> {
+    let complete = false;
+    for (const token of tokens) {
+      const { accepted, done } = await this.#constraint.accept(token, Number.POSITIVE_INFINITY, { signal: this.#signal });
+      if (!accepted) throw new EngineError('internal', `The form of the reply no longer admits its token ${token}.`);
+      complete = done;
+    }
+    return complete;
   }
 
   close(): void {

@@ -12,9 +12,12 @@ import type { ModelSource } from '../stream/model_source';
 import type { OpenedCheckpoint } from '../stream/open_checkpoint';
 import type { TextHost } from '../text/text_host';
 import type { TextInfo } from '../text/text_worker_api';
+import { defaultPrefixCache } from './default_budget';
 import { generate } from './generate';
+import type { Journal } from './journal';
 import { ModelSession, type SessionOptions, sessionPlan, variantsOf } from './model_session';
 import { planReport } from './plan_report';
+import { PrefixCache } from './prefix_cache';
 import { ProgressMeter } from './progress';
 import { FairQueue } from './queue';
 import { measureSpeeds } from './speeds';
@@ -22,14 +25,21 @@ import { measureSpeeds } from './speeds';
 const defaultContextTokens = 4096;
 
 export type EngineParts = { gpu: Gpu; model: ModelSource; text: TextHost };
-type LoadOptions = { signal?: AbortSignal; onProgress?: (progress: LoadProgress) => void; meter?: ProgressMeter };
+export type LoadOptions = {
+  signal?: AbortSignal;
+  onProgress?: (progress: LoadProgress) => void;
+  meter?: ProgressMeter;
+  /** What the text host said when it loaded this model's files: it is not loaded again. */
+  textInfo?: TextInfo | undefined;
+};
 
 export class EngineCore {
   readonly session: ModelSession;
   readonly plan: PlanReport;
+  readonly cache: PrefixCache;
   readonly #model: ModelSource;
   readonly #text: TextHost;
-  readonly #textInfo: TextInfo | undefined;
+  readonly textInfo: TextInfo | undefined;
   readonly #defaults: GenerationDefaults;
   readonly #overflow: ContextOverflow;
   readonly #queue = new FairQueue();
@@ -41,15 +51,16 @@ export class EngineCore {
     session: ModelSession,
     plan: PlanReport,
     textInfo: TextInfo | undefined,
-    overflow: ContextOverflow,
+    { contextOverflow = 'stop', prefixCacheBytes }: EngineConfig,
   ) {
     this.session = session;
+    this.cache = new PrefixCache(session, { copyBytes: prefixCacheBytes ?? defaultPrefixCache(session.gpu) });
     this.plan = plan;
     this.#model = model;
     this.#text = text;
     this.#defaults = model.checkpoint.generation;
-    this.#textInfo = textInfo;
-    this.#overflow = overflow;
+    this.textInfo = textInfo;
+    this.#overflow = contextOverflow;
   }
 
   /**
@@ -59,7 +70,7 @@ export class EngineCore {
   static async load(
     parts: EngineParts,
     config: EngineConfig,
-    { signal, onProgress, meter }: LoadOptions = {},
+    { signal, onProgress, meter, textInfo: known }: LoadOptions = {},
   ): Promise<EngineCore> {
     const { gpu, model, text } = parts;
     const progress = meter ?? new ProgressMeter(onProgress ?? (() => {}));
@@ -73,7 +84,7 @@ export class EngineCore {
       ...(model.stored ? { stored: model.stored } : {}),
     };
     const [textInfo, session] = await both(signal, (joined) => [
-      loadText(text, model.checkpoint, joined),
+      known ? Promise.resolve(known) : loadText(text, model.checkpoint, joined),
       ModelSession.load(gpu, checkpoint, options, { signal: joined, onProgress: (p) => progress.session(p) }),
     ]);
     try {
@@ -81,7 +92,7 @@ export class EngineCore {
       const plan = await loadedPlan(model, session, options.speeds);
       if (textInfo) await session.tokenLoops(vocabOf(modelConfig, textInfo))?.ready;
       progress.ready();
-      return new EngineCore(parts, session, plan, textInfo, config.contextOverflow ?? 'stop');
+      return new EngineCore(parts, session, plan, textInfo, config);
     } catch (error) {
       session.destroy();
       throw error;
@@ -104,15 +115,20 @@ export class EngineCore {
       plan: this.plan,
       gpuBytes: gpu.memory.bytes,
       peakGpuBytes: gpu.memory.peakBytes,
-      hasChatTemplate: this.#textInfo?.hasChatTemplate ?? false,
+      hasChatTemplate: this.textInfo?.hasChatTemplate ?? false,
     };
   }
 
-  /** The events of one request; it waits for those before it. @throws EngineError; AbortError */
-  async *generate(request: GenerateRequest, signal: AbortSignal): AsyncGenerator<GenerateEvent, void, undefined> {
+  /** The events of one request; it waits for those before it. `journal`: see journal.ts. @throws EngineError; AbortError */
+  async *generate(
+    request: GenerateRequest,
+    signal: AbortSignal,
+    journal?: Journal,
+  ): AsyncGenerator<GenerateEvent, void, undefined> {
     const release = await this.#queue.enter(signal);
     const interruption = new AbortController();
     this.#interruption = interruption;
+    if (journal?.interrupted) interruption.abort();
     try {
       const { config } = this.session;
       const textInfo = this.#requireText();
@@ -121,6 +137,7 @@ export class EngineCore {
       yield* generate(
         {
           session: this.session,
+          cache: this.cache,
           text: this.#text,
           defaults: this.#defaults,
           vocab,
@@ -130,6 +147,7 @@ export class EngineCore {
         },
         request,
         signal,
+        journal,
       );
     } finally {
       this.#interruption = undefined;
@@ -142,14 +160,19 @@ export class EngineCore {
     this.#interruption?.abort();
   }
 
-  /** What one token takes, each part alone; waits for the requests before it. */
-  async measure(): Promise<TokenCosts> {
+  /** `work` with nothing else under way; waits for the requests before it. */
+  async alone<T>(work: () => Promise<T>): Promise<T> {
     const release = await this.#queue.enter(new AbortController().signal);
     try {
-      return await this.session.measure();
+      return await work();
     } finally {
       release();
     }
+  }
+
+  /** What one token takes, each part alone; waits for the requests before it. */
+  measure(): Promise<TokenCosts> {
+    return this.alone(() => this.session.measure());
   }
 
   async tokenize(text: string): Promise<number[]> {
@@ -162,12 +185,12 @@ export class EngineCore {
   }
 
   #requireText(): TextInfo {
-    if (!this.#textInfo)
+    if (!this.textInfo)
       throw new EngineError(
         'not-found',
         `${this.#model.label} has no tokenizer.json, so text cannot be read or written with it.`,
       );
-    return this.#textInfo;
+    return this.textInfo;
   }
 }
 

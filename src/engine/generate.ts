@@ -1,17 +1,18 @@
 /** One request: prompt to tokens, prefill, then, choice by choice, sample, decode and detokenise until something ends it. */
 import { isAbort } from '../errors';
 import type { GenerationDefaults } from '../format/generation';
-import type { ChoiceEnd, ContextOverflow, GenerateEvent, GenerateRequest, SamplingValues } from '../protocol/engine';
+import type { ChoiceEnd, ContextOverflow, GenerateEvent, GenerateRequest } from '../protocol/engine';
 import type { TextHost } from '../text/text_host';
-import { Choices, type ReplyEnd } from './choices';
+import { Choices, type Known, type ReplyEnd } from './choices';
 import { ConstrainedReply, remainingTokens } from './constrained_reply';
+import { type ChoiceCounts, endChoice, type Journal, newJournal } from './journal';
 import { Latest } from './latest';
 import { LogitRow } from './logit_row';
 import type { ModelSession } from './model_session';
 import { contextFull, fitPrompt, type LengthLimits, makeRoom, type PromptText, PromptWindow } from './overflow';
-import { Random } from './random';
+import type { Ids, PrefixCache } from './prefix_cache';
+import { Reply } from './reply';
 import { ReplyOutput, type SaidEvent } from './reply_output';
-import { type SamplingParams, sample, TokenHistory } from './sampling';
 import { type TokenLoop, TokenLoops } from './token_loop';
 
 export type Generation = {
@@ -24,7 +25,9 @@ export type Generation = {
   stopIds: ReadonlySet<number>;
   /** Default 'stop'. */
   overflow?: ContextOverflow;
-  /** So many tokens at the front of the prompt are what the sequence has read already. Default 0: it is reset. */
+  /** Knows what the sequence has read, so that a prompt costs its new tokens. Default: none is known. */
+  cache?: PrefixCache | undefined;
+  /** Without a cache: so many tokens at the front of the prompt are what the sequence has read already. Default 0: it is reset. */
   knownTokens?: number;
   /** Ends the reply as if the model had ended it. */
   interrupt?: AbortSignal;
@@ -33,123 +36,164 @@ export type Generation = {
 type Event<T extends GenerateEvent['type']> = Extract<GenerateEvent, { type: T }>;
 type Events = AsyncGenerator<Exclude<GenerateEvent, { type: 'error' }>, void, undefined>;
 
-/** One choice under way. */
-type Run = {
-  session: ModelSession;
-  stopIds: ReadonlySet<number>;
+/** What all choices of a request have in common. */
+type Shared = {
+  g: Generation;
+  request: GenerateRequest;
   limits: LengthLimits;
   prompt: PromptWindow;
-  reply: Reply;
-  output: ReplyOutput;
-  constraint: ConstrainedReply | undefined;
-  /** Where the GPU draws: each token then comes from here, and is read without being asked. */
-  loop: TokenLoop | undefined;
-  /** Begins one where the sequence stands, if the request can be drawn so. */
-  openLoop(): Promise<TokenLoop | undefined>;
+  promptTokens: number;
+  choices: Choices;
   /** Closes a think block, once so many tokens of thinking are there. */
   closing: { ids: readonly number[]; budgetTokens: number };
   /** Logits after the last token that the sequence has read. */
   row: LogitRow;
   signal: AbortSignal;
-  interrupt: AbortSignal | undefined;
   times: Times;
+  journal: Journal;
+};
+
+/** One choice under way. */
+type Run = Shared & {
+  /** The prompt, which this choice may shorten. */
+  window: PromptWindow;
+  reply: Reply;
+  output: ReplyOutput;
+  constraint: ConstrainedReply | undefined;
+  /** Where the GPU draws: each token then comes from here, and is read without being asked. */
+  loop: TokenLoop | undefined;
 };
 
 /** Tokens that were read again after others were dropped, and how long that took, are prefill too. */
-type Times = { firstTokenMs: number; rereadTokens: number; rereadMs: number };
+type Times = { startedMs: number; firstTokenMs: number; prefillTokens: number; rereadMs: number };
 
 /**
- * Runs one request on the session's sequence, which must be free.
+ * Runs one request on the session's sequence, which must be free. It goes on from where `journal` is.
  * @throws EngineError 'context-length', 'format', 'limit', 'non-finite', 'device-lost', …; AbortError.
  */
-export async function* generate(g: Generation, request: GenerateRequest, signal: AbortSignal): Events {
-  const { session, overflow = 'stop', knownTokens = 0, interrupt } = g;
-  const { contextTokens } = session.options;
-  const limits: LengthLimits = { contextTokens, maxTokens: request.maxTokens, overflow };
-  const prompt = await PromptWindow.open(g.text, request.prompt, signal);
-  await fitPrompt(prompt, limits, signal);
-  const promptTokens = prompt.tokens.length;
-  const closing = await closingOf(g, request, signal);
+export async function* generate(g: Generation, request: GenerateRequest, signal: AbortSignal, journal = newJournal()): Events {
+  const shared = await openRequest(g, request, signal, journal);
+  const { choices, promptTokens, times } = shared;
+  let resumed = journal.pieces.flat();
+  let window = await firstWindow(shared, resumed.length);
   let constraint = await ConstrainedReply.open(g, request, signal); // before the prompt is read: a bad schema costs nothing
-  const started = performance.now();
-  yield { type: 'prefill', done: 0, total: promptTokens - knownTokens, ms: 0 };
-  const row = new LogitRow(session.config.vocabSize);
-  if (knownTokens === 0) session.sequence.reset();
-  const read = yield* unlessInterrupted(prefill(session, prompt.tokens.subarray(knownTokens), row, signal, interrupt), g, signal);
-  const times: Times = { firstTokenMs: 0, rereadTokens: 0, rereadMs: 0 };
-  const choices = await Choices.open(session, { prompt, row, count: request.choices ?? 1 }, read);
-  for (const choice of choices) {
-    const window = choices.begin(choice);
-    const reply = new Reply(g, request, window.tokens, choice);
-    const output = new ReplyOutput(g.text, request, { opensThinking: window.opensThinking, vocab: g.vocab, signal });
-    constraint ??= await ConstrainedReply.open(g, request, signal);
-    const shared = { session, stopIds: g.stopIds, limits, closing, row, signal, interrupt, times };
-    const openLoop = () => loopOf(g, request, reply, limits, window, row);
-    const run: Run = {
-      ...shared,
-      prompt: window,
-      reply,
-      output,
-      constraint,
-      openLoop,
-      loop: read ? await openLoop() : undefined,
-    };
-    try {
-      const end = read ? yield* decode(run) : 'interrupted';
-      if (end === 'overflow' && overflow === 'error') throw contextFull(promptTokens, reply.ids.length, contextTokens);
-      choices.add(reply.ids.length, output.reasoningTokens, window.droppedMessages);
-      const how = choiceEnd(end, output.calls);
-      if (!choices.isLast(choice)) yield { type: 'choice_end', ...how };
-      else yield { type: 'done', ...how, ...report(choices, { promptTokens, knownTokens, started, times }) };
-    } finally {
-      output.close();
+  try {
+    times.startedMs = performance.now();
+    const tokens = withReply(window, resumed);
+    let read = yield* unlessInterrupted(firstPrefill(shared, window, tokens), g, signal);
+    const known: Known = read ?? { cachedTokens: 0, replayedTokens: 0 };
+    times.prefillTokens = tokens.length - known.cachedTokens;
+    if (resumed.length > 0) known.replayedTokens = times.prefillTokens;
+    for (let choice = journal.ended.length; ; choice++) {
+      const run = openRun(shared, window, constraint);
+      const isLast = choices.isLast(choice);
+      try {
+        const end = read ? yield* decode(run) : yield* interrupted(run);
+        const counts = countsOf(run, end);
+        choices.add(counts, resumed.length);
+        const how = choiceEnd(end, run.output.calls);
+        if (isLast) yield { type: 'done', ...how, usage: choices.usage(promptTokens, known), timings: timingsOf(shared) };
+        else {
+          yield { type: 'choice_end', ...how };
+          endChoice(journal, counts); // once it was delivered
+        }
+      } finally {
+        run.output.close();
+        await closeLoop(run).catch(() => {}); // a lost device is told by whoever uses it next
+      }
+      if (isLast) return;
       constraint?.close();
-      constraint = undefined;
-      await run.loop?.close().catch(() => {}); // a lost device is told by whoever uses it next
+      resumed = [];
+      window = windowOf(shared, choice + 1);
+      constraint = await ConstrainedReply.open(g, request, signal);
+      read = g.interrupt?.aborted ? undefined : read;
+      if (read) await readTokens(shared, window.tokens, { turnEnd: await turnEndOf(shared, window), knownTokens: 0, signal });
     }
+  } finally {
+    constraint?.close();
   }
 }
 
-/** The GPU draws where nobody needs to see the logits, or to change them, before the next step. */
-async function loopOf(
-  { session, vocab, stopIds }: Generation,
-  { topLogprobs, reasoningBudgetTokens, constraint }: GenerateRequest,
-  reply: Reply,
-  limits: LengthLimits,
-  prompt: PromptWindow,
-  row: LogitRow,
-): Promise<TokenLoop | undefined> {
+async function openRequest(g: Generation, request: GenerateRequest, signal: AbortSignal, journal: Journal): Promise<Shared> {
+  const { contextTokens } = g.session.options;
+  const limits: LengthLimits = { contextTokens, maxTokens: request.maxTokens, overflow: g.overflow ?? 'stop' };
+  const prompt = await PromptWindow.open(g.text, request.prompt, signal);
+  await fitPrompt(prompt, limits, signal);
+  const closing = await closingOf(g, request, signal);
+  const choices = new Choices(request.choices ?? 1, journal.ended);
+  const row = new LogitRow(g.session.config.vocabSize);
+  const times: Times = { startedMs: 0, firstTokenMs: 0, prefillTokens: 0, rereadMs: 0 };
+  const promptTokens = prompt.tokens.length;
+  return { g, request, limits, prompt, promptTokens, choices, closing, row, signal, times, journal };
+}
+
+/** The last choice shortens the prompt itself, others a copy. */
+function windowOf({ prompt, choices }: Shared, choice: number): PromptWindow {
+  return choices.isLast(choice) ? prompt : prompt.copy();
+}
+
+/** Leaves room for a reply that goes on, if there is any to be made. */
+async function firstWindow(shared: Shared, resumedTokens: number): Promise<PromptWindow> {
+  const { limits, journal, signal } = shared;
+  const window = windowOf(shared, journal.ended.length);
+  const isFull = window.tokens.length + resumedTokens >= limits.contextTokens;
+  if (resumedTokens > 0 && isFull) await makeRoom(window, resumedTokens, limits, signal);
+  return window;
+}
+
+function openRun(shared: Shared, window: PromptWindow, constraint: ConstrainedReply | undefined): Run {
+  const { g, request, signal, journal } = shared;
+  const reply = new Reply(g, request.sampling, window.tokens, journal);
+  const { opensThinking } = window;
+  const output = new ReplyOutput(g.text, request, { opensThinking, vocab: g.vocab, shown: journal.shown, signal });
+  return { ...shared, window, reply, output, constraint, loop: undefined };
+}
+
+/** @throws EngineError 'context-length' where that is how a full context ends. */
+function countsOf({ reply, output, window, limits, promptTokens }: Run, end: ReplyEnd): ChoiceCounts {
+  if (end === 'overflow' && limits.overflow === 'error') throw contextFull(promptTokens, reply.ids.length, limits.contextTokens);
+  return { tokens: reply.ids.length, reasoningTokens: output.reasoningTokens, truncatedMessages: window.droppedMessages };
+}
+
+/** Begins to draw on the GPU where nobody needs to see the logits, or to change them, before the next step. */
+async function openLoop(run: Run): Promise<void> {
+  const { g, request, reply, limits, window, row } = run;
+  const { topLogprobs, reasoningBudgetTokens, constraint } = request;
+  const { session, vocab, stopIds, cache } = g;
   const seen = topLogprobs !== undefined || reasoningBudgetTokens !== undefined || constraint !== undefined;
-  if (seen || reply.params.logitBias || !TokenLoops.suits(stopIds)) return undefined;
-  const room = remainingTokens({ ...limits, overflow: 'stop' }, prompt.tokens.length, reply.ids.length);
+  if (seen || reply.params.logitBias || !TokenLoops.suits(stopIds)) return;
   const loops = session.tokenLoops(vocab);
-  await loops?.ready;
-  return loops?.begin(session.sequence, {
-    logits: row.values,
+  if (!loops) return;
+  await loops.ready;
+  run.loop = loops.begin(session.sequence, row.values, {
     params: reply.params,
     seen: reply.history.seen,
     replyCounts: reply.history.replyCounts,
-    random: reply.random,
+    random: reply.freshRandom(),
     stopIds,
-    limit: room,
+    limit: remainingTokens({ ...limits, overflow: 'stop' }, window.tokens.length, reply.ids.length),
   });
+  cache?.lend();
 }
 
-/** What `usage` and `timings` say at the end. */
-function report(
-  choices: Choices,
-  { promptTokens, knownTokens, started, times }: { promptTokens: number; knownTokens: number; started: number; times: Times },
-): Pick<Event<'done'>, 'usage' | 'timings'> {
+/** Tells the cache what the sequence has read by then. @throws EngineError 'device-lost' */
+async function closeLoop(run: Run): Promise<void> {
+  const { loop } = run;
+  run.loop = undefined;
+  if (!loop) return;
+  const read = await loop.close();
+  run.g.cache?.takeBack(read);
+}
+
+/** What `timings` says at the end. */
+function timingsOf({ choices, times }: Shared): Event<'done'>['timings'] {
   const done = performance.now();
   const firstTokenMs = times.firstTokenMs || done;
   return {
-    usage: choices.usage(promptTokens, knownTokens),
-    timings: {
-      prefillTokens: promptTokens - knownTokens + times.rereadTokens,
-      prefillMs: firstTokenMs - started + times.rereadMs,
-      decodeTokens: choices.decodedTokens,
-      decodeMs: done - firstTokenMs - times.rereadMs,
-    },
+    prefillTokens: times.prefillTokens,
+    prefillMs: firstTokenMs - times.startedMs + times.rereadMs,
+    decodeTokens: choices.decodedTokens,
+    decodeMs: done - firstTokenMs - times.rereadMs,
   };
 }
 
@@ -167,77 +211,149 @@ async function closingOf({ text }: Generation, request: GenerateRequest, signal:
   return { ids: await text.encode('\n</think>\n\n', { allowSpecialTokens: true, signal }), budgetTokens };
 }
 
-/** Returns whether it came to its end. */
-async function* unlessInterrupted<T>(
-  events: AsyncGenerator<T, void, undefined>,
+/** What the events end with; undefined where they were interrupted. */
+async function* unlessInterrupted<T, R>(
+  events: AsyncGenerator<T, R, undefined>,
   { interrupt }: Generation,
   signal: AbortSignal,
-): AsyncGenerator<T, boolean, undefined> {
+): AsyncGenerator<T, R | undefined, undefined> {
   try {
-    yield* events;
-    return true;
+    return yield* events;
   } catch (error) {
     if (!isAbort(error) || signal.aborted || !interrupt?.aborted) throw error;
-    return false;
+    return undefined;
   }
 }
 
-/** Reads `tokens` into the sequence and puts the logits after the last one into `row`. */
+/** The prompt and what of the reply was drawn. */
+function withReply({ tokens }: PromptWindow, ids: readonly number[]): Ids {
+  const all = new Uint32Array(tokens.length + ids.length);
+  all.set(tokens);
+  all.set(ids, tokens.length);
+  return all;
+}
+
+/** Where a later turn may leave this prompt; only the cache asks. */
+async function turnEndOf({ g: { cache }, signal }: Shared, prompt: PromptWindow): Promise<number | undefined> {
+  return cache && prompt.turnEnd(signal);
+}
+
+type Reading = { turnEnd: number | undefined; knownTokens: number; signal: AbortSignal; onProgress?(done: number): void };
+
+/** Brings the sequence to where it has read `tokens` and puts the logits after the last one into the row. */
+async function readTokens({ g, row }: Shared, tokens: Ids, reading: Reading): Promise<Known> {
+  const { sequence, runner } = g.session;
+  const { knownTokens, turnEnd, ...options } = reading;
+  if (g.cache) return g.cache.read(tokens, { ...options, turnEnd, row });
+  if (knownTokens === 0) sequence.reset();
+  const { signal, onProgress } = options;
+  const part = { sequence, tokens: tokens.subarray(knownTokens), logits: 'last' as const, onLogits: row.add };
+  await runner.step([{ ...part, ...(onProgress ? { onProgress } : {}) }], signal);
+  return { cachedTokens: knownTokens, replayedTokens: 0 };
+}
+
+/** Tells first what is to be read. */
+async function* firstPrefill(
+  shared: Shared,
+  window: PromptWindow,
+  tokens: Ids,
+): AsyncGenerator<Event<'prefill'>, Known, undefined> {
+  const { cache, knownTokens = 0, interrupt } = shared.g;
+  const cached = cache ? cache.known(tokens) : knownTokens;
+  const turnEnd = await turnEndOf(shared, window);
+  yield { type: 'prefill', done: 0, total: tokens.length - cached, ms: 0, ...(cached > 0 ? { cached } : {}) };
+  return yield* prefill(shared, tokens, turnEnd, cached, interrupt);
+}
+
+/** Reads `tokens`, of which `cached` are known, and tells how far it is. */
 async function* prefill(
-  { sequence, runner }: ModelSession,
-  tokens: Uint32Array<ArrayBuffer>,
-  row: LogitRow,
-  signal: AbortSignal,
+  shared: Shared,
+  tokens: Ids,
+  turnEnd: number | undefined,
+  cached: number,
   interrupt?: AbortSignal,
-): AsyncGenerator<Event<'prefill'>, void, undefined> {
-  const total = tokens.length;
+): AsyncGenerator<Event<'prefill'>, Known, undefined> {
+  const total = tokens.length - cached;
   const started = performance.now();
-  const event = (done: number) => ({ type: 'prefill' as const, done, total, ms: performance.now() - started });
+  const known = cached > 0 ? { cached } : {};
+  const event = (done: number) => ({ type: 'prefill' as const, done, total, ms: performance.now() - started, ...known });
   const progress = new Latest<number>();
   const onProgress = (done: number) => progress.put(done);
   const stop = new AbortController();
-  const joined = AbortSignal.any([signal, stop.signal, ...(interrupt ? [interrupt] : [])]);
-  const step = runner.step([{ sequence, tokens, logits: 'last', onLogits: row.add, onProgress }], joined);
-  step.then(
+  const joined = AbortSignal.any([shared.signal, stop.signal, ...(interrupt ? [interrupt] : [])]);
+  const reading = readTokens(shared, tokens, { turnEnd, knownTokens: cached, onProgress, signal: joined });
+  reading.then(
     () => progress.end(),
     () => progress.end(),
   );
+  let result: Known;
   try {
     for await (const done of progress) if (done < total) yield event(done);
-    await step;
+    result = await reading;
   } finally {
     stop.abort(); // whoever leaves the loop early must not leave a step running on a sequence that is free again
-    await Promise.allSettled([step]);
+    await Promise.allSettled([reading]);
   }
-  yield event(total);
+  if (total > 0) yield event(total);
+  return result;
 }
 
 /** Samples until something ends the reply. Its text flows on unbroken where turns are dropped meanwhile. */
 async function* decode(run: Run): AsyncGenerator<Event<'prefill'> | SaidEvent, ReplyEnd, undefined> {
-  const { stopIds, reply, output, closing, row, interrupt, times } = run;
-  let end: ReplyEnd | undefined;
+  const { g, reply, output, closing, row, times } = run;
+  let end = yield* resume(run);
+  if (end === undefined) await openLoop(run);
   while (end === undefined) {
-    if (interrupt?.aborted) {
+    if (g.interrupt?.aborted) {
       end = 'interrupted';
       break;
     }
     if (output.thinks && mustStopThinking(run)) {
       const ids = reply.force(closing.ids, run.limits.maxTokens);
-      yield* await output.push(ids);
+      yield* await say(run, ids);
       end = output.stopped ? 'stop' : yield* advance(run, ids);
       continue;
     }
     const { token, done } = await nextToken(run);
     times.firstTokenMs ||= performance.now();
-    if (stopIds.has(token)) {
+    if (g.stopIds.has(token)) {
       end = 'stop';
       break;
     }
-    yield* await output.push([token], row.values);
+    yield* await say(run, [token], row.values);
     end = output.stopped || done ? 'stop' : yield* advance(run, [token]);
   }
   yield* await output.finish();
   return end;
+}
+
+/** The end of a reply whose prompt was not read to its end: what it had said before, if it goes on. */
+async function* interrupted(run: Run): AsyncGenerator<SaidEvent, ReplyEnd, undefined> {
+  const end = yield* resume(run);
+  yield* await run.output.finish();
+  return end ?? 'interrupted';
+}
+
+/** What tokens add to the reply, and notes them as certain: from there on they are not drawn again. */
+async function say({ journal, reply, output }: Run, ids: readonly number[], logits?: Float32Array): Promise<SaidEvent[]> {
+  const events = await output.push(ids, logits);
+  journal.pieces.push(ids);
+  journal.draws = reply.draws;
+  for (let i = journal.logprobs.length; i < output.logprobs.length; i++) journal.logprobs.push(output.logprobs[i]!);
+  return events;
+}
+
+/** Delivers what a reply that goes on had drawn and not shown. Returns its end if it had come to that. */
+async function* resume(run: Run): AsyncGenerator<SaidEvent, ReplyEnd | undefined, undefined> {
+  const { journal, output, constraint } = run;
+  if (journal.pieces.length === 0) return undefined;
+  let complete = false;
+  for (const ids of journal.pieces) {
+    if (constraint && !output.thinks) complete = await constraint.replay(ids);
+    yield* await output.push(ids);
+  }
+  output.replayLogprobs(journal.logprobs);
+  return output.stopped || complete ? 'stop' : fullEnd(run);
 }
 
 /** Draws the next token. A constraint holds the answer, not the thinking before it. */
@@ -245,7 +361,7 @@ async function nextToken(run: Run): Promise<{ token: number; done: boolean }> {
   const { reply, constraint, output, row, loop } = run;
   if (loop) {
     const token = await loop.next(run.signal);
-    reply.force([token]);
+    reply.drawn(token);
     return { token, done: false };
   }
   if (!constraint) return { token: reply.next(row.values), done: false };
@@ -255,7 +371,7 @@ async function nextToken(run: Run): Promise<{ token: number; done: boolean }> {
   return { token, done };
 }
 
-const remaining = ({ limits, prompt, reply }: Run) => remainingTokens(limits, prompt.tokens.length, reply.ids.length);
+const remaining = ({ limits, window, reply }: Run) => remainingTokens(limits, window.tokens.length, reply.ids.length);
 
 /** At its budget, and where the answer needs the tokens that are left. */
 function mustStopThinking(run: Run): boolean {
@@ -264,89 +380,40 @@ function mustStopThinking(run: Run): boolean {
   return constraint !== undefined && closing.ids.length > 0 && remaining(run) <= closing.ids.length + constraint.enoughTokens;
 }
 
+/** Why a reply of this length ends, if it does. */
+function fullEnd({ limits, window, reply }: Run): 'length' | 'overflow' | undefined {
+  if (reply.ids.length >= (limits.maxTokens ?? Number.POSITIVE_INFINITY)) return 'length';
+  return window.tokens.length + reply.ids.length >= limits.contextTokens ? 'overflow' : undefined;
+}
+
 /** Reads what the reply has grown by. @returns why there is no going on, if so. */
 async function* advance(run: Run, tokens: readonly number[]): AsyncGenerator<Event<'prefill'>, ReplyEnd | undefined, undefined> {
-  const { session, limits, prompt, reply, row, signal } = run;
-  if (reply.ids.length >= (limits.maxTokens ?? Number.POSITIVE_INFINITY)) return 'length';
-  if (prompt.tokens.length + reply.ids.length >= limits.contextTokens) {
-    return (yield* rereadWithoutOldest(run)) ? undefined : 'overflow';
-  }
-  if (run.loop) return undefined; // it reads on by itself
+  const { row, signal } = run;
+  const { session, cache } = run.g;
+  const end = fullEnd(run);
+  if (end === 'overflow' && (yield* rereadWithoutOldest(run))) return undefined;
+  if (end || run.loop) return end; // a loop reads on by itself
   if (!run.output.thinks) run.constraint?.prepare(remaining(run));
-  const part = { sequence: session.sequence, tokens: Uint32Array.from(tokens), logits: 'last' as const, onLogits: row.add };
-  await session.runner.step([part], signal);
+  if (cache) await cache.extend(tokens, row, signal);
+  else {
+    const part = { sequence: session.sequence, tokens: Uint32Array.from(tokens), logits: 'last' as const, onLogits: row.add };
+    await session.runner.step([part], signal);
+  }
   return undefined;
 }
 
-/** Where turns can be dropped, reads what stays of the prompt and the reply so far into an empty sequence. Returns whether. */
+/** Where turns can be dropped, reads what stays of the prompt and the reply so far, in place of what was read. Returns whether. */
 async function* rereadWithoutOldest(run: Run): AsyncGenerator<Event<'prefill'>, boolean, undefined> {
-  const { session, limits, prompt, reply, row, signal, times } = run;
+  const { g, limits, window, reply, signal, times } = run;
   const started = performance.now();
-  if (!(await makeRoom(prompt, reply.ids.length, limits, signal))) return false;
-  const tokens = new Uint32Array(prompt.tokens.length + reply.ids.length);
-  tokens.set(prompt.tokens);
-  tokens.set(reply.ids, prompt.tokens.length);
-  await run.loop?.close();
-  session.sequence.reset();
-  yield* prefill(session, tokens, row, signal);
-  if (run.loop) run.loop = await run.openLoop();
-  times.rereadTokens += tokens.length;
+  if (!(await makeRoom(window, reply.ids.length, limits, signal))) return false;
+  const tokens = withReply(window, reply.ids);
+  const looped = run.loop !== undefined;
+  await closeLoop(run);
+  const cached = g.cache?.known(tokens) ?? 0;
+  yield* prefill(run, tokens, await turnEndOf(run, window), cached);
+  if (looped) await openLoop(run);
+  times.prefillTokens += tokens.length - cached;
   times.rereadMs += performance.now() - started;
   return true;
-}
-
-/** The tokens of one reply: what sampling needs to remember. */
-class Reply {
-  readonly ids: number[] = [];
-  readonly params: SamplingParams;
-  readonly history: TokenHistory;
-  readonly random: Random;
-  readonly #vocab: number;
-
-  /** `choice`: each choice of a request draws with the next seed. */
-  constructor({ defaults, vocab }: Generation, { sampling }: GenerateRequest, prompt: Uint32Array, choice: number) {
-    this.#vocab = vocab;
-    this.params = samplingParams(sampling, defaults);
-    this.history = new TokenHistory(prompt);
-    this.random = new Random(sampling.seed === undefined ? Math.random() * 2 ** 53 : sampling.seed + choice);
-  }
-
-  /** Adds tokens that nobody drew, as many as `maxTokens` leaves room for. */
-  force(tokens: readonly number[], maxTokens = Number.POSITIVE_INFINITY): readonly number[] {
-    const added = tokens.slice(0, Math.max(0, maxTokens - this.ids.length));
-    for (const token of added) this.history.add(token);
-    this.ids.push(...added);
-    return added;
-  }
-
-  /** Draws the next token, which counts from then on even if it ends the reply. */
-  next(logits: Float32Array, mask?: Uint32Array): number {
-    const token = this.draw(logits, mask);
-    this.force([token]);
-    return token;
-  }
-
-  /** Draws a token that need not be taken. */
-  draw(logits: Float32Array, mask?: Uint32Array): number {
-    return sample(logits, this.#vocab, this.history, this.params, this.random, mask);
-  }
-}
-
-/** The request's fields, else the checkpoint's recommendation, else OpenAI's defaults. */
-export function samplingParams(request: SamplingValues, defaults: GenerationDefaults): SamplingParams {
-  const greedy = defaults.doSample === false && request.temperature === undefined;
-  return {
-    temperature: greedy ? 0 : (request.temperature ?? defaults.temperature ?? 1),
-    topK: request.top_k ?? defaults.topK ?? 0,
-    topP: request.top_p ?? defaults.topP ?? 1,
-    minP: request.min_p ?? defaults.minP ?? 0,
-    repetitionPenalty: request.repetition_penalty ?? defaults.repetitionPenalty ?? 1,
-    presencePenalty: request.presence_penalty ?? 0,
-    frequencyPenalty: request.frequency_penalty ?? 0,
-    ...(request.logit_bias ? { logitBias: biasOf(request.logit_bias) } : {}),
-  };
-}
-
-function biasOf(bias: { [token: string]: number }): Map<number, number> {
-  return new Map(Object.entries(bias).map(([token, value]) => [Number(token), value]));
 }

@@ -250,7 +250,7 @@ async function prepare(
   const { config, tensors, sources, stored } = checkpoint;
   const upload = await openUpload(gpu, plan);
   undo.push(() => upload.destroy());
-  const sequence = await Sequence.create(gpu, config, { contextTokens, kv, slots: 1 });
+  const sequence = await Sequence.create(gpu, config, { contextTokens, kv, slots: 1 + plan.snapshotSlots });
   const { STORAGE, COPY_DST } = GPUBufferUsage;
   const make = (label: string, bytes: number) =>
     gpu.memory.guarded(label, () => gpu.memory.create(label, bytes, STORAGE | COPY_DST));

@@ -5,6 +5,7 @@
 import { EngineError } from '../errors';
 import type { ContextOverflow, PromptInput } from '../protocol/engine';
 import type { TextHost } from '../text/text_host';
+import { commonPrefix } from './prefix_cache';
 
 /** What bounds one request, in tokens. `maxTokens`: undefined where the caller sets no bound. */
 export type LengthLimits = { contextTokens: number; maxTokens: number | undefined; overflow: ContextOverflow };
@@ -14,6 +15,7 @@ export type PromptText = Pick<TextHost, 'encode' | 'encodeChat'>;
 
 type Message = Readonly<Record<string, unknown>>;
 type Ids = Uint32Array<ArrayBuffer>;
+type ChatTokens = { tokens: Ids; opensThinking: boolean };
 
 /**
  * Indices of messages, turn by turn: a user message with all that answers it. What comes before the first user message is a turn too.
@@ -89,21 +91,70 @@ export class PromptWindow {
     return true;
   }
 
-  async #encode(droppedTurns: number, signal: AbortSignal): Promise<{ tokens: Ids; opensThinking: boolean }> {
-    const { ids, opensThinking } = await this.#ids(droppedTurns, signal);
-    if (ids.length === 0) throw new EngineError('invalid-request', 'The prompt is empty. Pass some text.');
-    return { tokens: Uint32Array.from(ids), opensThinking };
+  /**
+   * Tokens up to the end of the last message: without the opening of the reply, which a template may write otherwise once the reply is
+   * part of the conversation. Undefined for plain text, and where the template always opens one. @throws AbortError; 'limit'.
+   */
+  async turnEnd(signal: AbortSignal): Promise<number | undefined> {
+    if ('text' in this.#prompt) return undefined;
+    try {
+      const { ids } = await this.#ids(this.#droppedTurns, signal, { addGenerationPrompt: false });
+      const end = commonPrefix(ids, this.tokens);
+      return end > 0 && end < this.tokens.length ? end : undefined;
+    } catch (error) {
+      // Nobody asked for this rendering: a template that cannot do it has rendered what was asked for.
+      if (error instanceof EngineError && (error.code === 'format' || error.code === 'invalid-request')) return undefined;
+      throw error;
+    }
   }
 
-  async #ids(droppedTurns: number, signal: AbortSignal): Promise<{ ids: number[]; opensThinking: boolean }> {
+  async #encode(droppedTurns: number, signal: AbortSignal): Promise<ChatTokens> {
+    const { ids, opensThinking } = await this.#ids(droppedTurns, signal);
+    const { parts, thinks } = begunReply(this.#prompt, opensThinking);
+    // Apart from the prompt, as the model's own tokens are: no token of the prompt may swallow the reply's first letters.
+    for (const { text, isMarker } of parts)
+      if (text !== '') ids.push(...(await this.#text.encode(text, { allowSpecialTokens: isMarker, signal })));
+    if (ids.length === 0) throw new EngineError('invalid-request', 'The prompt is empty. Pass some text.');
+    return { tokens: Uint32Array.from(ids), opensThinking: thinks };
+  }
+
+  async #ids(
+    droppedTurns: number,
+    signal: AbortSignal,
+    more: { addGenerationPrompt?: boolean } = {},
+  ): Promise<{ ids: number[]; opensThinking: boolean }> {
     if ('text' in this.#prompt) {
       const { text, allowSpecialTokens = true } = this.#prompt;
       return { ids: await this.#text.encode(text, { allowSpecialTokens, signal }), opensThinking: false };
     }
-    const { messages, ...request } = this.#prompt;
+    const { messages, continueFinal, ...request } = this.#prompt;
     const dropped = new Set(this.#turns.slice(0, droppedTurns).flat());
-    return this.#text.encodeChat({ ...request, messages: messages.filter((_, i) => !dropped.has(i)) }, { signal });
+    if (continueFinal) dropped.add(messages.length - 1); // the template would end it
+    return this.#text.encodeChat({ ...request, ...more, messages: messages.filter((_, i) => !dropped.has(i)) }, { signal });
   }
+}
+
+type BegunReply = { parts: { text: string; isMarker: boolean }[]; thinks: boolean };
+
+/**
+ * What the last message says of a reply that goes on, as the model itself writes it: its thinking, where the reply thinks, then its
+ * text. `thinks`: the tokens end inside a think block.
+ */
+function begunReply(prompt: PromptInput, opensThinking: boolean): BegunReply {
+  if ('text' in prompt || !prompt.continueFinal) return { parts: [], thinks: opensThinking };
+  const { content, reasoning_content: reasoning } = prompt.messages.at(-1)!;
+  const said = { text: textOf(content), isMarker: false };
+  const thought = { text: typeof reasoning === 'string' ? reasoning : '', isMarker: false };
+  const mayThink = opensThinking || prompt.templateKwargs.enable_thinking === true;
+  if (!mayThink || (!opensThinking && thought.text === '')) return { parts: [said], thinks: false };
+  const open = { text: opensThinking ? '' : '<think>\n', isMarker: true };
+  if (said.text === '') return { parts: [open, thought], thinks: true };
+  return { parts: [open, thought, { text: '\n</think>\n\n', isMarker: true }, said], thinks: false };
+}
+
+function textOf(content: unknown): string {
+  if (typeof content === 'string') return content;
+  return Array.isArray(content) ? content.map((part: { text?: string }) => part?.text ?? '').join('') : '';
 }
 
 /**

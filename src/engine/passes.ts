@@ -14,14 +14,22 @@ const attentionFlopPerDispatch = 5e10;
 /**
  * One dispatch of attention reads every earlier position for each of its tokens, and no submit can be shorter than a dispatch: far
  * into a long context chunks shrink, so that a slow GPU stays below its watchdog. Nothing here depends on a budget, so results do not.
+ * `cuts`: counts of tokens, rising, after which a chunk ends in any case.
  */
-export function chunksOf(config: ModelConfig, position: number, tokens: number, chunkTokens: number): Chunk[] {
+export function chunksOf(
+  config: ModelConfig,
+  position: number,
+  tokens: number,
+  chunkTokens: number,
+  cuts: readonly number[] = [],
+): Chunk[] {
   const { numAttentionHeads, headDim } = config;
   const chunks: Chunk[] = [];
   for (let first = 0; first < tokens; ) {
     const flopPerToken = 4 * numAttentionHeads * headDim * (position + first + chunkTokens);
     const most = Math.min(chunkTokens, Math.max(16, Math.floor(attentionFlopPerDispatch / flopPerToken)));
-    const count = Math.min(most, tokens - first);
+    const end = cuts.find((cut) => cut > first) ?? tokens;
+    const count = Math.min(most, tokens - first, end - first);
     chunks.push({ first, tokens: count, position: position + first });
     first += count;
   }
@@ -29,8 +37,8 @@ export function chunksOf(config: ModelConfig, position: number, tokens: number, 
 }
 
 /** Consecutive chunks of at most `passTokens` tokens together, at least one each. */
-export function passesOf(chunks: readonly Chunk[], passTokens: number): Chunk[][] {
-  const passes: Chunk[][] = [];
+export function passesOf<C extends Chunk>(chunks: readonly C[], passTokens: number): C[][] {
+  const passes: C[][] = [];
   let room = 0;
   for (const chunk of chunks) {
     if (chunk.tokens > room) {

@@ -4,6 +4,7 @@ import type { GenerateEvent, GenerateRequest } from '../protocol/engine';
 import { ReplyParser } from '../text/reply_parser';
 import type { TextHost, TextStream } from '../text/text_host';
 import type { ReplyPiece } from '../text/tool_call_parser';
+import type { Shown } from './journal';
 import { tokenLogprobs } from './sampling';
 
 export type SaidEvent = Extract<GenerateEvent, { type: 'text' | 'reasoning' | 'tool_call' }>;
@@ -13,6 +14,8 @@ type OutputOptions = {
   opensThinking: boolean;
   /** Ids from here on are padding rows of the embedding. */
   vocab: number;
+  /** Delivered on another device already, and not again. */
+  shown: Shown;
   signal: AbortSignal;
 };
 
@@ -27,6 +30,10 @@ export class ReplyOutput {
   readonly #parser: ReplyParser | undefined;
   readonly #topLogprobs: number | undefined;
   readonly #options: OutputOptions;
+  /** Of all tokens so far. */
+  readonly logprobs: TokenLogprob[] = [];
+  /** Characters that are not to be delivered. */
+  #skip: number;
   /** Of tokens whose text is still held back. */
   #waiting: TokenLogprob[] = [];
 
@@ -36,6 +43,7 @@ export class ReplyOutput {
     if ('messages' in prompt) this.#parser = new ReplyParser({ opensThinking: options.opensThinking, tools: prompt.tools ?? [] });
     this.#topLogprobs = topLogprobs;
     this.#options = options;
+    this.#skip = options.shown.characters;
   }
 
   /** Whether the next token is thinking. */
@@ -51,11 +59,19 @@ export class ReplyOutput {
   async push(tokens: readonly number[], logits?: Float32Array): Promise<SaidEvent[]> {
     if (this.thinks) this.reasoningTokens += tokens.length;
     else if (logits && this.#topLogprobs !== undefined) {
-      this.#waiting.push(await this.#logprobs(tokens.at(-1)!, logits, this.#topLogprobs));
+      const logprob = await this.#logprobs(tokens.at(-1)!, logits, this.#topLogprobs);
+      this.logprobs.push(logprob);
+      this.#waiting.push(logprob);
     }
     const { text, stopped } = await this.#stream.push(tokens, { signal: this.#options.signal });
     this.stopped = stopped;
     return this.#events(this.#pieces(text));
+  }
+
+  /** Log probabilities of tokens that were pushed again without logits; those not yet delivered go with what comes next. */
+  replayLogprobs(logprobs: readonly TokenLogprob[]): void {
+    this.logprobs.push(...logprobs);
+    this.#waiting = logprobs.slice(this.#options.shown.logprobs);
   }
 
   /** What was held back, at the end of the reply. @throws EngineError; AbortError */
@@ -77,12 +93,28 @@ export class ReplyOutput {
   }
 
   #events(pieces: readonly ReplyPiece[]): SaidEvent[] {
-    return pieces.map((piece) => {
-      if (piece.type === 'reasoning' || this.#waiting.length === 0) return piece;
-      const logprobs = this.#waiting;
-      this.#waiting = [];
-      return { ...piece, logprobs };
-    });
+    return pieces
+      .flatMap((piece) => this.#unseen(piece))
+      .map((piece) => {
+        if (piece.type === 'reasoning' || this.#waiting.length === 0) return piece;
+        const logprobs = this.#waiting;
+        this.#waiting = [];
+        return { ...piece, logprobs };
+      });
+  }
+
+  /** The piece as far as it is new: pieces may have been cut otherwise the first time, their sum is the same. */
+  #unseen(piece: ReplyPiece): ReplyPiece[] {
+    const skip = this.#skip;
+    if (skip === 0) return [piece];
+    if (piece.type !== 'tool_call') {
+      this.#skip -= Math.min(skip, piece.text.length);
+      return piece.text.length > skip ? [{ ...piece, text: piece.text.slice(skip) }] : [];
+    }
+    const { type, index, arguments: text } = piece;
+    const begins = piece.id === undefined ? 0 : 1;
+    this.#skip -= Math.min(skip, begins + text.length);
+    return begins + text.length > skip ? [{ type, index, arguments: text.slice(skip - begins) }] : [];
   }
 
   async #logprobs(token: number, logits: Float32Array, count: number): Promise<TokenLogprob> {

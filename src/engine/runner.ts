@@ -34,6 +34,11 @@ export type StepPart = {
   sequence: Sequence;
   tokens: Uint32Array<ArrayBuffer>;
   logits: WantedLogits;
+  /**
+   * Keeps recurrent and conv state on the way: as it is after the first `after` tokens, in `slot` of the sequence. `after` rises from
+   * one to the next. A chunk ends there, wherever the state is kept.
+   */
+  snapshots?: readonly { after: number; slot: number }[];
   /** Called for every tile of the rows asked for: all words of them, slice by slice. */
   onLogits?(tile: LogitsTile): void;
   onProgress?(tokensDone: number): void;
@@ -48,11 +53,14 @@ export type RunnerParts = {
   rows: EmbeddingRows | undefined;
 };
 
+/** A chunk, and where recurrent and conv state before and after it lie. */
+type SlotChunk = Chunk & { sourceSlot: number; targetSlot: number };
+
 /** A pass under way: some chunks of a part, run unit by unit. */
 type Pass = {
   sequence: Sequence;
   recordings: Recordings;
-  chunks: Chunk[];
+  chunks: SlotChunk[];
   ids: Uint32Array<ArrayBuffer>;
   signal: AbortSignal | undefined;
   /** Several chunks share a unit: their residual rows wait in scratch.residual. */
@@ -100,6 +108,7 @@ export class Runner {
     }
     for (const { tokens } of parts) this.#checkIds(tokens);
     if (this.#gpu.loss.info) throw deviceLostError(this.#gpu);
+    for (const { sequence } of parts) sequence.changes++;
     const lost = new Deferred();
     this.#lost = lost;
     try {
@@ -107,6 +116,38 @@ export class Runner {
       await Promise.race([this.#run(parts, signal), lost.promise]);
     } finally {
       this.#lost = undefined;
+    }
+  }
+
+  /**
+   * Copies recurrent and conv state from one slot to another, between steps. It goes through the residual rows: WebGPU copies nothing
+   * within one buffer.
+   */
+  copySlot(sequence: Sequence, source: number, target: number): void {
+    const { hidden } = this.#parts.scratch;
+    const encoder = this.#gpu.device.createCommandEncoder({ label: 'copy slot' });
+    const targets = sequence.state(target);
+    for (const [i, { buffer, byteOffset, bytes }] of sequence.state(source).entries()) {
+      for (let done = 0; done < bytes; done += hidden.size) {
+        const piece = Math.min(hidden.size, bytes - done);
+        encoder.copyBufferToBuffer(buffer, byteOffset + done, hidden, 0, piece);
+        encoder.copyBufferToBuffer(hidden, 0, buffer, targets[i]!.byteOffset + done, piece);
+      }
+    }
+    this.#gpu.device.queue.submit([encoder.finish()]);
+  }
+
+  /** Bytes of a buffer that steps write, between steps, through the buffer that logits come back by. @throws EngineError 'device-lost'. */
+  async readBuffer(source: GPUBuffer, byteOffset: number, into: Uint8Array<ArrayBuffer>): Promise<void> {
+    const [readback] = this.#readbacks;
+    const pieceBytes = Math.floor(this.#parts.scratch.logits.size / 4) * 4;
+    for (let done = 0; done < into.byteLength; done += pieceBytes) {
+      const bytes = Math.min(pieceBytes, into.byteLength - done);
+      const encoder = this.#gpu.device.createCommandEncoder({ label: 'read state' });
+      readback!.copyFrom(encoder, source, byteOffset + done, bytes);
+      this.#gpu.device.queue.submit([encoder.finish()]);
+      const { buffer, byteOffset: at } = await readback!.floats(bytes);
+      into.set(new Uint8Array(buffer, at, bytes), done);
     }
   }
 
@@ -183,7 +224,9 @@ export class Runner {
     const recordings = this.#recordingsOf(sequence);
     const { plan, scratch } = this.#parts;
     const { passTokens, chunkTokens } = plan.scratch;
-    const chunks = chunksOf(this.#config, sequence.length, tokens.length, chunkTokens);
+    const { snapshots = [] } = part;
+    const cuts = snapshots.map(({ after }) => after);
+    const chunks = inSlots(chunksOf(this.#config, sequence.length, tokens.length, chunkTokens, cuts), sequence.slot, snapshots);
     // Far into a long context two chunks may be shorter than one; without room for residual rows each is a pass all the same.
     for (const group of passesOf(chunks, scratch.residual ? passTokens : 0)) {
       const first = group[0]!.first;
@@ -193,6 +236,8 @@ export class Runner {
       await this.#pass(part, pass, first);
       part.onProgress?.(first + count);
     }
+    const last = snapshots.at(-1);
+    if (last?.after === tokens.length) this.copySlot(sequence, sequence.slot, last.slot);
   }
 
   async #pass(part: StepPart, pass: Pass, first: number): Promise<void> {
@@ -206,6 +251,7 @@ export class Runner {
     if (!pass.shared) this.#writeStep(pass, pass.chunks[0]!);
     await this.#body(part, pass, first);
     pass.sequence.length += pass.ids.length;
+    pass.sequence.slot = pass.chunks.at(-1)!.targetSlot;
     if (slices.length > 0) await this.#head(part, pass, slices, first);
     else {
       this.#batches.submit();
@@ -275,12 +321,11 @@ export class Runner {
   }
 
   /** Position and count of a chunk, and its ids where the embedding is looked up by id, for what is submitted from then on. */
-  #writeStep({ sequence, ids }: Pass, chunk: Chunk, at = 0): void {
+  #writeStep({ ids }: Pass, chunk: SlotChunk, at = 0): void {
     const { scratch, rows } = this.#parts;
     const { queue } = this.#gpu.device;
     if (!rows) queue.writeBuffer(scratch.ids, 0, ids, at, chunk.tokens);
-    const { tokens, position } = chunk;
-    queue.writeBuffer(scratch.step, 0, packStep({ tokens, position, sourceSlot: sequence.slot, targetSlot: sequence.slot }));
+    queue.writeBuffer(scratch.step, 0, packStep(chunk));
   }
 
   /** Slices of the vocabulary in turn, each over all rows asked for; two results are on their way while the next is computed. */
@@ -339,6 +384,18 @@ export class Runner {
     const values = await readback.floats(slice.rows * words * 4);
     part.onLogits?.({ values, firstToken: slice.firstToken, rows: slice.rows, firstWord, words });
   }
+}
+
+/** A chunk before a snapshot writes its state there, and the next one goes on from it: nothing is copied. */
+function inSlots(chunks: readonly Chunk[], slot: number, snapshots: NonNullable<StepPart['snapshots']>): SlotChunk[] {
+  let sourceSlot = slot;
+  return chunks.map((chunk, i) => {
+    const end = chunk.first + chunk.tokens;
+    const kept = i < chunks.length - 1 ? snapshots.find(({ after }) => after === end) : undefined;
+    const placed = { ...chunk, sourceSlot, targetSlot: kept?.slot ?? slot };
+    sourceSlot = placed.targetSlot;
+    return placed;
+  });
 }
 
 const modeOf = (rows: number): Mode => (rows === 1 ? 'decode' : 'prefill');

@@ -1,6 +1,6 @@
 /** The worker's side of the protocol: one engine, requests by id, errors as plain data. */
 import { proxy, type Remote, transfer } from 'comlink';
-import { EngineError, throwIfAborted, toWire, unlessAborted } from '../errors';
+import { EngineError, throwIfAborted, toWire, unlessAborted, type WireError } from '../errors';
 import { type Gpu, openGpu } from '../gpu/device';
 import type {
   EngineConfig,
@@ -13,14 +13,17 @@ import type {
   Pressure,
   TextWorkers,
 } from '../protocol/engine';
+import { openSessionStore, type SessionStore } from '../storage/sessions/session_store';
 import { openModelStore } from '../storage/store/store';
 import { type ModelSource, openModelSource } from '../stream/model_source';
 import { createTextHost, type TextHost, type TextWorkerHandle } from '../text/text_host';
 import { defaultBudget } from './default_budget';
-import { EngineCore, planOf } from './engine_core';
+import { planOf } from './engine_core';
 import { ProgressMeter } from './progress';
+import { RecoveringEngine } from './recovery';
+import type { SessionFacts } from './sessions';
 
-type Loaded = { core: EngineCore; gpu: Gpu; text: TextHost; model: ModelSource };
+type Loaded = { engine: RecoveringEngine; text: TextHost; model: ModelSource };
 
 export function createEngineWorker(): EngineWorkerApi {
   return new EngineWorker();
@@ -85,12 +88,10 @@ class EngineWorker implements EngineWorkerApi {
     try {
       const meter = new ProgressMeter(onProgress);
       meter.manifest(typeof ref === 'string' ? ref : 'the model');
-      const gpu = await openGpu(navigator.gpu, { disable: asked.disable ?? [] }); // before the network: without one nothing else matters
-      release.push(() => gpu.device.destroy());
-      const config = { ...asked, gpuBudget: asked.gpuBudget ?? defaultBudget(gpu) };
-      void gpu.device.lost.then((info) => {
-        if (info.reason !== 'destroyed') this.#resolveLost({ reason: info.reason, message: info.message });
-      });
+      const open = () => openGpu(navigator.gpu, { disable: asked.disable ?? [] });
+      let first: Gpu | undefined = await open(); // before the network: without one nothing else matters
+      const config = { ...asked, gpuBudget: asked.gpuBudget ?? defaultBudget(first) };
+      release.push(() => first?.device.destroy());
       throwIfAborted(signal);
       const model = await openModelSource(ref, { ...config, signal, onDownload: (progress) => meter.download(progress) });
       this.#model = model;
@@ -102,9 +103,16 @@ class EngineWorker implements EngineWorkerApi {
         ...(config.loadTimeoutMs ? { loadTimeoutMs: config.loadTimeoutMs } : {}),
       });
       release.push(() => text.dispose());
-      const core = await EngineCore.load({ gpu, model, text }, config, { signal, meter });
-      this.#loaded = { core, gpu, text, model };
-      return { info: core.info() };
+      const openNext = async () => {
+        const gpu = first ?? (await open());
+        first = undefined;
+        return gpu;
+      };
+      const parts = { openGpu: openNext, model, text, onPressure: (pressure: Pressure) => this.#onPressure(pressure) };
+      const engine = await RecoveringEngine.load(parts, config, { signal, meter });
+      void engine.lost.then(this.#resolveLost);
+      this.#loaded = { engine, text, model };
+      return { info: engine.info() };
     } catch (error) {
       for (const undo of release.reverse()) await undo();
       return { error: toWire(error) };
@@ -196,7 +204,7 @@ class EngineWorker implements EngineWorkerApi {
     this.#requests.set(requestId, controller);
     try {
       if (!this.#loaded) throw new EngineError('unloaded', 'The engine was unloaded. Create a new one.');
-      for await (const event of this.#loaded.core.generate(request, controller.signal)) onEvent(event);
+      for await (const event of this.#loaded.engine.generate(request, controller.signal)) onEvent(event);
     } catch (error) {
       this.#reportPressure(error);
       onEvent({ type: 'error', error: toWire(error) });
@@ -208,10 +216,10 @@ class EngineWorker implements EngineWorkerApi {
   /** What took memory or a reading away during a request: the page may load again with less. */
   #reportPressure(error: unknown): void {
     if (!(error instanceof EngineError) || !this.#loaded) return;
-    const reasons = { budget: 'out-of-memory', 'device-lost': 'device-lost', storage: 'storage' } as const;
+    const reasons = { budget: 'out-of-memory', storage: 'storage' } as const; // the engine tells of a lost device itself
     const reason = reasons[error.code as keyof typeof reasons];
     if (!reason) return;
-    const { gpu, smallestBudgetBytes } = this.#loaded.core.plan;
+    const { gpu, smallestBudgetBytes } = this.#loaded.engine.plan;
     const less = Math.max(smallestBudgetBytes, Math.floor(gpu.total * 0.75));
     const suggestedBudgetBytes = reason !== 'storage' && less < gpu.total ? less : undefined;
     this.#onPressure({ reason, message: error.message, suggestedBudgetBytes });
@@ -222,13 +230,13 @@ class EngineWorker implements EngineWorkerApi {
   }
 
   interrupt(): void {
-    this.#loaded?.core.interrupt();
+    this.#loaded?.engine.interrupt();
   }
 
   async tokenize(text: string) {
     try {
       if (!this.#loaded) throw new EngineError('unloaded', 'The engine was unloaded. Create a new one.');
-      return { ids: await this.#loaded.core.tokenize(text) };
+      return { ids: await this.#loaded.engine.tokenize(text) };
     } catch (error) {
       return { error: toWire(error) };
     }
@@ -237,14 +245,49 @@ class EngineWorker implements EngineWorkerApi {
   async measure() {
     try {
       if (!this.#loaded) throw new EngineError('unloaded', 'The engine was unloaded. Create a new one.');
-      return { costs: await this.#loaded.core.measure() };
+      return { costs: await this.#loaded.engine.measure() };
     } catch (error) {
       return { error: toWire(error) };
     }
   }
 
+  saveSession(id: string) {
+    return this.#withSessions(id, async (store) => ({ saved: await this.#engine().saveSession(store, id) }));
+  }
+
+  restoreSession(id: string) {
+    return this.#withSessions(id, async (store) => ({ restored: await this.#engine().restoreSession(store, id) }));
+  }
+
+  listSessions() {
+    return this.#withSessions('', async (store) => ({ sessions: await store.list() }));
+  }
+
+  deleteSession(id: string) {
+    return this.#withSessions(id, async (store) => {
+      await store.delete(id);
+      return { done: true as const };
+    });
+  }
+
+  /** Tabs take turns over a session. */
+  async #withSessions<T>(id: string, work: (store: SessionStore<SessionFacts>) => Promise<T>): Promise<T | { error: WireError }> {
+    try {
+      const store = await openSessionStore<SessionFacts>();
+      if (!store) throw new EngineError('storage', 'This browser keeps no files for this page, so sessions cannot be kept.');
+      return await navigator.locks.request(`sluice/v1/session/${id}`, () => work(store));
+    } catch (error) {
+      return { error: toWire(error) };
+    }
+  }
+
+  #engine(): RecoveringEngine {
+    if (!this.#loaded) throw new EngineError('unloaded', 'The engine was unloaded. Create a new one.');
+    return this.#loaded.engine;
+  }
+
   info(): EngineInfo | undefined {
-    return this.#loaded?.core.info();
+    return this.#loaded?.engine.info();
   }
 
   async unload(): Promise<void> {
@@ -252,10 +295,9 @@ class EngineWorker implements EngineWorkerApi {
     for (const controller of this.#requests.values()) controller.abort();
     const loaded = this.#loaded;
     this.#loaded = undefined;
-    loaded?.core.destroy();
+    loaded?.engine.destroy();
     loaded?.text.dispose();
     await loaded?.model.close();
-    loaded?.gpu.device.destroy();
   }
 
   lost() {

@@ -24,12 +24,11 @@ const tokensInFlight = 3;
 const resultBytes = 32;
 
 export type LoopRequest = {
-  /** [words] f32: what the first token is drawn from. */
-  logits: Float32Array<ArrayBuffer>;
   params: SampleParams;
   /** Ids that prompt and reply hold, and how often the reply has had each so far. */
   seen: Iterable<number>;
   replyCounts: ReadonlyMap<number, number>;
+  /** Its own: numbers are drawn ahead. */
   random: Random;
   /** At most `mostStops`. */
   stopIds: ReadonlySet<number>;
@@ -74,12 +73,13 @@ export class TokenLoops {
     return stopIds.size <= mostStops;
   }
 
-  /** A reply of `sequence`, from where it stands. */
-  begin(sequence: Sequence, request: LoopRequest): TokenLoop {
+  /** A reply from `logits`, those after the last token that `sequence` has read. */
+  begin(sequence: Sequence, logits: Float32Array<ArrayBuffer>, request: LoopRequest): TokenLoop {
     const { queue } = this.#gpu.device;
+    sequence.changes++;
+    queue.writeBuffer(this.#scratch.logits, 0, logits); // they may be kept ones, which no step has put there
     const { length: position, slot } = sequence;
     this.sampler.begin(request.params, request.seen, [], request.replyCounts);
-    queue.writeBuffer(this.#scratch.logits, 0, request.logits);
     queue.writeBuffer(this.#stops, 0, packStops(request.stopIds));
     queue.writeBuffer(this.#scratch.headStep, 0, packStep({ tokens: 1 }));
     // Advancing after the first draw makes this the step that reads it.
@@ -149,6 +149,7 @@ export class TokenLoop {
     const stop = this.#ids.findIndex((id) => this.#request.stopIds.has(id));
     const read = this.#ids.slice(0, stop < 0 ? Math.max(0, this.#queued - 1) : stop);
     this.#sequence.length += read.length;
+    this.#sequence.changes++;
     return read;
   }
 

@@ -34,6 +34,8 @@ export type KernelSpec = {
 export type Kernel = {
   label: string;
   rowsPerWorkgroup?: number;
+  /** Of source and constants: kernels with the same digest compute the same. */
+  digest: string;
   /** Names of group 0 in @binding order. */
   bindings: readonly string[];
   ready: Promise<void>;
@@ -91,6 +93,7 @@ export function createKernel(gpu: Gpu, spec: KernelSpec): Kernel {
   return {
     label: spec.label,
     ...(spec.rowsPerWorkgroup === undefined ? {} : { rowsPerWorkgroup: spec.rowsPerWorkgroup }),
+    digest: fnv1a(`${key}${spec.sources.join()}`),
     bindings: Object.keys(spec.bindings),
     ready,
     grid: spec.grid,
@@ -121,12 +124,20 @@ export function kernelByTokens(choices: readonly { upTo: number; kernel: Kernel 
   ready.catch(() => {}); // as in createKernel
   return {
     label: choices.map(({ kernel }) => kernel.label).join(' | '),
+    digest: choices.map(({ kernel }) => kernel.digest).join(),
     bindings: first.kernel.bindings,
     ready,
     grid: (tokens, rows) => of(tokens).grid(tokens, rows),
     pipeline: (tokens) => of(tokens).pipeline(tokens),
     bind: (ranges) => first.kernel.bind(ranges), // the same kinds of bindings have one layout object
   };
+}
+
+/** FNV-1a, 32 bits, over UTF-16 units. */
+function fnv1a(text: string): string {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return (hash >>> 0).toString(16).padStart(8, '0');
 }
 
 const sameBindings = (a: Kernel, b: Kernel): boolean => a.bindings.join() === b.bindings.join();

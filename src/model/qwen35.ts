@@ -13,7 +13,12 @@ export type HeadSection = Section & { firstWord: number; words: number };
 /** `body` runs the residual stream through embedding and layers, `head` turns its rows into logits, slice by slice. */
 export type Recording = { body: Section[]; head: HeadSection[] };
 /** The recordings that run one sequence. */
-export type Recordings = Record<Mode, Recording> & { kernelLabels: string[]; ready: Promise<unknown> };
+export type Recordings = Record<Mode, Recording> & {
+  kernelLabels: string[];
+  /** Of all kernels in use: where it differs, so may the bits of a result. */
+  kernelDigest: string;
+  ready: Promise<unknown>;
+};
 
 /**
  * Records the model for one sequence's state. `gathered`: the table that holds the chunk's rows of the embedding, where it is not
@@ -40,6 +45,7 @@ export function recordModel(
     decode,
     prefill,
     kernelLabels: [...new Set(kernels.flatMap((k) => k.label.split(' | ')))].sort(), // kernelByTokens joins them so
+    kernelDigest: [...new Set(kernels.map((k) => k.digest))].sort().join(),
     ready: Promise.all(kernels.map((k) => k.ready)),
   };
 }

@@ -18,6 +18,9 @@ export type AttentionState = { kind: 'full_attention'; keys: GPUBuffer; values: 
 export type DeltaNetState = { kind: 'linear_attention'; recurrent: GPUBuffer; conv: GPUBuffer };
 export type LayerState = AttentionState | DeltaNetState;
 
+/** A piece of a buffer. */
+export type BufferBytes = { buffer: GPUBuffer; byteOffset: number; bytes: number };
+
 /** A sequence's state read back to the CPU: bytes per buffer, in layer order. */
 export type SavedSequence = { length: number; layers: { a: Uint8Array<ArrayBuffer>; b: Uint8Array<ArrayBuffer> }[] };
 
@@ -26,6 +29,8 @@ export class Sequence {
   length = 0;
   /** The slot that holds the recurrent state of `length` tokens. */
   slot = 0;
+  /** Rises with every step, reset and return to an earlier state: whoever remembers what was read sees that others read too. */
+  changes = 0;
   readonly shape: SequenceShape;
   readonly layers: readonly LayerState[];
   readonly #gpu: Gpu;
@@ -88,31 +93,43 @@ export class Sequence {
       encoder.clearBuffer(layer.conv, 0, this.#bytes.convPerSlot);
     }
     this.#gpu.device.queue.submit([encoder.finish()]);
+    this.changes++;
     this.length = 0;
     this.slot = 0;
   }
 
-  /** Copies recurrent and conv state from one slot to another: a snapshot to roll back to. */
-  copySlot(source: number, target: number): void {
+  /** Where recurrent and conv state of a slot lie, layer by layer. */
+  state(slot: number): BufferBytes[] {
     const { recurrentPerSlot, convPerSlot } = this.#bytes;
-    const encoder = this.#gpu.device.createCommandEncoder({ label: 'copy slot' });
-    for (const layer of this.layers) {
-      if (layer.kind !== 'linear_attention') continue;
-      encoder.copyBufferToBuffer(
-        layer.recurrent,
-        source * recurrentPerSlot,
-        layer.recurrent,
-        target * recurrentPerSlot,
-        recurrentPerSlot,
-      );
-      encoder.copyBufferToBuffer(layer.conv, source * convPerSlot, layer.conv, target * convPerSlot, convPerSlot);
-    }
-    this.#gpu.device.queue.submit([encoder.finish()]);
+    return this.layers.flatMap((layer) => {
+      if (layer.kind !== 'linear_attention') return [];
+      return [
+        { buffer: layer.recurrent, byteOffset: slot * recurrentPerSlot, bytes: recurrentPerSlot },
+        { buffer: layer.conv, byteOffset: slot * convPerSlot, bytes: convPerSlot },
+      ];
+    });
+  }
+
+  /** Where keys and values of the first `length` tokens lie, layer by layer. */
+  keysAndValues(length: number): BufferBytes[] {
+    const bytes = length * this.#bytes.kvPerToken;
+    return this.layers.flatMap((layer) => {
+      if (layer.kind !== 'full_attention') return [];
+      return [layer.keys, layer.values].map((buffer) => ({ buffer, byteOffset: 0, bytes }));
+    });
+  }
+
+  /** Says where the sequence is now: after `length` tokens, with recurrent and conv state in `slot`, whoever put them there. */
+  place(length: number, slot: number): void {
+    this.changes++;
+    this.length = length;
+    this.slot = slot;
   }
 
   /** Returns to `length` tokens, whose recurrent state lies in `slot`. */
   rollBack(length: number, slot: number): void {
     if (length > this.length) throw new EngineError('internal', `Cannot roll forward from ${this.length} to ${length} tokens.`);
+    this.changes++;
     this.length = length;
     this.slot = slot;
   }
@@ -148,6 +165,7 @@ export class Sequence {
     }
     for (const { buffer, byteOffset, bytes, saved } of writes)
       if (bytes > 0) this.#gpu.device.queue.writeBuffer(buffer, byteOffset, saved);
+    this.changes++;
     this.length = saved.length;
     this.slot = 0;
   }
@@ -159,7 +177,7 @@ export class Sequence {
     }
   }
 
-  #regions(layer: LayerState, length: number, slot: number): readonly [Region, Region] {
+  #regions(layer: LayerState, length: number, slot: number): readonly [BufferBytes, BufferBytes] {
     const { kvPerToken, recurrentPerSlot, convPerSlot } = this.#bytes;
     if (layer.kind === 'full_attention') {
       const bytes = length * kvPerToken;
@@ -174,7 +192,7 @@ export class Sequence {
     ];
   }
 
-  async #read({ buffer, byteOffset, bytes }: Region): Promise<Uint8Array<ArrayBuffer>> {
+  async #read({ buffer, byteOffset, bytes }: BufferBytes): Promise<Uint8Array<ArrayBuffer>> {
     if (bytes === 0) return new Uint8Array(0);
     const readback = new Readback(this.#gpu, 'save sequence', bytes);
     const encoder = this.#gpu.device.createCommandEncoder();
@@ -187,5 +205,3 @@ export class Sequence {
     }
   }
 }
-
-type Region = { buffer: GPUBuffer; byteOffset: number; bytes: number };

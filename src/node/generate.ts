@@ -1,18 +1,21 @@
 /** `generate`: a prompt's continuation, or a chat reply, streamed to stdout. */
 import { EngineCore } from '../engine/engine_core';
+import { restoreSession, type SessionFacts, saveSession } from '../engine/sessions';
 import { EngineError } from '../errors';
-
+import type { Usage } from '../protocol/chat';
 import type { EngineConfig, GenerateRequest, SamplingValues } from '../protocol/engine';
+import { SessionStore } from '../storage/sessions/session_store';
 import { openModelSource } from '../stream/model_source';
 import { createTextHost } from '../text/text_host';
 import { decimal, disabledFeatures, oneOf, readOptions, required, wholeNumber } from './arguments';
 import { openDirectory } from './file_source';
 import { openNodeGpu, reportSoftware } from './open_gpu';
+import { plainDirectory } from './plain_directory';
 import { streamingReport } from './streaming_report';
 import { spawnTextWorker } from './text_worker_spawn';
 
 const usage =
-  'generate --model <dir> --prompt <text> [--chat] [--max-tokens n] [--temperature t] [--top-p p] [--top-k k] [--seed s] [--context n] [--chunk n] [--kv f16|f32] [--precision exact|fast] [--disable subgroups,f16] [--gpu-budget <bytes|4GB>] [--overflow error|truncate|stop] [--json]';
+  'generate --model <dir> --prompt <text> [--chat] [--max-tokens n] [--temperature t] [--top-p p] [--top-k k] [--seed s] [--context n] [--chunk n] [--kv f16|f32] [--precision exact|fast] [--disable subgroups,f16] [--gpu-budget <bytes|4GB>] [--overflow error|truncate|stop] [--session <dir>] [--json]';
 
 /** `script`: the file that serves as text worker when it is started as one (see serveTextWorker). */
 export async function generate(args: readonly string[], script: string): Promise<void> {
@@ -34,6 +37,7 @@ export async function generate(args: readonly string[], script: string): Promise
       disable: 'text',
       'gpu-budget': 'text',
       overflow: 'text',
+      session: 'text',
       json: 'flag',
     },
     usage,
@@ -71,7 +75,10 @@ export async function generate(args: readonly string[], script: string): Promise
     const core = await EngineCore.load({ gpu, model: source, text }, config);
     reportSoftware(gpu);
     try {
+      const session = typeof o.session === 'string' ? await openSession(o.session) : undefined;
+      await session?.restore(core);
       const decoded = await stream(core, request);
+      await session?.save(core);
       if (o.json || config.gpuBudget !== undefined) {
         const report = await streamingReport(core.session, decoded);
         console.log(JSON.stringify({ peakGpuBytes: gpu.memory.peakBytes, ...report, prediction: core.plan.prediction ?? null }));
@@ -86,6 +93,21 @@ export async function generate(args: readonly string[], script: string): Promise
   }
 }
 
+/** One conversation's state in a folder: a later prompt that begins with what was read costs its new tokens. */
+async function openSession(path: string) {
+  const id = 'generate';
+  const store = await SessionStore.open<SessionFacts>(await plainDirectory(path));
+  return {
+    async restore(core: EngineCore): Promise<void> {
+      const known = (await store.list()).some((session) => session.id === id);
+      if (!known) return;
+      const { tokens, from } = await restoreSession(core, store, id);
+      if (from === 'tokens') console.error(`The ${tokens} tokens kept in ${path} are read again: they were made differently.`);
+    },
+    save: (core: EngineCore) => saveSession(core, store, id),
+  };
+}
+
 async function stream(core: EngineCore, request: GenerateRequest): Promise<{ tokens: number; ms: number }> {
   let decoded = { tokens: 0, ms: 0 };
   for await (const event of core.generate(request, new AbortController().signal)) {
@@ -97,10 +119,14 @@ async function stream(core: EngineCore, request: GenerateRequest): Promise<{ tok
     const rate = (tokens: number, ms: number) => (ms > 0 ? ((tokens / ms) * 1000).toFixed(1) : '-');
     process.stdout.write('\n');
     console.error(
-      `${prefillTokens} tokens in (${rate(prefillTokens, prefillMs)} per second), ${decodeTokens + 1} out (${rate(decodeTokens, decodeMs)} per second), ${event.finishReason}`,
+      `${known(event.usage)}${prefillTokens} tokens in (${rate(prefillTokens, prefillMs)} per second), ${decodeTokens + 1} out (${rate(decodeTokens, decodeMs)} per second), ${event.finishReason}`,
     );
   }
   return decoded;
+}
+
+function known({ prompt_tokens_details: details }: Usage): string {
+  return details?.cached_tokens ? `${details.cached_tokens} tokens known, ` : '';
 }
 
 function definedOnly<T extends object>(values: { [K in keyof T]?: T[K] | undefined }): T {

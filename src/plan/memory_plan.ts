@@ -8,7 +8,14 @@ import { blockBytes, type MatrixBlocks, matrixFormat, matrixPart, type StoreInde
 import { formatBytes } from './byte_budget';
 import { imageAlignment, type Placement, placeImages, type SlabLimits, slabBytesFor } from './placement';
 import { chooseResidency, smallestRing } from './residency';
-import { bufferBytes, type ScratchShape, scratchBytes, sequenceBytes, tokenLoopBytes } from './shapes';
+import {
+  bufferBytes,
+  type ScratchShape,
+  scratchBytes,
+  sequenceBytes,
+  slotBytes as stateSlotBytes,
+  tokenLoopBytes,
+} from './shapes';
 import { type PassTimeline, type Speeds, simulatePass, type TimelineUnit } from './timeline';
 import { type ModelUnits, modelUnits, type Unit } from './units';
 
@@ -58,6 +65,8 @@ export type MemoryPlan = {
   scratch: ScratchShape;
   /** The table that rows of the embedding are gathered into; undefined where the whole embedding is resident. */
   gather: MatrixBlocks | undefined;
+  /** Slots of recurrent and conv state beside the one that steps run on: earlier moments of a conversation to return to. */
+  snapshotSlots: number;
   /** Records that the weight table must hold. */
   records: number;
   bytes: PlanBytes;
@@ -72,10 +81,12 @@ const recordStride = 256;
 const defaultStaging: Staging = { buffers: 4, pieceBytes: 4 * mib };
 /** Of the uniform of the kernel that interleaves. */
 const weaveParameterBytes = 16;
+/** Where the prompt of a request ends with and without the opening of the reply, and two earlier moments. */
+const mostSnapshotSlots = 4;
 
 /** @throws EngineError 'budget' naming the smallest budget that would do, and the longest context that this one allows. */
 export function planMemory(input: PlanInput): MemoryPlan {
-  const resident = residentPlan(input, input.chunkTokens);
+  const resident = residentPlan(input, input.chunkTokens, 0);
   const stream = streaming(input);
   const least = smallestStreamed(input, stream);
   const lean = leanInput(input);
@@ -89,8 +100,10 @@ export function planMemory(input: PlanInput): MemoryPlan {
   const fits = residentTotal <= budget && residentTotal < Number.POSITIVE_INFINITY;
   if (!fits && budget < least) return { ...streamedPlan(lean, leanStream, leanLeast), smallestBudgetBytes };
   if (!fits) return { ...streamedPlan(input, stream, budget), smallestBudgetBytes };
-  const passTokens = input.asTheyArrive ? passShare(input, budget - resident.bytes.total).tokens : input.chunkTokens;
-  return { ...(passTokens > input.chunkTokens ? residentPlan(input, passTokens) : resident), smallestBudgetBytes };
+  const spareBytes = budget - resident.bytes.total;
+  const passes = input.asTheyArrive ? passShare(input, spareBytes) : { tokens: input.chunkTokens, bytes: 0 };
+  const slots = snapshotShare(input, spareBytes - passes.bytes).slots;
+  return { ...residentPlan(input, passes.tokens, slots), smallestBudgetBytes };
 }
 
 /**
@@ -122,10 +135,23 @@ export function slotBytesFor(tensors: CheckpointTensors, limits: SlabLimits): nu
 }
 
 type Staging = { buffers: number; pieceBytes: number };
-type Fixed = { scratch: ScratchShape; bytes: Omit<PlanBytes, 'residentWeights' | 'ring' | 'total'>; records: number };
+type Fixed = {
+  scratch: ScratchShape;
+  snapshotSlots: number;
+  bytes: Omit<PlanBytes, 'residentWeights' | 'ring' | 'total'>;
+  records: number;
+};
+/** What a plan holds more of where there is room: tokens of a pass, moments to return to. */
+type Extras = { passTokens: number; snapshotSlots: number };
 
 /** Everything but weights. */
-function fixedBytes(input: PlanInput, model: ModelUnits, passTokens: number, gatherBytes: number, staging: Staging): Fixed {
+function fixedBytes(
+  input: PlanInput,
+  model: ModelUnits,
+  { passTokens, snapshotSlots }: Extras,
+  gatherBytes: number,
+  staging: Staging,
+): Fixed {
   const { config, contextTokens, chunkTokens, kv } = input;
   const scratch = { chunkTokens, contextTokens, passTokens, sliceWords: Math.max(...model.head.map(({ words }) => words)) };
   const buffers = scratchBytes(config, scratch);
@@ -136,9 +162,10 @@ function fixedBytes(input: PlanInput, model: ModelUnits, passTokens: number, gat
   const sum = Object.values(buffers).reduce((total, bytes) => total + bytes, 0);
   return {
     scratch,
+    snapshotSlots,
     records,
     bytes: {
-      ...sequenceBytes(config, { contextTokens, kv, slots: 1 }),
+      ...sequenceBytes(config, { contextTokens, kv, slots: 1 + snapshotSlots }),
       scratch: sum + readback + records * recordStride + gatherBytes,
       staging: staging.buffers * staging.pieceBytes + (input.weave ? bufferBytes(staging.pieceBytes) + weaveParameterBytes : 0),
     },
@@ -169,6 +196,7 @@ function finish(
     staging: { ...uploads, weave: input.weave ?? false },
     scratch: fixed.scratch,
     gather,
+    snapshotSlots: fixed.snapshotSlots,
     records: fixed.records,
     bytes: {
       residentWeights,
@@ -184,12 +212,12 @@ function finish(
   };
 }
 
-function residentPlan(input: PlanInput, passTokens: number): Omit<MemoryPlan, 'smallestBudgetBytes'> {
+function residentPlan(input: PlanInput, passTokens: number, snapshotSlots: number): Omit<MemoryPlan, 'smallestBudgetBytes'> {
   const slabBytes = input.slabBytes ?? slabBytesFor(input.limits);
   const model = modelUnits(input.tensors, { slotBytes: slabBytes, residentEmbedding: true, stored: input.stored });
   const pieceBytes = Math.min(defaultStaging.pieceBytes, Math.max(65536, Math.floor(slabBytes / 256) * 256));
   const staging = { ...defaultStaging, pieceBytes };
-  const fixed = fixedBytes(input, model, passTokens, 0, staging);
+  const fixed = fixedBytes(input, model, { passTokens, snapshotSlots }, 0, staging);
   fixed.bytes.scratch += tokenLoopBytes(input.config.vocabSize); // where nothing streams the GPU decodes on its own
   const streamed = model.units.map(() => false);
   return finish(input, model, streamed, { slots: 0, slotBytes: 0 }, fixed, staging, undefined);
@@ -227,13 +255,14 @@ const fixedTotal = ({ bytes }: Fixed): number => Object.values(bytes).reduce((su
 
 const allStreamed = (model: ModelUnits): boolean[] => model.units.map(() => true);
 
-function streamedFixed(input: PlanInput, { model, staging, gather }: Streaming, passTokens: number): Fixed {
-  return fixedBytes(input, model, passTokens, bufferBytes(gather.parts[0]!.block.bytes), staging);
+function streamedFixed(input: PlanInput, { model, staging, gather }: Streaming, extras: Extras): Fixed {
+  return fixedBytes(input, model, extras, bufferBytes(gather.parts[0]!.block.bytes), staging);
 }
 
 function smallestStreamed(input: PlanInput, stream: Streaming): number {
   const { model, slotBytes, ring } = stream;
-  return fixedTotal(streamedFixed(input, stream, input.chunkTokens)) + bufferBytes(model.vectors.bytes) + ring * slotBytes;
+  const fixed = streamedFixed(input, stream, { passTokens: input.chunkTokens, snapshotSlots: 0 });
+  return fixedTotal(fixed) + bufferBytes(model.vectors.bytes) + ring * slotBytes;
 }
 
 function streamedPlan(input: PlanInput, stream: Streaming, budget: number): Omit<MemoryPlan, 'smallestBudgetBytes'> {
@@ -241,11 +270,13 @@ function streamedPlan(input: PlanInput, stream: Streaming, budget: number): Omit
   const spareBytes = budget - smallestStreamed(input, stream);
   const passes = passShare(input, spareBytes);
   const more = stagingShare(input, stream, spareBytes);
+  const snapshots = snapshotShare(input, spareBytes / 32);
   const staging = { ...stream.staging, buffers: stream.staging.buffers + more.buffers };
-  const fixed = streamedFixed(input, { ...stream, staging }, passes.tokens);
+  const extras = { passTokens: passes.tokens, snapshotSlots: snapshots.slots };
+  const fixed = streamedFixed(input, { ...stream, staging }, extras);
   // Resident images start on whole alignments.
   const images = model.units.reduce((sum, unit) => sum + unit.images.length, 0);
-  const freeBytes = spareBytes - passes.bytes - more.bytes + ring * slotBytes - (images + 1) * imageAlignment;
+  const freeBytes = spareBytes - passes.bytes - more.bytes - snapshots.bytes + ring * slotBytes - (images + 1) * imageAlignment;
   const units = timelineUnits(model.units, allStreamed(model), input.speeds);
   const chosen =
     freeBytes < ring * slotBytes
@@ -265,6 +296,17 @@ function stagingShare(input: PlanInput, { staging }: Streaming, spareBytes: numb
   const most = Math.max(0, (input.staging?.mostBuffers ?? 0) - staging.buffers);
   const bytes = Math.min(spareBytes / 16, most * staging.pieceBytes);
   return { buffers: Math.floor(bytes / staging.pieceBytes), bytes };
+}
+
+/**
+ * Moments of a conversation that can be returned to within the GPU, at most a few. Where weights stream that is a thirty-second of what
+ * is left, because other memory can hold them too. `bytes` as in passShare.
+ */
+function snapshotShare({ config, kv }: PlanInput, mostBytes: number): { slots: number; bytes: number } {
+  const perSlot = stateSlotBytes(config, kv);
+  if (perSlot === 0) return { slots: 0, bytes: 0 };
+  const bytes = Math.min(mostBytes, mostSnapshotSlots * perSlot);
+  return { slots: Math.floor(bytes / perSlot), bytes };
 }
 
 /**

@@ -41,6 +41,13 @@ export function sequenceBytes(
   };
 }
 
+/** GPU bytes that one more slot of recurrent and conv state takes at most. */
+export function slotBytes(config: ModelConfig, kv: 'f16' | 'f32'): number {
+  const { recurrentPerSlot, convPerSlot } = stateBytes(config, kv);
+  const delta = config.layerTypes.filter((kind) => kind === 'linear_attention').length;
+  return delta * (bufferBytes(recurrentPerSlot) + bufferBytes(convPerSlot));
+}
+
 export type ScratchShape = {
   chunkTokens: number;
   contextTokens: number;

@@ -138,6 +138,8 @@ export type ChatRequest = GenerationRequest & {
   tools?: (ToolDefinition | CustomTool)[];
   tool_choice?: ToolChoice;
   response_format?: ResponseFormat | GrammarFormat;
+  /** Extension: the last message, the assistant's, is the beginning of the reply (as vLLM has it): the reply goes on from its last word, which it does not repeat. */
+  continue_final_message?: boolean;
   /** Extension: passed to the checkpoint's template. `enable_thinking` is always passed explicitly (default false). */
   chat_template_kwargs?: { enable_thinking?: boolean } & Record<string, unknown>;
   /** Extension: after so many tokens of thinking the think block is closed for the model. Default: no bound; 0 without thinking. */
@@ -161,9 +163,11 @@ export type Usage = {
   /** Of all choices together. */
   completion_tokens: number;
   total_tokens: number;
-  /** Prompt tokens that were not read, because the sequence held them already. */
+  /** Tokens at the front of the prompt that an earlier request had read, so that they cost nothing. */
   prompt_tokens_details?: { cached_tokens?: number };
   completion_tokens_details?: { reasoning_tokens?: number };
+  /** Extension: tokens that were read again because what had been made of them was lost, with the GPU's device for one. */
+  replayed_tokens?: number;
   /** Extension: messages that contextOverflow 'truncate' dropped, before or during the reply; missing where none was. */
   truncated_messages?: number;
 };

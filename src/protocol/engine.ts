@@ -32,6 +32,17 @@ export type Pressure = {
   reason: 'out-of-memory' | 'device-lost' | 'storage';
   message: string;
   suggestedBudgetBytes: number | undefined;
+  /**
+   * What the engine does by itself about a lost device:
+   * - 'waiting'  nothing runs; the next request brings the device back
+   * - 'started'  it opens a device, loads the model again and goes on with the requests under way
+   * - 'done'     they go on
+   * - 'stopped'  the third loss within five minutes: requests under way fail with 'device-lost'. A smaller model is the way out; the
+   *              next request tries once more
+   */
+  recovery?: 'waiting' | 'started' | 'done' | 'stopped';
+  /** The budget that the engine keeps to from now on, where a second loss within five minutes halved it. */
+  gpuBudgetBytes?: number;
 };
 
 export type KvDtype = 'f16' | 'f32';
@@ -62,6 +73,11 @@ export type EngineConfig = {
   chunkTokens?: number;
   /** Capabilities to leave unused although the device has them. */
   disable?: Feature[];
+  /**
+   * Most CPU memory, in bytes, for the state of conversations that others have taken the GPU's place of. Default 256 MiB, 64 MiB on
+   * phones; 0 keeps none. (What the GPU keeps of the running one is part of `gpuBudget`.)
+   */
+  prefixCacheBytes?: number;
   /** Use f16 arithmetic in workgroup memory where the device has it (about 1e-3 relative error). Default false. */
   f16?: boolean;
   /**
@@ -80,6 +96,14 @@ export type EngineConfig = {
   /** Longest time that loading the tokenizer may take. Default 30000. */
   loadTimeoutMs?: number;
 };
+
+/** A conversation kept on this machine. `bytes`: of its state. */
+export type SavedSession = { id: string; savedAt: number; bytes: number };
+/**
+ * `from` 'state': the next request continues bit for bit. 'tokens': the state was made by another build, device, precision or set of
+ * kernels, or is damaged; the next request reads its `tokens` again and says so in `usage.replayed_tokens`.
+ */
+export type RestoredSession = SavedSession & { tokens: number; from: 'state' | 'tokens' };
 
 export type AdapterReport = {
   vendor: string;
@@ -119,6 +143,8 @@ export type PromptInput =
       tools?: readonly ToolDefinition[];
       templateKwargs: Record<string, unknown>;
       allowSpecialTokens?: boolean;
+      /** The last message is the beginning of the reply. */
+      continueFinal?: boolean;
     }
   | { text: string; allowSpecialTokens?: boolean };
 
@@ -194,10 +220,14 @@ export interface EngineWorkerApi {
   /** Ends the reply that is being made now, as if the model had ended it; requests that wait are not touched. */
   interrupt(): void;
   tokenize(text: string): Promise<{ ids: number[] } | { error: WireError }>;
+  saveSession(id: string): Promise<{ saved: SavedSession } | { error: WireError }>;
+  restoreSession(id: string): Promise<{ restored: RestoredSession } | { error: WireError }>;
+  listSessions(): Promise<{ sessions: SavedSession[] } | { error: WireError }>;
+  deleteSession(id: string): Promise<{ done: true } | { error: WireError }>;
   info(): EngineInfo | undefined;
   /** Waits for requests before it. */
   measure(): Promise<{ costs: TokenCosts } | { error: WireError }>;
   unload(): Promise<void>;
-  /** Resolves once, when the device is lost. */
+  /** Resolves once, when the device is lost and was not brought back. */
   lost(): Promise<{ reason: string; message: string }>;
 }

@@ -1,6 +1,7 @@
 import { expect, test, vi } from 'vitest';
 import { EngineClient } from '../../src/api/client';
 import type { DownloadControl } from '../../src/api/progress';
+import { sessions } from '../../src/api/sessions';
 import type { EngineOptions } from '../../src/api/types';
 import { EngineError } from '../../src/errors';
 import type { EngineWorkerApi, LoadProgress, Pressure } from '../../src/protocol/engine';
@@ -186,4 +187,28 @@ test('what cannot be cloned is the caller’s to change', async () => {
   const bad = EngineClient.start([{ name: 'x', run() {} }] as never, {}, refused.connect);
   await expect(bad).rejects.toMatchObject({ code: 'invalid-request' });
   await refused.client;
+});
+
+test('sessions are asked for by id, and a wrong id is refused before the worker hears of it', async () => {
+  const saved = { id: 'chat', savedAt: 5, bytes: 9 };
+  const { client, calls } = start({
+    load: loads,
+    saveSession: async () => ({ saved }),
+    restoreSession: async () => ({ error: { code: 'not-found', message: 'There is none.' } }),
+    listSessions: async () => ({ sessions: [saved] }),
+    deleteSession: async () => ({ done: true }),
+  });
+  const kept = sessions(await client);
+  await expect(kept.save('chat')).resolves.toEqual(saved);
+  await expect(kept.restore('chat')).rejects.toEqual(new EngineError('not-found', 'There is none.'));
+  await expect(kept.list()).resolves.toEqual([saved]);
+  await expect(kept.delete('chat')).resolves.toBeUndefined();
+  for (const id of ['', 'x'.repeat(257), 7])
+    await expect(kept.save(id as string)).rejects.toMatchObject({ code: 'invalid-request' });
+  expect(calls.filter(([name]) => /[sS]ession/.test(name))).toEqual([
+    ['saveSession', 'chat'],
+    ['restoreSession', 'chat'],
+    ['listSessions'],
+    ['deleteSession', 'chat'],
+  ]);
 });

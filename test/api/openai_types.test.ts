@@ -26,12 +26,14 @@ const extensions = [
   'return_progress',
   'allow_special_tokens',
   'chat_template_kwargs',
+  'continue_final_message',
   'reasoning_budget_tokens',
   // messages and deltas
   'reasoning_content',
   // replies
   'timings',
   'prompt_progress',
+  'replayed_tokens',
   'truncated_messages',
   'interrupted',
 ] as const;

@@ -276,3 +276,18 @@ describe('the signal', () => {
     expect(() => signalOf(request as never, options as never)).toThrow(refused(field)),
   );
 });
+
+test('a last message of the assistant begins the reply where that is asked for', () => {
+  const begun = [...messages, { role: 'assistant', content: 'Once' }];
+  expect(chat({ messages: begun, continue_final_message: true }).prompt).toMatchObject({ messages: begun, continueFinal: true });
+  expect(chat({ messages: begun }).prompt).not.toHaveProperty('continueFinal');
+  const calls = [{ id: '1', type: 'function', function: { name: 'a', arguments: '{}' } }];
+  for (const [request, why] of [
+    [{}, /needs a last message/],
+    [{ messages: begun, continue_final_message: 'yes' }, /continue_final_message/],
+    [{ messages: [...messages, { role: 'assistant', tool_calls: calls }] }, /tool calls/],
+    [{ messages: begun, response_format: { type: 'json_object' } }, /response_format/],
+    [{ messages: begun, tools, tool_choice: 'required' }, /tool_choice/],
+  ] as const)
+    expect(() => chat({ continue_final_message: true, ...request })).toThrow(why);
+});

@@ -30,6 +30,8 @@ export interface TestPage {
   /** Chromium only: Firefox over BiDi cannot. */
   setColorScheme(scheme: 'light' | 'dark'): Promise<void>;
   setViewport(viewport: Viewport): Promise<void>;
+  /** Chromium only: the page's process dies at once, with nothing said to the page. A new page of the same profile takes its place. */
+  crash(): Promise<void>;
   screenshot(path: string): Promise<void>;
   close(): Promise<void>;
 }
@@ -89,15 +91,20 @@ async function launchPlaywrightFirefox(executablePath: string, env: Record<strin
 }
 
 async function playwrightPage(context: BrowserContext, close: () => Promise<void>): Promise<TestPage> {
-  const page: PlaywrightPage = await context.newPage();
   const errors: string[] = [];
   const requests: string[] = [];
-  page.on('console', (message) => {
-    if (message.type() === 'error') errors.push(`console: ${message.text()} (${message.location().url})`);
-  });
-  page.on('pageerror', (error) => errors.push(`uncaught: ${error.message}`));
-  page.on('crash', () => errors.push('the page crashed'));
-  page.on('request', (request) => requests.push(request.url()));
+  const onCrash = () => void errors.push('the page crashed');
+  const newPage = async (): Promise<PlaywrightPage> => {
+    const made = await context.newPage();
+    made.on('console', (message) => {
+      if (message.type() === 'error') errors.push(`console: ${message.text()} (${message.location().url})`);
+    });
+    made.on('pageerror', (error) => errors.push(`uncaught: ${error.message}`));
+    made.on('crash', onCrash);
+    made.on('request', (request) => requests.push(request.url()));
+    return made;
+  };
+  let page = await newPage();
   return {
     errors,
     requests,
@@ -106,6 +113,14 @@ async function playwrightPage(context: BrowserContext, close: () => Promise<void
       page.evaluate(run as (argument: unknown) => T, argument) as Promise<T>,
     setColorScheme: (colorScheme) => page.emulateMedia({ colorScheme }),
     setViewport: (viewport) => page.setViewportSize(viewport),
+    async crash() {
+      page.off('crash', onCrash);
+      const crashed = page.waitForEvent('crash');
+      page.goto('chrome://crash').catch(() => {}); // it never arrives
+      await crashed;
+      await page.close();
+      page = await newPage();
+    },
     screenshot: async (path) => void (await page.screenshot({ path })),
     close,
   };
@@ -137,6 +152,7 @@ async function launchFirefox(executablePath: string, env: Record<string, string>
       page.evaluate(run as (argument: unknown) => T, argument) as Promise<T>,
     setColorScheme: () => Promise.reject(new Error('Firefox over BiDi has no colour scheme emulation.')),
     setViewport: (viewport) => page.setViewport(viewport),
+    crash: () => Promise.reject(new Error('Firefox over BiDi cannot crash a page.')),
     screenshot: async (path) => void (await page.screenshot({ path: path as `${string}.png` })),
     close: () => browser.close(),
   };

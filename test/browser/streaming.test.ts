@@ -18,7 +18,7 @@ let hub: HubServer;
 let files: Map<string, FileContent>;
 beforeAll(async () => {
   server = await startDevServer();
-  files = syntheticFiles({ shapes: shapesOf({ layers: 8 }), bits: 4 });
+  files = syntheticFiles({ shapes: shapesOf({ layers: 12 }), bits: 4 }); // more than the windows that a network source keeps
 });
 afterAll(() => server.close());
 beforeEach(async () => {

@@ -1,5 +1,12 @@
 import { expect, test } from 'vitest';
-import { ACTION_LABELS, describeNetworkCost, describePressure, describeProblem, type Surroundings } from '../../demo/problems';
+import {
+  ACTION_LABELS,
+  describeNetworkCost,
+  describePressure,
+  describeProblem,
+  describeRecovery,
+  type Surroundings,
+} from '../../demo/problems';
 import { EngineError, type ErrorCode } from '../../src/api';
 import { checkSpace, type StoreHost } from '../../src/storage/store/host';
 import { large } from './plans';
@@ -86,6 +93,18 @@ test('pressure offers a smaller budget where there is one', () => {
   expect(none.actions).toEqual(['reload-continue', 'memory']);
   expect(none.text).toContain('No room for 64 MB.');
   expect([...describePressure(pressure).actions, ...none.actions].every((action) => action && ACTION_LABELS[action])).toBe(true);
+});
+
+test('a lost device that comes back is told of, and offers nothing to do; one that is given up offers another model', () => {
+  const lost = { reason: 'device-lost' as const, message: 'The GPU was lost.', suggestedBudgetBytes: undefined };
+  expect(describeRecovery({ ...lost, recovery: 'started' })).toMatchObject({
+    title: expect.stringContaining('lost'),
+    actions: ['memory'],
+  });
+  expect(describeRecovery({ ...lost, recovery: 'done' })).toBeUndefined();
+  expect(describeRecovery({ ...lost, recovery: 'waiting' })).toBeUndefined();
+  expect(describeRecovery({ ...lost, recovery: 'done', gpuBudgetBytes: 2e9 })?.text).toContain('2.0 GB');
+  expect(describePressure({ ...lost, recovery: 'stopped' })).toMatchObject({ actions: ['picker', 'reload-continue'] });
 });
 
 test('only streaming from the network is announced as a price', () => {

@@ -141,7 +141,8 @@ describe('a request', () => {
     async (type) => {
       const controller = new AbortController();
       const cancelled = (async () => {
-        for await (const event of core.generate(chat('Tell a story about a fox.'), controller.signal))
+        const subject = type === 'prefill' ? 'a hen' : 'a fox'; // a prompt that was read before has no prefill
+        for await (const event of core.generate(chat(`Tell a story about ${subject}.`), controller.signal))
           if (event.type === type) controller.abort();
       })();
       await expect(cancelled).rejects.toMatchObject({ name: 'AbortError' });

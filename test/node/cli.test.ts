@@ -107,6 +107,24 @@ test('generate streams a story, the same for the same seed', async () => {
   expect(first.stdout).toBe(second.stdout);
 });
 
+test('generate --session: what an earlier run read is not read again, and says the same', async () => {
+  const run = (...more: string[]) => cli('generate', '--model', story, '--max-tokens', '6', '--temperature', '0', ...more);
+  const prompt = 'Once upon a time there was a fox who lived near the sea.';
+  const alone = await run('--prompt', prompt);
+  const session = join(folder, 'session');
+  const first = await run('--prompt', prompt, '--session', session);
+  expect(first).toMatchObject({ code: 0, stdout: alone.stdout, stderr: expect.not.stringContaining('known') });
+  const again = await run('--prompt', prompt, '--session', session);
+  expect(again).toMatchObject({
+    code: 0,
+    stdout: alone.stdout,
+    stderr: expect.stringMatching(/^\d+ tokens known, 0 tokens in/m),
+  });
+  const otherwise = await run('--prompt', prompt, '--session', session, '--kv', 'f32');
+  expect(otherwise).toMatchObject({ code: 0, stderr: expect.stringContaining('are read again') });
+  expect((await run('--prompt', prompt, '--session', file('a file', ''))).stderr).toMatch(/a file/);
+}, 120_000);
+
 describe('complaints are one line, and the exit code is not 0', () => {
   const tokens = () => file('one.json', '[1]');
   const out = () => join(folder, 'never.safetensors');
