@@ -233,7 +233,7 @@ describe('a reply that is held to a form', () => {
     ['at once', {}],
     ['after thinking', { chat_template_kwargs: { enable_thinking: true }, reasoning_budget_tokens: 3 }],
   ])('is a call in the syntax of the template, %s', async (_, thinking) => {
-    const { message, finish_reason } = choiceOf(await chat({ tools, tool_choice: named, max_tokens: 90, ...thinking }));
+    const { message, finish_reason } = choiceOf(await chat({ tools, tool_choice: named, max_tokens: 160, ...thinking }));
     const [call] = message.tool_calls as OpenAI.ChatCompletionMessageFunctionToolCall[];
     expect(finish_reason).toBe('tool_calls');
     expect(message.content).toBeNull();

@@ -394,7 +394,7 @@ const oneStepCases: KernelCase[] = oneStepRows.flatMap(({ shape, tokens, decay, 
         const size = Math.max(Math.exp(-decays[decay][0]) * longestColumn(start, shape), longestColumn(rule.state, shape), 1);
         const tolerance = (keyDim + 12) * ulp; // of o and the state, as above
         const after = Float64Array.from(before);
-        after.set(tokens === 0 ? start : rule.state, target * slot);
+        after.set(deltaRuleReference(sequence.qkv, sequence.gates, start, shape, tokens).state, target * slot);
         const left = compare('state', await bench.read(state), after, tokens === 0 ? 0 : tolerance, size);
         if (tokens === 0) return left; // nobody reads what comes out
         // The norm divides by the size of o, errors too.
