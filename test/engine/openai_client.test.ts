@@ -94,8 +94,9 @@ test('a streamed reply is the whole one, and its usage adds up', async () => {
   }
   expect(said).toBe(choiceOf(whole).message.content);
   expect(said.length).toBeGreaterThan(10);
-  expect(usage).toEqual(whole.usage);
-  expect(usage).toMatchObject({ completion_tokens: 6, prompt_tokens_details: { cached_tokens: 0 } });
+  // The same prompt again has nothing to read.
+  expect(usage).toEqual({ ...whole.usage, prompt_tokens_details: { cached_tokens: usage!.prompt_tokens } });
+  expect(whole.usage).toMatchObject({ completion_tokens: 6, prompt_tokens_details: { cached_tokens: 0 } });
 });
 
 test('choice i draws as a request with seed + i does', async () => {
@@ -213,7 +214,7 @@ describe('tools', () => {
 
   test("with tool_choice 'none' the model does not hear of them", async () => {
     const none = await chat({ tools, tool_choice: 'none' });
-    expect(none.usage).toEqual((await chat({})).usage);
+    expect(none.usage!.prompt_tokens).toBe((await chat({})).usage!.prompt_tokens);
   });
 });
 
