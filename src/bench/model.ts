@@ -45,7 +45,7 @@ export type ContextFigures = {
   prefillTflops: number;
   peakGpuBytes: number;
   plannedGpuBytes: number;
-  /** Of a decode step, the engine's own included. */
+  /** Of a decode step, sampling included. */
   dispatchesPerToken: number;
   /** Mean of the layers. */
   dispatchesPerLayer: number;
@@ -92,7 +92,7 @@ async function benchContext(gpu: Gpu, bench: ModelBench, context: number): Promi
     const ids = Array.from({ length: context + promptTokens }, () => Math.floor(random.next() * vocabSize));
     const request = { ids, known: context, seed };
     const goBack = await readContext(own, session, ids.slice(0, context));
-    const counts = await countSteps(session, { ...request, decodeTokens: Math.min(warmUpTokens, decodeTokens) });
+    const counts = await countSteps(session, request, Math.min(warmUpTokens, decodeTokens) - 1, goBack);
     const runs: Run[] = [];
     for (let i = 0; i < repeat; i++) {
       goBack();
@@ -142,14 +142,11 @@ type Request = { ids: number[]; known: number; decodeTokens: number; seed: numbe
 type Run = { timings: Timings; ids: number[] };
 
 /** One request through the engine. */
-async function run(session: ModelSession, request: Request, onToken: () => void = () => {}): Promise<Run> {
+async function run(session: ModelSession, request: Request): Promise<Run> {
   const ids: number[] = [];
   const generation: Generation = {
     session,
-    text: idsForText(request.ids, (id) => {
-      ids.push(id);
-      onToken();
-    }),
+    text: idsForText(request.ids, (id) => ids.push(id)),
     defaults: { eosTokenIds: [] },
     vocab: session.config.vocabSize,
     stopIds: new Set(),
@@ -185,22 +182,29 @@ function idsForText(prompt: number[], onId: (id: number) => void): Generation['t
   };
 }
 
-/** Warms up, and counts what a decode step takes; the first one is left out, because the engine still learns from it. */
-async function countSteps(session: ModelSession, request: Request) {
-  const { counts, stop } = countCalls();
-  const seen: Counts[] = [];
-  try {
-    await run(session, request, () => seen.push({ ...counts }));
-  } finally {
-    stop();
+/**
+ * Warms up, and counts what a decode step takes: the difference of two replies, one longer by `moreTokens`, because steps are queued
+ * ahead of the tokens that come back.
+ */
+async function countSteps(session: ModelSession, request: Omit<Request, 'decodeTokens'>, moreTokens: number, goBack: () => void) {
+  const replies: Counts[] = [];
+  for (const decodeTokens of [1 + moreTokens, 1, 1 + moreTokens]) {
+    goBack();
+    const { counts, stop } = countCalls();
+    try {
+      await run(session, { ...request, decodeTokens });
+    } finally {
+      stop();
+    }
+    replies.push(counts);
   }
-  const [first, last] = [seen[1]!, seen.at(-1)!];
+  const [, short, long] = replies as [Counts, Counts, Counts]; // the first one warms up: the engine still learns from it
   const layers = session.recordings.decode.body.filter(({ label }) => label.startsWith('layers.'));
   const inLayers = layers.reduce((sum, { dispatches }) => sum + dispatches.length, 0);
   return {
-    dispatchesPerToken: (last.dispatches - first.dispatches) / (seen.length - 2),
+    dispatchesPerToken: (long.dispatches - short.dispatches) / moreTokens,
     dispatchesPerLayer: inLayers / session.config.numHiddenLayers,
-    submitsPerToken: (last.submits - first.submits) / (seen.length - 2),
+    submitsPerToken: (long.submits - short.submits) / moreTokens,
   };
 }
 
