@@ -105,7 +105,8 @@ export class TokenLoop {
   /** Random numbers that were written, tokens that were queued. */
   #drawsWritten = 0;
   #queued = 0;
-  #arrivedAt: number | undefined;
+  /** When the last result arrived. */
+  #arrivedMs = Number.NEGATIVE_INFINITY;
 
   constructor(
     gpu: Gpu,
@@ -180,7 +181,11 @@ export class TokenLoop {
   }
 
   async #read(buffer: GPUBuffer): Promise<{ id: number; state: Uint32Array }> {
+    const queuedMs = performance.now();
     await settled(this.#gpu, buffer.mapAsync(GPUMapMode.READ));
+    const arrivedMs = performance.now();
+    if (queuedMs < this.#arrivedMs) this.#runner.tokenTook(this.#sequence, arrivedMs - this.#arrivedMs); // the GPU had no pause
+    this.#arrivedMs = arrivedMs;
     const words = new Uint32Array(buffer.getMappedRange().slice(0));
     buffer.unmap();
     return { id: words[0]!, state: words.subarray(4, 8) };
@@ -190,8 +195,5 @@ export class TokenLoop {
   #took(id: number): void {
     this.#free.push(this.#pending.shift()!.buffer);
     this.#ids.push(id);
-    const now = performance.now();
-    if (this.#arrivedAt !== undefined && this.#pending.length > 0) this.#runner.tokenTook(this.#sequence, now - this.#arrivedAt);
-    this.#arrivedAt = now;
   }
 }
