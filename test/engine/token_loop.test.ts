@@ -33,7 +33,13 @@ type Asked = Partial<Omit<GenerateRequest, 'sampling'>> & {
 const prompt = [1, 300, 1200, 45, 700, 90];
 
 /** Ids of the reply, pushed to a text stream that ends the reply after `stopAfter` of them. */
-async function run(session: ModelSession, { stopIds = [], vocab = 4096, ...asked }: Asked, stopAfter = Number.POSITIVE_INFINITY) {
+async function run(
+  session: ModelSession,
+  { stopIds = [], vocab = 4096, ...asked }: Asked,
+  stopAfter = Number.POSITIVE_INFINITY,
+  onToken = () => {},
+  signal = new AbortController().signal,
+) {
   const ids: number[] = [];
   const generation = {
     session,
@@ -43,6 +49,7 @@ async function run(session: ModelSession, { stopIds = [], vocab = 4096, ...asked
       openStream: () => ({
         push: async (added: readonly number[]) => {
           ids.push(...added);
+          onToken();
           return { text: '', stopped: ids.length >= stopAfter, used: added.length, deltas: [] };
         },
         finish: async () => ({ text: '', deltas: [] }),
@@ -54,7 +61,7 @@ async function run(session: ModelSession, { stopIds = [], vocab = 4096, ...asked
     stopIds: new Set(stopIds),
   } as unknown as Generation;
   const request: GenerateRequest = { prompt: { text: '' }, sampling: {}, maxTokens: 40, stop: [], ...asked };
-  for await (const _ of generate(generation, request, new AbortController().signal));
+  for await (const _ of generate(generation, request, signal));
   return { ids, length: session.sequence.length };
 }
 
@@ -135,9 +142,13 @@ describe('where the sequence stands afterwards', () => {
   test('an aborted request leaves the next one alone', async () => {
     const before = await run(onGpu, { sampling });
     const controller = new AbortController();
-    const broken = run(onGpu, { sampling }, 10).then(() => {});
-    controller.abort();
-    await broken;
+    let tokens = 0;
+    const abortAtFifth = () => {
+      if (++tokens === 5) controller.abort();
+    };
+    const broken = run(onGpu, { sampling }, undefined, abortAtFifth, controller.signal);
+    await expect(broken).rejects.toMatchObject({ name: 'AbortError' });
+    expect(tokens).toBe(5);
     expect(await run(onGpu, { sampling })).toEqual(before);
   });
 });
