@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { weightsOnDevice } from '../../src/bench/device_weights';
 import { benchModel, type ContextFigures, type ModelBench } from '../../src/bench/model';
 import { openPreset, smallShapes } from '../../src/bench/preset';
+import { sessionOptions } from '../../src/engine/engine_core';
 import { ModelSession, type SessionOptions } from '../../src/engine/model_session';
 import type { Gpu } from '../../src/gpu/device';
 import { openNodeGpu } from '../../src/node/open_gpu';
@@ -126,6 +127,19 @@ test('a tied head', async () => {
   const { rows } = await run(preset(tied), { contexts: [0], repeat: 1 });
   expect(rows[0]!.logitDeviation).toBeGreaterThan(1);
   expect(new Set(rows[0]!.ids).size).toBeGreaterThan(1);
+});
+
+test('steps that the GPU queues ahead are counted as well', async () => {
+  const described = describeSynthetic({ shapes, bits: 4 });
+  const { rows, opened } = await run(
+    (contextTokens) => {
+      const options = { ...sessionOptions({ ...config, contextTokens }, described, gpu), gpuLoop: true };
+      return ModelSession.load(gpu, { ...described, sources: new Map(), make: weightsOnDevice(gpu, described) }, options);
+    },
+    { contexts: [0], repeat: 1, decodeTokens: 8 },
+  );
+  // Two that sample by a list of candidates, and one that advances the step.
+  expect((rows[0] as ContextFigures).dispatchesPerToken).toBe(opened[0]!.dispatches + 3);
 });
 
 test('a budget under which weights would stream is refused, and says what to do', async () => {
