@@ -65,7 +65,7 @@ export function createGemvQ4Int(gpu: Gpu, shape: TeamShape<Team> & { x: IntDtype
 
 function teamSpec(gpu: Gpu, stem: string, { cols, format, accumulate, team }: TeamShape<Team>, blocks: number) {
   const { rows, lanes, teams } = team;
-  const piece = matrix(format, { several: true });
+  const piece = matrix(format, { from: 'several' });
   const reduce = teamReduction(gpu, { lanes, teams, blocks });
   const label = `${stem}${piece.suffix}${reduce.suffix}`;
   requireMultiple(label, 'group', format.group, 32);

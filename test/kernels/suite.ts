@@ -9,6 +9,7 @@ import { gemmCases } from './cases/gemm';
 import { gemvCases } from './cases/gemv';
 import { gemvIntCases } from './cases/gemv_int';
 import { interleavePairsCases } from './cases/interleave_pairs';
+import { moeCases } from './cases/moe';
 import { qkNormRopeCases } from './cases/qk_norm_rope';
 import { rmsNormCases } from './cases/rms_norm';
 import { sampleCases } from './cases/sample';
@@ -31,6 +32,7 @@ export const kernelCases: KernelCase[] = [
   ...gatedRmsNormCases,
   ...swigluCases,
   ...unitsCases,
+  ...moeCases,
   ...advanceCases,
   ...interleavePairsCases,
   ...sampleCases,
