@@ -221,7 +221,7 @@ function speeds(session: ModelSession, context: number, runs: readonly Run[]) {
     bytesPerToken,
     streamedBytesPerToken: plan.streamedBytesPerToken,
     gbPerSecond: (bytesPerToken.total * decodeTokensPerSecond.median) / 1e9,
-    prefillTflops: (prefillFlopPerToken(plan) * prefillTokensPerSecond.median) / 1e12,
+    prefillTflops: (prefillFlopPerToken(plan, config) * prefillTokensPerSecond.median) / 1e12,
     peakGpuBytes: gpu.memory.peakBytes,
     plannedGpuBytes: plan.bytes.total,
     ids,
