@@ -223,6 +223,8 @@ describe('a checkpoint of real shapes', () => {
     { preset: 'qwen3.5-27b', bits: 4, order: 'shuffled' },
     { preset: 'qwen3.5-27b', bits: 16, order: 'name' },
     { preset: 'qwen3.5-0.8b', bits: 4, order: 'name' },
+    { preset: 'qwen3.5-35b-a3b', bits: 4, order: 'name' },
+    { preset: 'qwen3.5-35b-a3b', bits: 16, order: 'use' },
   ] as const)('$preset at $bits bits, tensors by $order', ({ preset, bits, order }) => {
     const layout = storeLayout(open(preset, bits, order)).files;
     const chunks = storeChunks(layout);
