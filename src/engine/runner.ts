@@ -327,10 +327,11 @@ export class Runner {
     const bytes = tokens * this.#config.moe!.chosen * 4;
     this.#picks!.copyFrom(this.#batches.encoder(), this.#parts.scratch.picks, 0, bytes);
     this.#batches.submit();
-    experts.counts.syncs += 1;
+    const mode = modeOf(tokens);
+    experts.counts[mode].syncs += 1;
     const picks = await this.#picks!.floats(bytes);
     for (const group of experts.groups(layer, new Uint32Array(picks.buffer, picks.byteOffset, picks.length))) {
-      await experts.bring(layer, group, signal);
+      await experts.bring(layer, group, mode, signal);
       this.#batches.run(read, tokens);
       this.#batches.submit();
       await this.#batches.room();

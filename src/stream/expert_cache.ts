@@ -26,6 +26,9 @@ export type ExpertCounts = {
   syncs: number;
 };
 
+const noCounts = (): ExpertCounts => ({ hits: 0, misses: 0, bytesRead: 0, syncs: 0 });
+type Mode = 'prefill' | 'decode';
+
 export type ExpertCacheParts = {
   pool: ExpertPool;
   layers: readonly ExpertLayer[];
@@ -38,7 +41,8 @@ export type ExpertCacheParts = {
 };
 
 export class ExpertCache {
-  readonly counts: ExpertCounts = { hits: 0, misses: 0, bytesRead: 0, syncs: 0 };
+  /** Of prompts, and of tokens after them. */
+  readonly counts: Record<Mode, ExpertCounts> = { prefill: noCounts(), decode: noCounts() };
   readonly #gpu: Gpu;
   readonly #parts: ExpertCacheParts;
   readonly #windows: WindowUpload;
@@ -123,16 +127,20 @@ export class ExpertCache {
    * must be submitted before.
    * @throws EngineError 'storage' and others that a read throws; AbortError. Experts that came stay.
    */
-  async bring(layer: number, group: readonly number[], signal?: AbortSignal): Promise<void> {
+  async bring(layer: number, group: readonly number[], mode: Mode, signal?: AbortSignal): Promise<void> {
     throwIfAborted(signal);
+    const counts = this.counts[mode];
     const policy = this.#policies[slabOf(this.#parts.pool, layer)]!;
     const keep = new Set(group.map((expert) => this.#key(layer, expert)));
     for (const expert of group) policy.touch(this.#key(layer, expert));
     const coming: Promise<void>[] = [];
     for (const expert of group) {
       const here = policy.slotOf(this.#key(layer, expert)) !== undefined;
-      if (here) this.counts.hits += 1;
-      else this.counts.misses += 1;
+      if (here) counts.hits += 1;
+      else {
+        counts.misses += 1;
+        counts.bytesRead += this.#parts.layers[layer]!.bytes;
+      }
       await this.#fetch(layer, expert, keep, signal);
       const arrival = this.#coming.get(this.#key(layer, expert));
       if (arrival) coming.push(arrival);
@@ -228,7 +236,6 @@ export class ExpertCache {
         this.#windows.send(window, slabs[slab]!, at, (into) => filler.fill(window, into, both), { signal: both }),
       );
     }
-    this.counts.bytesRead += image.bytes;
   }
 
   #lane(): Promise<WindowFiller> {
