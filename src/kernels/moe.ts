@@ -1,12 +1,15 @@
 /** A mixture of experts: which ones a token runs through, what they give, and their sum. */
 import combine from '../../wgsl/moe_combine.wgsl?raw';
 import down from '../../wgsl/moe_down.wgsl?raw';
+import downQ4 from '../../wgsl/moe_down_q4.wgsl?raw';
 import gateUp from '../../wgsl/moe_gate_up.wgsl?raw';
+import gateUpQ4 from '../../wgsl/moe_gate_up_q4.wgsl?raw';
 import route from '../../wgsl/moe_route.wgsl?raw';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, type KernelSpec } from '../gpu/kernel';
-import { matrix, reduction, requireAtMost, requireMultiple, shared } from './variants';
+import { expertTeam, type Team } from './gemv_teams';
+import { type Affine4, isAffine4, matrix, reduction, requireAtMost, requireMultiple, shared } from './variants';
 
 /** What an entry of `slots` is where the expert lies in no slot; ABSENT in WGSL. */
 export const absent = 0xffffffff;
@@ -47,6 +50,58 @@ export function createMoeGateUp(gpu: Gpu, shape: ExpertShape): Kernel {
 /** y = W x for every choice of every token: x [tokens * chosen, cols], y [tokens * chosen, rows] f32; otherwise as createMoeGateUp. */
 export function createMoeDown(gpu: Gpu, shape: ExpertShape): Kernel {
   return createKernel(gpu, expertSpec(gpu, 'moe_down', down, shape));
+}
+
+/**
+ * createMoeGateUp for 4-bit weights on a GPU, in 16-byte reads.
+ * @throws EngineError 'shape' unless 32 divides group and group divides cols.
+ */
+export function createMoeGateUpQ4(gpu: Gpu, shape: ExpertShape & { format: Affine4 }): Kernel {
+  const { rows, chosen, slotBytes } = shape;
+  const team = expertTeamOf(shape.cols);
+  const spec = expertTeam(gpu, 'moe_gate_up_q4', shape, team);
+  return createKernel(gpu, {
+    ...spec,
+    sources: [...spec.sources, gateUpQ4],
+    constants: { ...spec.constants, INNER: rows, CHOSEN: chosen, SLOT_UNITS: slotBytes / 16 },
+    bindings: { x: 'read', picks: 'read', slots: 'read', y: 'write' },
+    weights: true,
+    grid: (tokens) => [Math.ceil(rows / 4 / team.teams), tokens * chosen],
+  });
+}
+
+/** createMoeDown likewise. */
+export function createMoeDownQ4(gpu: Gpu, shape: ExpertShape & { format: Affine4 }): Kernel {
+  const { rows, chosen, slotBytes } = shape;
+  const team = expertTeamOf(shape.cols);
+  const spec = expertTeam(gpu, 'moe_down_q4', shape, team);
+  return createKernel(gpu, {
+    ...spec,
+    sources: [...spec.sources, downQ4],
+    constants: { ...spec.constants, OUT: rows, SLOT_UNITS: slotBytes / 16 },
+    bindings: { x: 'read', picks: 'read', slots: 'read', y: 'write' },
+    weights: true,
+    grid: (tokens) => [Math.ceil(rows / 8 / team.teams), tokens * chosen],
+  });
+}
+
+/** As many lanes as a row has units where those are few, and workgroups of 128. */
+function expertTeamOf(cols: number): Team {
+  const lanes = cols <= 256 ? 8 : cols <= 512 ? 16 : 32;
+  return { rows: 4, lanes, teams: 128 / lanes };
+}
+
+/** What a recording runs: the exact kernel for the format and device. */
+export function chooseMoeGateUp(gpu: Gpu, shape: ExpertShape): Kernel {
+  const { format } = shape;
+  const q4 = !gpu.direct && isAffine4(format) && format.group % 32 === 0;
+  return q4 ? createMoeGateUpQ4(gpu, { ...shape, format }) : createMoeGateUp(gpu, shape);
+}
+
+export function chooseMoeDown(gpu: Gpu, shape: ExpertShape): Kernel {
+  const { format } = shape;
+  const q4 = !gpu.direct && isAffine4(format) && format.group % 32 === 0;
+  return q4 ? createMoeDownQ4(gpu, { ...shape, format }) : createMoeDown(gpu, shape);
 }
 
 function expertSpec(gpu: Gpu, stem: string, main: string, { rows, cols, format, chosen, slotBytes }: ExpertShape) {

@@ -22,7 +22,7 @@ import { createEmbed } from '../kernels/embed';
 import { createGatedRmsNorm } from '../kernels/gated_rms_norm';
 import { chooseGemm } from '../kernels/gemm';
 import { chooseGemv } from '../kernels/gemv';
-import { createMoeCombine, createMoeDown, createMoeGateUp, createMoeRoute } from '../kernels/moe';
+import { chooseMoeDown, chooseMoeGateUp, createMoeCombine, createMoeRoute } from '../kernels/moe';
 import { createQkNormRope } from '../kernels/qk_norm_rope';
 import { createRmsNorm } from '../kernels/rms_norm';
 import { createSwiglu } from '../kernels/swiglu';
@@ -146,9 +146,9 @@ export class Recorder {
     const picks = this.at('picks');
     const slab = slabOf(pool!, layer);
     const [act, out] = [this.at('expertAct'), this.at('expertOut')];
-    const up = createMoeGateUp(gpu, { ...shape, ...gateProj });
+    const up = chooseMoeGateUp(gpu, { ...shape, ...gateProj });
     this.add(up, { x: this.at('normed'), picks, slots, y: act }, table.expert(experts, slab, ['gateProj', 'upProj']));
-    const down = createMoeDown(gpu, { ...shape, ...downProj });
+    const down = chooseMoeDown(gpu, { ...shape, ...downProj });
     this.add(down, { x: act, picks, slots, y: out }, table.expert(experts, slab, ['downProj']));
   }
 

@@ -27,7 +27,14 @@ import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Split } from '.
 import { createGemv, createGemvDirect, createGemvQ4, createQuantise } from '../../src/kernels/gemv';
 import { createGemvQ4Int, createGemvQ4Wide } from '../../src/kernels/gemv_teams';
 import { createInterleavePairs } from '../../src/kernels/interleave_pairs';
-import { createMoeCombine, createMoeDown, createMoeGateUp, createMoeRoute } from '../../src/kernels/moe';
+import {
+  createMoeCombine,
+  createMoeDown,
+  createMoeDownQ4,
+  createMoeGateUp,
+  createMoeGateUpQ4,
+  createMoeRoute,
+} from '../../src/kernels/moe';
 import { createQkNormRope } from '../../src/kernels/qk_norm_rope';
 import { createRmsNorm, createRmsNormUnits } from '../../src/kernels/rms_norm';
 import {
@@ -168,6 +175,8 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   moe_route: { reference: 'moe', create: (gpu) => createMoeRoute(gpu, { experts: 8, chosen: 2, renormalised: true }) },
   moe_gate_up: { reference: 'moe', create: (gpu) => createMoeGateUp(gpu, expert) },
   moe_down: { reference: 'moe', create: (gpu) => createMoeDown(gpu, expert) },
+  moe_gate_up_q4: { reference: 'moe', create: (gpu) => createMoeGateUpQ4(gpu, expert) },
+  moe_down_q4: { reference: 'moe', create: (gpu) => createMoeDownQ4(gpu, expert) },
   moe_combine: { reference: 'moe', create: (gpu) => createMoeCombine(gpu, { cols: 4, chosen: 2 }) },
   qk_norm_rope: { reference: 'qk_norm_rope', create: (gpu) => createQkNormRope(gpu, { ...heads, rotary: 16, eps: 1e-6 }) },
   quantise: { reference: 'quantise', create: (gpu) => createQuantise(gpu, { cols: 64, y: 'int8' }) },

@@ -1,5 +1,13 @@
 import type { MatrixFormat } from '../../../src/format/types';
-import { absent, createMoeCombine, createMoeDown, createMoeGateUp, createMoeRoute } from '../../../src/kernels/moe';
+import {
+  absent,
+  createMoeCombine,
+  createMoeDown,
+  createMoeDownQ4,
+  createMoeGateUp,
+  createMoeGateUpQ4,
+  createMoeRoute,
+} from '../../../src/kernels/moe';
 import { moeCombineReference, moeDownReference, moeGateUpReference, moeRouteReference } from '../../../src/kernels/reference/moe';
 import {
   compare,
@@ -21,6 +29,13 @@ import {
 import { affine, bf16, describeFormat, f32, q3, q4 } from './formats';
 
 type Route = { experts: number; chosen: number; tokens: number; renormalised?: boolean; equal?: boolean; why: string };
+
+const create = {
+  moe_gate_up: createMoeGateUp,
+  moe_down: createMoeDown,
+  moe_gate_up_q4: createMoeGateUpQ4,
+  moe_down_q4: createMoeDownQ4,
+};
 
 const routes: Route[] = [
   { experts: 8, chosen: 3, tokens: 5, why: 'fewer experts than threads' },
@@ -60,7 +75,7 @@ const routeCases = routes.map(
 );
 
 type Row = {
-  kernel: 'moe_gate_up' | 'moe_down';
+  kernel: 'moe_gate_up' | 'moe_down' | 'moe_gate_up_q4' | 'moe_down_q4';
   reduction: Reduction;
   rows: number;
   cols: number;
@@ -109,7 +124,22 @@ const rows: Row[] = (['moe_gate_up', 'moe_down'] as const).flatMap((kernel): Row
   { kernel, reduction: 'workgroup', rows: 4, cols: 260, format: f32, picks: [[0, 1, 2, 3, 4]], why: 'all of them, one token' },
 ]);
 
-const expertCases = rows.map(
+const q4Rows: Row[] = (['moe_gate_up_q4', 'moe_down_q4'] as const).flatMap((kernel): Row[] => [
+  {
+    kernel,
+    reduction: 'workgroup',
+    rows: 37,
+    cols: 96,
+    format: q4(32, 'bf16'),
+    picks,
+    away: [3],
+    why: '8 lanes, 3 units; rows within a team',
+  },
+  { kernel, reduction: 'subgroups', rows: 64, cols: 512, format: q4(64, 'f16'), picks, why: '16 lanes, a unit each' },
+  { kernel, reduction: 'subgroups', rows: 20, cols: 1152, format: q4(64, 'f32'), picks: [[4, 2]], why: '32 lanes, 36 units' },
+]);
+
+const expertCases = [...rows, ...q4Rows].map(
   ({ kernel: stem, reduction, rows, cols, format, picks, away = [], why }): KernelCase => ({
     kernel: stem,
     name: `${reduction} ${rows} x ${cols} ${describeFormat(format)}, ${picks.map((own) => own.join(' ')).join(' | ')}${away.length ? `, without ${away}` : ''}`,
@@ -121,7 +151,7 @@ const expertCases = rows.map(
         const next = random(5);
         const chosen = picks[0]!.length;
         const choices = picks.flat();
-        const isGateUp = stem === 'moe_gate_up';
+        const isGateUp = stem.startsWith('moe_gate_up');
         const experts = Array.from({ length: 5 }, () =>
           Array.from({ length: isGateUp ? 2 : 1 }, () => randomMatrix(next, rows, cols, format)),
         );
@@ -131,7 +161,7 @@ const expertCases = rows.map(
         const x = uniform(next, (isGateUp ? picks.length : choices.length) * cols);
         const y = bench.output(choices.length * rows);
         const shape = { rows, cols, format, chosen, slotBytes };
-        const kernel = isGateUp ? createMoeGateUp(gpu, shape) : createMoeDown(gpu, shape);
+        const kernel = create[stem](gpu, shape as typeof shape & { format: ReturnType<typeof q4> });
         const bindings = { x: bench.input(x), picks: bench.input(Uint32Array.from(choices)), slots: bench.input(slots), y };
         await bench.run({ kernel, bindings, tokens: picks.length, weights });
         const of = (part: number, what: 'values' | 'sizes') => (expert: number) => experts[expert]![part]![what];
