@@ -115,6 +115,30 @@ export function planMemory(input: PlanInput): MemoryPlan {
       total: bytes.total - least + pool.bytes + stagingBytes,
     },
     weightBytes: dense.weightBytes + shape.layers * shape.experts * shape.slotBytes,
+    timeline: withExperts(dense.timeline, pool, input.speeds),
+  };
+}
+
+/** Experts are fetched where a token waits for them: nothing else is read or computed meanwhile. */
+export function withExperts(
+  dense: PassTimeline | undefined,
+  pool: ExpertPool,
+  speeds: Speeds | undefined,
+): PassTimeline | undefined {
+  if (!dense || !speeds) return dense;
+  const fetched = pool.expectedBytesPerToken;
+  const readMs = fetched / speeds.readBytesPerMs;
+  const uploadMs = fetched / speeds.uploadBytesPerMs;
+  const computeMs = speeds.computeBytesPerMs ? (pool.perToken * pool.slotBytes) / speeds.computeBytesPerMs : 0;
+  const more = Math.max(readMs, uploadMs) + computeMs;
+  const total = { readMs: dense.readMs + readMs, uploadMs: dense.uploadMs + uploadMs, computeMs: dense.computeMs + computeMs };
+  const longest = Math.max(total.readMs, total.uploadMs, total.computeMs);
+  return {
+    ...total,
+    msPerToken: dense.msPerToken + more,
+    firstTokenMs: dense.firstTokenMs + more,
+    stallMs: dense.msPerToken + more - longest,
+    bound: longest === total.computeMs ? 'compute' : longest === total.readMs ? 'read' : 'upload',
   };
 }
 
