@@ -43,6 +43,8 @@ export type SessionOptions = {
   speeds?: Speeds;
   /** Decode without the CPU where nothing streams. Default: on all but CPU adapters, which would sample no faster so. */
   gpuLoop?: boolean;
+  /** Of a mixture whose experts are not all there: see `RunnerParts`. Changes no result; tests force it. */
+  speculation?: 'auto' | 'on' | 'off';
 };
 
 export type SessionCheckpoint = {
@@ -270,7 +272,7 @@ async function fetchResident(
 async function prepare(
   gpu: Gpu,
   checkpoint: SessionCheckpoint,
-  { kv, f16, precision, contextTokens }: SessionOptions,
+  { kv, f16, precision, contextTokens, speculation }: SessionOptions,
   plan: MemoryPlan,
   undo: (() => void)[],
 ): Promise<Omit<Parts, 'loaded'>> {
@@ -331,7 +333,7 @@ async function prepare(
       });
     if (cache) undo.push(() => cache.destroy());
     const recorded = new Map([[sequence, recordings]]);
-    const runner = new Runner(gpu, config, { plan, scratch, recordings: recorded, weights, rows, experts: cache });
+    const runner = new Runner(gpu, config, { plan, scratch, recordings: recorded, weights, rows, experts: cache, speculation });
     const experts = cache && { cache, slabs: expertSlabs, upload: expertUpload! };
     return { plan, runner, recordings, sequence, weights, slabs, experts, scratch, upload };
   });

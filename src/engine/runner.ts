@@ -18,7 +18,7 @@ import type { WeightStream } from '../stream/weight_stream';
 import { Batches, bySlab } from './batch';
 import { Pacer } from './pacing';
 import { type Chunk, chunksOf, headSlices, passesOf, type Slice } from './passes';
-import { Speculation } from './speculation';
+import { mostMisses, Speculation } from './speculation';
 
 /** Which rows of logits a step returns: none, that of the last token, or every token's. */
 export type WantedLogits = 'none' | 'last' | 'all';
@@ -56,6 +56,8 @@ export type RunnerParts = {
   rows: EmbeddingRows | undefined;
   /** Of a mixture. */
   experts: ExpertCache | undefined;
+  /** Compute tokens before their experts are known to be there. Default 'auto': where few of them are missing. */
+  speculation?: 'auto' | 'on' | 'off' | undefined;
 };
 
 /** A chunk, and where recurrent and conv state before and after it lie. */
@@ -291,7 +293,9 @@ export class Runner {
 
   /** Whether a token is computed before its experts are known to be there. */
   #speculates(tokens: number): boolean {
-    return tokens === 1 && this.#speculation !== undefined && !this.#parts.experts!.complete;
+    const { experts, speculation = 'auto' } = this.#parts;
+    if (tokens !== 1 || !this.#speculation || experts!.complete || speculation === 'off') return false;
+    return speculation === 'on' || experts!.missShare <= mostMisses;
   }
 
   /** So that what a token reads is still there when it is computed again: the last slot, or the first. */

@@ -14,6 +14,8 @@ import { WindowUpload } from './window_upload';
 
 /** An entry of the table where an expert is in no slot. */
 const absent = 0xffffffff;
+/** Choices of a layer that `missShare` goes back over: some tokens. */
+const choicesRemembered = 64;
 /** Of a read that fails; HTTP has its own within one. */
 const tries = 3;
 
@@ -61,6 +63,8 @@ export class ExpertCache {
   readonly #waiting: ((filler: WindowFiller) => void)[] = [];
   readonly #stop = new AbortController();
   #complete = false;
+  /** Share of choices that lately missed; all of them before the first token. */
+  #missShare = 1;
 
   constructor(gpu: Gpu, parts: ExpertCacheParts) {
     this.#gpu = gpu;
@@ -113,6 +117,16 @@ export class ExpertCache {
     this.#complete = true;
   }
 
+  /** Of decoded tokens lately, the share of choices whose expert was not there. */
+  get missShare(): number {
+    return this.#missShare;
+  }
+
+  #learn(misses: number, choices: number): void {
+    const weight = Math.min(1, choices / (this.#parts.layers.length * choicesRemembered));
+    this.#missShare += weight * (misses / choices - this.#missShare);
+  }
+
   /**
    * The experts that `picks` name, in groups that fit the layer's slots: those that are there come first, so that the GPU has work while
    * others are read.
@@ -143,6 +157,7 @@ export class ExpertCache {
     const keep = new Set(group.map((expert) => this.#key(layer, expert)));
     for (const expert of group) policy.touch(this.#key(layer, expert));
     const coming: Promise<void>[] = [];
+    const missed = counts.misses;
     for (const expert of group) {
       const here = policy.slotOf(this.#key(layer, expert)) !== undefined;
       if (here) counts.hits += 1;
@@ -156,6 +171,7 @@ export class ExpertCache {
     }
     const ends = await Promise.allSettled(coming);
     for (const end of ends) if (end.status === 'rejected') throw end.reason;
+    if (mode === 'decode') this.#learn(counts.misses - missed, group.length);
     this.#write(layer, this.#rowOf(layer, group));
   }
 
@@ -208,6 +224,7 @@ export class ExpertCache {
   /** A token is computed: these are the choices of its layers. */
   settle(choices: readonly { layer: number; picks: readonly number[] }[]): void {
     const { decode } = this.counts;
+    const missed = decode.misses;
     for (const { layer, picks } of choices) {
       for (const expert of picks) {
         const key = this.#key(layer, expert);
@@ -221,6 +238,10 @@ export class ExpertCache {
         if (fetched.ahead) decode.prefetchHits += 1;
       }
     }
+    this.#learn(
+      decode.misses - missed,
+      choices.reduce((sum, { picks }) => sum + picks.length, 0),
+    );
     decode.bytesRead += this.#fetched.size * this.#parts.layers[0]!.bytes;
     this.#fetched.clear();
   }
