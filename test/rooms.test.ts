@@ -26,10 +26,11 @@ const readers = ['format', 'text', 'storage', 'gpu', 'protocol', 'plan', 'stream
 
 const map: Record<string, Rule> = {
   errors: { rooms: [] },
+  wasm: { rooms: [] },
   format: { rooms: [] },
-  grammar: { rooms: ['protocol'] },
+  grammar: { rooms: ['protocol', 'wasm'] },
   text: { rooms: ['grammar', 'protocol'] },
-  storage: { rooms: [] },
+  storage: { rooms: ['wasm'] },
   gpu: { rooms: [] },
   protocol: { rooms: [], errorTypesOnly: true },
   plan: { rooms: ['format'] },
