@@ -16,12 +16,17 @@ const browserTests = ['test/browser/**/*.test.ts'];
 
 export default defineConfig({
   base: './',
-  build: { outDir: 'dist/site', emptyOutDir: true, target: 'es2022' },
+  build: {
+    outDir: 'dist/site',
+    emptyOutDir: true,
+    target: 'es2022',
+    rolldownOptions: { input: ['index.html', 'demo/embed.html'].map((page) => join(root, page)) },
+  },
   worker: { format: 'es' },
   // Named, so that a first visit with an empty cache does not reload the page when the server meets them.
   optimizeDeps: {
     include: [
-      ...['comlink', '@huggingface/jinja', '@huggingface/tokenizers', '@mlc-ai/web-xgrammar', 'hash-wasm', 'idb-keyval'],
+      ...['eventsource-parser/stream', 'comlink', '@huggingface/jinja', '@huggingface/tokenizers', '@mlc-ai/web-xgrammar', 'hash-wasm', 'idb-keyval'],
       'openai',
     ],
   },

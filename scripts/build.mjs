@@ -1,7 +1,8 @@
 /**
  * npm run build: everything that Sluice hands out.
  *   dist/lib/sluice.js         the library, an ES module, with its declarations in dist/lib/types
- *   dist/lib/sluice-worker.js  the worker of the library, one file
+ *   dist/lib/sluice-chat.js    the element <sluice-chat>, one file for one script tag
+ *   dist/lib/sluice-worker.js  the worker of both, one file
  *   dist/site                  the demo page, static, for any base path
  *   dist/cli.mjs               the Node command line, one file; needs node and dawn.node only
  * `node scripts/build.mjs lib site cli` builds the parts named; no name means all.
@@ -28,6 +29,7 @@ export async function buildParts(names = Object.keys(parts)) {
 async function buildLibrary() {
   rmSync(outLib, { recursive: true, force: true });
   await bundle({ entry: join(root, 'src/api/index.ts'), fileName: 'sluice.js', plugins: [libraryWorkerUrls()] });
+  await bundle({ entry: join(root, 'src/element/index.ts'), fileName: 'sluice-chat.js', plugins: [libraryWorkerUrls()] });
   await bundle({ entry: join(root, 'scripts/library_worker.js'), fileName: 'sluice-worker.js' });
   emitDeclarations();
 }

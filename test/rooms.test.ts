@@ -42,6 +42,7 @@ const map: Record<string, Rule> = {
   bench: { rooms: ['format', 'storage', 'gpu', 'protocol', 'plan', 'stream', 'kernels', 'engine', 'synth'], folders: ['wgsl'] },
   endpoint: { rooms: ['protocol'] },
   api: { rooms: ['endpoint', 'protocol'] },
+  element: { rooms: ['api'] },
   node: { rooms: [...readers, 'engine', 'synth', 'bench'], packages: ['webgpu'], node: true },
   workers: { rooms: ['engine', 'text', 'protocol', 'storage'] },
   demo: { rooms: ['api'], packages: ['idb-keyval'] },
