@@ -26,8 +26,16 @@ export default defineConfig({
   // Named, so that a first visit with an empty cache does not reload the page when the server meets them.
   optimizeDeps: {
     include: [
-      ...['eventsource-parser/stream', 'comlink', '@huggingface/jinja', '@huggingface/tokenizers', '@mlc-ai/web-xgrammar', 'hash-wasm', 'idb-keyval'],
-      'openai',
+      ...[
+        'eventsource-parser/stream',
+        'comlink',
+        '@huggingface/jinja',
+        '@huggingface/tokenizers',
+        '@mlc-ai/web-xgrammar',
+        'hash-wasm',
+        'idb-keyval',
+      ],
+      ...['openai', 'ai', 'zod'],
     ],
   },
   // One port for one checkout would be an error for the second; vite takes the next free one.

@@ -43,6 +43,7 @@ const map: Record<string, Rule> = {
   endpoint: { rooms: ['protocol'] },
   api: { rooms: ['endpoint', 'protocol'] },
   element: { rooms: ['api'] },
+  adapters: { rooms: ['api'], packages: ['ai', '@ai-sdk/provider'] },
   node: { rooms: [...readers, 'engine', 'synth', 'bench'], packages: ['webgpu'], node: true },
   workers: { rooms: ['engine', 'text', 'protocol', 'storage'] },
   demo: { rooms: ['api'], packages: ['idb-keyval'] },

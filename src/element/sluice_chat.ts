@@ -501,5 +501,5 @@ function early<T>(element: HTMLElement, name: string, otherwise: T): T {
 function noteOf(finishReason: DoneDetail['finishReason'], failure: unknown): string {
   if (failure) return 'broken off';
   if (finishReason === 'stopped') return 'stopped';
-  return finishReason === 'length' ? 'cut off: as long as a reply may get' : '';
+  return finishReason === 'length' ? 'cut off at the longest length' : '';
 }

@@ -29,6 +29,8 @@ export type TestServer = {
   reports: string[];
   /** Paths of requests that were answered with 404. */
   missing: string[];
+  /** Paths of all requests to a static server, in order. */
+  asked: string[];
   close(): Promise<void>;
 };
 
@@ -50,8 +52,10 @@ export async function startStaticServer({
 }: StaticOptions): Promise<TestServer> {
   const reports: string[] = [];
   const missing: string[] = [];
+  const asked: string[] = [];
   const server = createServer((request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? '/', 'http://localhost').pathname);
+    asked.push(path);
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     if (path === REPORT_PATH) return void collect(request, response, reports);
     const page = pages[path.slice(basePath.length)];
@@ -67,6 +71,7 @@ export async function startStaticServer({
     url: `http://127.0.0.1:${port}${basePath}`,
     reports,
     missing,
+    asked,
     close() {
       server.closeAllConnections();
       return new Promise((resolve) => server.close(() => resolve()));
@@ -97,7 +102,7 @@ export async function startDevServer({ headers = {} }: { headers?: Record<string
   });
   await server.listen();
   const { port } = server.httpServer!.address() as AddressInfo;
-  return { url: `http://127.0.0.1:${port}/`, reports, missing: [], close: () => server.close() };
+  return { url: `http://127.0.0.1:${port}/`, reports, missing: [], asked: [], close: () => server.close() };
 }
 
 async function collect(request: IncomingMessage, response: ServerResponse, reports: string[]): Promise<void> {
