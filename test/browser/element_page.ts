@@ -31,10 +31,17 @@ declare global {
 
 /** `script`: the component's address; `body`: elements. recorder.js is served beside the page, because the policy allows no inline script. */
 export function pageWith(script: string, body: string): string {
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>A page</title><link rel="icon" href="/demo/mark.svg">
+  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>A page</title>
 <script defer src="recorder.js"></script><script type="module" src="${script}"></script>
 <body><main><h1>An article</h1>${body}<p>More of it.</p></main></body></html>`;
 }
+
+/**
+ * What went wrong, but for what a strict policy makes of it: browsers look for an icon by themselves, and the only way to learn whether
+ * WebAssembly is allowed is to try, which Firefox reports.
+ */
+export const problemsOf = (page: TestPage): string[] =>
+  page.errors.filter((error) => !/favicon\.ico|blocked WebAssembly/.test(error));
 
 export type Seen = {
   state: string;
@@ -46,16 +53,18 @@ export type Seen = {
   recorded: string[];
 };
 
-export function see(page: TestPage, selector = 'sluice-chat'): Promise<Seen> {
+/** Undefined before the component's script has run. */
+export function see(page: TestPage, selector = 'sluice-chat'): Promise<Seen | undefined> {
   return page.evaluate((wanted) => {
-    const chat = document.querySelector(wanted) as HTMLElement & Pick<Seen, 'state' | 'busy' | 'turns'>;
-    const shown = [...chat.shadowRoot!.querySelectorAll<HTMLElement>('[part]')].filter((part) => part.checkVisibility());
+    const chat = document.querySelector(wanted) as (HTMLElement & Pick<Seen, 'state' | 'busy' | 'turns'>) | null;
+    if (!chat?.shadowRoot) return undefined;
+    const shown = [...chat.shadowRoot.querySelectorAll<HTMLElement>('[part]')].filter((part) => part.checkVisibility());
     return {
       state: chat.state,
       busy: chat.busy,
       turns: chat.turns,
       parts: Object.fromEntries(shown.map((part) => [part.getAttribute('part')!, part.textContent ?? ''])),
-      draft: chat.shadowRoot!.querySelector('textarea')!.value,
+      draft: chat.shadowRoot.querySelector('textarea')!.value,
       recorded: window.recorded,
     };
   }, selector);
@@ -66,9 +75,9 @@ export async function waitFor(page: TestPage, what: string, enough: (seen: Seen)
   let last: Seen | undefined;
   const look = async () => {
     last = await see(page, selector);
-    return enough(last) ? last : undefined;
+    return last && enough(last) ? last : undefined;
   };
-  return poll(what, look, { timeoutMs: 60_000, everyMs: 100 }).catch((error: Error) => {
+  return poll(what, look, { timeoutMs: 30_000, everyMs: 100 }).catch((error: Error) => {
     throw new Error(`${error.message}. Seen: ${JSON.stringify(last)}. ${page.errors.join('; ')}`);
   });
 }

@@ -58,8 +58,9 @@ export async function startStaticServer({
     asked.push(path);
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     if (path === REPORT_PATH) return void collect(request, response, reports);
-    const page = pages[path.slice(basePath.length)];
-    if (path.startsWith(basePath) && page !== undefined) return void sendPage(response, page);
+    const name = path.slice(basePath.length);
+    const page = pages[name] ?? pages[`${name}index.html`];
+    if (path.startsWith(basePath) && page !== undefined) return void sendPage(response, path, page);
     const file = path.startsWith(basePath) ? fileAt(folder, path.slice(basePath.length)) : undefined;
     if (file) return sendFile(request, response, file);
     missing.push(path);
@@ -112,9 +113,9 @@ async function collect(request: IncomingMessage, response: ServerResponse, repor
   response.writeHead(204).end();
 }
 
-function sendPage(response: ServerResponse, html: string): void {
-  response.setHeader('Content-Type', 'text/html; charset=utf-8');
-  response.end(html);
+function sendPage(response: ServerResponse, path: string, text: string): void {
+  response.setHeader('Content-Type', TYPES[extname(path)] ?? 'text/html; charset=utf-8');
+  response.end(text);
 }
 
 function fileAt(folder: string, path: string): string | undefined {
