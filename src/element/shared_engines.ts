@@ -1,6 +1,5 @@
 /** Engines that several elements use at once: one for each key, loaded by the first who asks, unloaded when the last one lets go. */
 import type { Engine, LoadProgress } from '../api';
-import { EngineError } from '../errors';
 
 export type StartEngine = (onProgress: (progress: LoadProgress) => void, signal: AbortSignal) => Promise<Engine>;
 
@@ -66,9 +65,8 @@ export class SharedEngines {
 /** Of this page. */
 export const pageEngines = new SharedEngines();
 
-/** Equal for elements that may share: the same model under the same options. Undefined for what cannot be compared. */
-export function engineKey(model: unknown, options: object): string {
-  if (typeof model !== 'string') throw new EngineError('invalid-request', "'model' must be a hub id or the address of a folder.");
+/** Equal for elements that may share: the same model under the same options. */
+export function engineKey(model: string, options: object): string {
   const entries = Object.entries(options).filter(([, value]) => value !== undefined);
   return JSON.stringify([model, entries.sort(([a], [b]) => (a < b ? -1 : 1))]);
 }
