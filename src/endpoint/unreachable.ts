@@ -5,7 +5,7 @@
 import { EngineError } from '../errors';
 import type { EndpointAddress } from './address';
 
-/** Of Chromium's permission for a page that talks to this machine; it was split in two in 2026. */
+/** Of Chromium's permission for a page that talks to this machine: the newer name, which is about loopback alone, and the older one. */
 const PERMISSIONS = ['loopback-network', 'local-network-access'];
 
 const CORS = 'Check that the server runs and sends CORS headers for this page';
@@ -22,8 +22,8 @@ async function loopbackAdvice({ host }: EndpointAddress): Promise<string> {
   const permission = await loopbackPermission();
   if (permission === 'denied')
     return (
-      `${here}: the browser does not let this page talk to this machine. Allow “Apps on device” (or “Local network access”) in the ` +
-      'site settings beside the address and try again; a page in a frame also needs allow="loopback-network; local-network-access" on its frame.'
+      `${here}: the browser does not let this page talk to this machine. Allow it in the site settings beside the address (“local network ` +
+      'access” or the like) and try again. A page in a frame also needs allow="loopback-network; local-network-access" on its frame.'
     );
   const browser =
     permission === undefined
