@@ -78,8 +78,8 @@ export type {
  * @throws EngineError 'unsupported', 'not-found', 'storage', 'format', 'budget', 'invalid-request', 'consent', …; AbortError if `signal`
  *   aborts.
  */
-export function createEngine(model: ModelRef, options?: EngineOptions): Promise<Engine>;
 export function createEngine(model: ModelRef, options: EngineOptions & FallbackOptions): Promise<ChatEngine>;
+export function createEngine(model: ModelRef, options?: EngineOptions): Promise<Engine>;
 export async function createEngine(
   model: ModelRef,
   options: EngineOptions | (EngineOptions & FallbackOptions) = {},
