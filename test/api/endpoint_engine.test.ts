@@ -103,6 +103,22 @@ describe('a conversation', () => {
     await vi.waitFor(() => expect(server.abandoned).toBe(1));
   });
 
+  test('thinking is apart from the reply; calls are put together, with an id where the server has none', async () => {
+    const server = await serve({ thinks: 'Hm.' });
+    const engine = await createEndpointEngine({ url: server.url, model: 'm' }, { onFallback: agree });
+    const { message } = (await engine.chat.completions.create(hello)).choices[0]!;
+    expect(message).toMatchObject({ reasoning_content: 'Hm.', content: 'You said: "Hello there"' });
+    server.options.call = () => ({ name: 'weather', arguments: '{"city":"Paris"}' });
+    const called = (await engine.chat.completions.create(hello)).choices[0]!;
+    expect(called).toMatchObject({
+      finish_reason: 'tool_calls',
+      message: {
+        content: null,
+        tool_calls: [{ id: expect.stringMatching(/^call_/), function: { name: 'weather', arguments: '{"city":"Paris"}' } }],
+      },
+    });
+  });
+
   test.each([
     [{ n: 2 }, 'n'],
     [{ response_format: { type: 'grammar' as const, grammar: 'root ::= "a"' } }, 'response_format'],

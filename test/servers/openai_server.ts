@@ -17,6 +17,10 @@ export type OpenAiServerOptions = {
   location?: string;
   /** The words of a reply. Default: what the last message said. */
   reply?(messages: { role: string; content: unknown }[]): string;
+  /** What it thinks before it answers. */
+  thinks?: string;
+  /** Answer with this call, its arguments in pieces, instead of words. `id` may be missing, as it is from some servers. */
+  call?(messages: { role: string; content: unknown }[]): { id?: string; name: string; arguments: string } | undefined;
 };
 
 export type OpenAiServer = {
@@ -91,6 +95,16 @@ async function stream(state: OpenAiServer, asked: Asked, response: ServerRespons
   const delta = (fields: object, finish: string | null = null) =>
     send({ ...head, choices: [{ index: 0, delta: fields, finish_reason: finish }] });
   delta({ role: 'assistant', content: '' });
+  const call = state.options.call?.(messages);
+  if (call) {
+    const piece = (id: string | undefined, fields: object) =>
+      delta({ tool_calls: [{ index: 0, id, type: 'function', function: fields }] });
+    piece(call.id, { name: call.name, arguments: '' });
+    for (const text of call.arguments.match(/.{1,4}/g) ?? []) piece(undefined, { arguments: text });
+    delta({}, 'tool_calls');
+    return void response.end('data: [DONE]\n\n');
+  }
+  delta({ reasoning_content: state.options.thinks });
   for (const [i, word] of words.entries()) {
     if (response.destroyed) return;
     if (i === 2 && fault === 'cut') return void response.destroy();

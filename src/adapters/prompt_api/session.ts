@@ -6,6 +6,8 @@ import { type Prompt, promptOf } from './messages';
 import { combine, type ToolCalls, toolCalls } from './tool_calls';
 import type { PromptInput, PromptOptions, PromptTool } from './types';
 
+/** What a session needs of an engine. */
+export type SessionSource = Pick<Engine, 'chat' | 'tokenize' | 'info'>;
 export type Sampling = { temperature: number | undefined; topK: number | undefined };
 
 /** A model that always calls another tool must come to an end. */
@@ -21,7 +23,7 @@ export class SessionCore {
   contextUsage = 0;
 
   constructor(
-    readonly engine: Engine,
+    readonly engine: SessionSource,
     readonly sampling: Sampling,
     messages: readonly ChatMessage[],
     tools: readonly PromptTool[],
