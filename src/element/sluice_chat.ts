@@ -12,14 +12,13 @@ import type {
 } from '../api';
 import { EngineError, isAbort } from '../errors';
 import { Answerer, type Wish } from './answerer';
+import { ReflectedAttributes } from './attributes';
 import { Conversation, type Turn } from './conversation';
 import { frameNotice } from './frame';
 import { deleteKept, readKept, writeKept } from './kept';
+import { type ReplyEnd, streamReply } from './reply';
 import { plainText, type RenderReply } from './reply_text';
 import { type Action, ChatView } from './view';
-
-/** On a server that renders pages there is no such thing, and importing must not fail there. */
-const Base = globalThis.HTMLElement ?? (class {} as typeof HTMLElement);
 
 /** A change of one of these is another engine. */
 const ENGINE_ATTRIBUTES = ['model', 'gpu-budget', 'context', 'worker-url', 'endpoint', 'endpoint-model'];
@@ -41,7 +40,7 @@ const PROPERTIES = [
 
 export type DoneDetail = {
   message: { role: 'assistant'; content: string };
-  finishReason: 'stop' | 'length' | 'tool_calls' | 'content_filter' | 'function_call' | 'stopped';
+  finishReason: Exclude<ReplyEnd['finishReason'], 'failed'>;
   usage: Usage | undefined;
   answeredBy: AnsweredBy;
 };
@@ -55,7 +54,7 @@ export interface SluiceChatEvents {
   error: CustomEvent<{ error: unknown }>;
 }
 
-export class SluiceChat extends Base {
+export class SluiceChat extends ReflectedAttributes {
   static readonly observedAttributes = [...ENGINE_ATTRIBUTES, 'persist'];
 
   /** Fields of every request: temperature, max_tokens, … */
@@ -102,53 +101,6 @@ export class SluiceChat extends Base {
       onLost: () => this.#onLost(),
     });
     this.#showIdle();
-  }
-
-  get model(): string | undefined {
-    return this.getAttribute('model') ?? undefined;
-  }
-  set model(model: string | undefined) {
-    this.#reflect('model', model);
-  }
-  /** '4GB', '1.5GiB'. */
-  get gpuBudget(): string | undefined {
-    return this.getAttribute('gpu-budget') ?? undefined;
-  }
-  set gpuBudget(budget: string | undefined) {
-    this.#reflect('gpu-budget', budget);
-  }
-  /** Tokens of prompt and reply. */
-  get context(): number | undefined {
-    const text = this.getAttribute('context');
-    return text === null ? undefined : Number(text);
-  }
-  set context(tokens: number | undefined) {
-    this.#reflect('context', tokens);
-  }
-  get endpoint(): string | undefined {
-    return this.getAttribute('endpoint') ?? undefined;
-  }
-  set endpoint(url: string | undefined) {
-    this.#reflect('endpoint', url);
-  }
-  get endpointModel(): string | undefined {
-    return this.getAttribute('endpoint-model') ?? undefined;
-  }
-  set endpointModel(model: string | undefined) {
-    this.#reflect('endpoint-model', model);
-  }
-  get workerUrl(): string | undefined {
-    return this.getAttribute('worker-url') ?? undefined;
-  }
-  set workerUrl(url: string | undefined) {
-    this.#reflect('worker-url', url);
-  }
-  /** The system prompt. */
-  get system(): string | undefined {
-    return this.getAttribute('system') ?? undefined;
-  }
-  set system(text: string | undefined) {
-    this.#reflect('system', text);
   }
 
   /**
@@ -359,35 +311,17 @@ export class SluiceChat extends Base {
     this.#view.setBusy(true);
     this.#view.showProblem(undefined);
     this.#view.announce('The reply begins');
-    let finishReason: DoneDetail['finishReason'] = 'stop';
-    let usage: Usage | undefined;
-    let failure: unknown;
-    try {
-      const request: ChatRequest & { stream: true } = {
-        ...this.request,
-        messages,
-        stream: true,
-        stream_options: { include_usage: true },
-      };
-      for await (const chunk of await engine.chat.completions.create(request, { signal: running.signal })) {
-        const text = chunk.choices[0]?.delta.content;
-        finishReason = chunk.choices[0]?.finish_reason ?? finishReason;
-        usage = chunk.usage ?? usage;
-        if (!text) continue;
-        turn.text += text;
-        view.append(text);
-        this.#emit('token', { text });
-      }
-    } catch (error) {
-      if (isAbort(error)) finishReason = 'stopped';
-      else failure = error;
-    }
+    const { finishReason, usage, failure } = await streamReply(engine, { ...this.request, messages }, running.signal, (text) => {
+      turn.text += text;
+      view.append(text);
+      this.#emit('token', { text });
+    });
     if (this.#running !== running) return; // the conversation was deleted
     this.#running = undefined;
     this.#view.setBusy(false);
-    view.end(noteOf(finishReason, failure));
+    view.end(noteOf(finishReason));
     this.#keep();
-    if (failure) return this.#onReplyFailed(failure, turn);
+    if (finishReason === 'failed') return this.#onReplyFailed(failure, turn);
     this.#view.announce(finishReason === 'stopped' ? 'The reply was stopped' : 'The reply is complete');
     this.#emit('done', { message: { role: 'assistant', content: turn.text }, finishReason, usage, answeredBy });
   }
@@ -479,11 +413,6 @@ export class SluiceChat extends Base {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
 
-  #reflect(name: string, value: string | number | undefined): void {
-    if (value === undefined || value === null) this.removeAttribute(name);
-    else this.setAttribute(name, String(value));
-  }
-
   #upgrade(name: string): void {
     if (!Object.hasOwn(this, name)) return;
     const own = this as unknown as Record<string, unknown>;
@@ -498,8 +427,8 @@ function early<T>(element: HTMLElement, name: string, otherwise: T): T {
   return Object.hasOwn(element, name) ? (element as unknown as Record<string, T>)[name]! : otherwise;
 }
 
-function noteOf(finishReason: DoneDetail['finishReason'], failure: unknown): string {
-  if (failure) return 'broken off';
+function noteOf(finishReason: ReplyEnd['finishReason']): string {
+  if (finishReason === 'failed') return 'broken off';
   if (finishReason === 'stopped') return 'stopped';
   return finishReason === 'length' ? 'cut off at the longest length' : '';
 }

@@ -29,13 +29,14 @@ export class Transcript {
       this.#empty,
       this.#list,
     );
-    this.root.addEventListener('scroll', () => this.#onScroll(), { passive: true });
+    this.root.addEventListener('scroll', () => this.#look(), { passive: true });
   }
 
   addUser(text: string): void {
     const words = make('div', { part: 'text', dir: 'auto' }, text);
     this.#add('user', 'You', words).append(this.#edit);
     this.#following = true;
+    this.#lastTop = this.root.scrollTop;
     this.followEnd();
   }
 
@@ -64,6 +65,7 @@ export class Transcript {
   }
 
   followEnd(): void {
+    this.#look(); // a scroll is told a frame later than it happens, and text may come in between
     if (!this.#following) return;
     this.root.scrollTop = this.root.scrollHeight;
     this.#lastTop = this.root.scrollTop;
@@ -82,8 +84,8 @@ export class Transcript {
     return turn;
   }
 
-  /** A scroll event may arrive after more text did, so only a move upwards means that the reader left the end. */
-  #onScroll(): void {
+  /** Text that was added below is no scroll, so only a move upwards means that the reader left the end. */
+  #look(): void {
     const { scrollTop, scrollHeight, clientHeight } = this.root;
     if (scrollHeight - scrollTop - clientHeight <= END_PX) this.#following = true;
     else if (scrollTop < this.#lastTop) this.#following = false;
