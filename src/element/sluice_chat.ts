@@ -209,8 +209,8 @@ export class SluiceChat extends ReflectedAttributes {
   }
 
   #act(action: Action): void {
-    if (action === 'load' || action === 'retry') void this.load();
-    else this.#release();
+    if (action === 'cancel' || action === 'unload') this.#release();
+    else void this.load();
   }
 
   #wish(): Wish {
@@ -372,11 +372,9 @@ export class SluiceChat extends ReflectedAttributes {
   }
 
   #showIdle(): void {
-    const text =
-      this.model === undefined && this.endpoint !== undefined
-        ? 'Nothing is sent until you agree.'
-        : 'Nothing is loaded until you ask.';
-    this.#view.showStatus({ action: 'load', text });
+    const endpointAlone = this.model === undefined && this.endpoint !== undefined;
+    if (endpointAlone) this.#view.showStatus({ action: 'start', text: 'Nothing is sent until you agree.' });
+    else this.#view.showStatus({ action: 'load', text: 'Nothing is loaded until you ask.' });
   }
 
   #showTurns(): void {

@@ -3,10 +3,11 @@ import type { FallbackRequest } from '../api';
 import { Composer, type ComposerHandlers } from './composer';
 import { button, hide, make, setUnavailable } from './dom';
 import type { RenderReply } from './reply_text';
-import css from './styles.css?inline';
+// As it is written: a bundler that rewrites light-dark() for older browsers would look for a color-scheme that only the page has.
+import css from './styles.css?raw';
 import { Transcript } from './transcript';
 
-export type Action = 'load' | 'cancel' | 'retry' | 'unload';
+export type Action = 'load' | 'start' | 'cancel' | 'retry' | 'unload';
 export type ViewHandlers = ComposerHandlers & {
   onAction(action: Action): void;
   onClear(): void;
@@ -16,7 +17,13 @@ export type ViewHandlers = ComposerHandlers & {
 /** `progress`: 0 to 1; undefined where nothing is under way. */
 export type Status = { action: Action; text: string; progress?: number };
 
-const LABELS: Record<Action, string> = { load: 'Load the model', cancel: 'Cancel', retry: 'Try again', unload: 'Unload' };
+const LABELS: Record<Action, string> = {
+  load: 'Load the model',
+  start: 'Start',
+  cancel: 'Cancel',
+  retry: 'Try again',
+  unload: 'Unload',
+};
 const PROGRESS_STEP = 0.1;
 
 let sheet: CSSStyleSheet | undefined;
@@ -61,7 +68,7 @@ export class ChatView {
   showStatus({ action, text, progress }: Status): void {
     if (this.#pressed !== action) this.#action.textContent = LABELS[action];
     this.#pressed = action;
-    this.#action.toggleAttribute('data-first', action === 'load');
+    this.#action.toggleAttribute('data-first', action === 'load' || action === 'start');
     this.#status.textContent = text;
     this.#bar.classList.toggle('idle', progress === undefined); // keeps its room, so that nothing jumps
     this.#bar.setAttribute('aria-hidden', String(progress === undefined));

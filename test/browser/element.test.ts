@@ -160,6 +160,23 @@ describe.each(['chromium', 'firefox'] as const)('<sluice-chat> in %s', (name) =>
     expect(problemsOf(page)).toEqual([]);
   });
 
+  test('the article of the demo, as it is built', async () => {
+    const server = await startStaticServer({ folder: join(repository, 'dist/site'), basePath: '/some/path/' });
+    servers.push(server);
+    await page.open(`${server.url}demo/embed.html`);
+    const before = await waitFor(page, 'the element', () => true);
+    expect(before.parts.empty).toBeDefined();
+    await page.evaluate(() => {
+      document.querySelector('sluice-chat')!.request = { temperature: 0, max_tokens: 8 };
+      window.recorded = [];
+    });
+    await send(page, 'Tell a story about a mill.');
+    const { turns } = await waitFor(page, 'a reply', answered(2));
+    expect(turns[1]!.text).toMatch(/\w/);
+    expect(server.missing.filter((path) => !path.includes('favicon'))).toEqual([]);
+    expect(problemsOf(page)).toEqual([]);
+  });
+
   test('in a frame of another site it says what that means before anything is downloaded', async () => {
     const inner = await site({ 'index.html': pageWith(OWN, CHAT) });
     const script = `addEventListener('load', () => setTimeout(() => parent.postMessage(document.querySelector('sluice-chat').shadowRoot.querySelector('[part=notice]').textContent, '*'), 300));`;

@@ -66,6 +66,12 @@ describe('axe finds nothing', () => {
 
   test('idle, loading, ready', async () => {
     await open(page, 'local.html');
+    const colours = await page.evaluate(() => {
+      const root = document.querySelector('sluice-chat')!.shadowRoot!;
+      const of = (part: string) => getComputedStyle(root.querySelector(`[part~=${part}]`)!).backgroundColor;
+      return [of('frame'), of('action')];
+    });
+    expect(colours, 'the style sheet as the build leaves it').toEqual(['rgb(253, 252, 249)', 'rgb(12, 102, 118)']);
     await expectClean();
     await press(page, 'Load the model');
     await waitFor(page, 'progress', ({ parts }) => parts.progress !== undefined);

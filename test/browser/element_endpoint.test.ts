@@ -126,7 +126,7 @@ describe.each(['chromium', 'firefox'] as const)('an endpoint in %s', (name) => {
     ['clear.html', /https, or http on this machine/],
   ])('%s is refused', async (path, message) => {
     await open(path);
-    await press(page, 'Load the model');
+    await press(page, 'Start');
     const seen = await waitFor(page, 'the problem', ({ parts }) => parts.problem !== undefined);
     expect(seen.parts.problem).toMatch(message);
     expect(seen.recorded.at(-1)).toMatch(message);
