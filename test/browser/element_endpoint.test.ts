@@ -134,6 +134,30 @@ describe.each(['chromium', 'firefox'] as const)('an endpoint in %s', (name) => {
     expect(here.asked).toEqual([]);
   });
 
+  test('what a server says is text, whatever it looks like', async () => {
+    const hostile =
+      '<img src="/stolen.png"> <script>window.stolen = 1</script> <a href="javascript:stolen()">x</a> \u202Egnp.exe';
+    await open('endpoint.html');
+    await page.evaluate(() => {
+      document.querySelector('sluice-chat')!.onFallback = () => true;
+    });
+    here.options.reply = () => hostile;
+    await send(page, hostile);
+    const seen = await waitFor(page, 'a reply', answered(2));
+    expect(seen.turns.map(({ text }) => text)).toEqual([hostile, hostile]);
+    here.options.fault = 'hostile-words';
+    await send(page, 'And an error');
+    const failed = await waitFor(page, 'the problem', ({ parts }) => parts.problem !== undefined);
+    expect(failed.parts.problem).toContain('<img');
+    Object.assign(here.options, { fault: undefined, reply: undefined });
+    const made = await page.evaluate(
+      () => document.querySelector('sluice-chat')!.shadowRoot!.querySelectorAll('img, script, a, iframe').length,
+    );
+    expect(made).toBe(0);
+    expect(await page.evaluate(() => 'stolen' in window)).toBe(false);
+    expect(site.asked).not.toContain('/stolen.png');
+  });
+
   test('a reply that breaks off stays, with what went wrong; the next one may succeed', async () => {
     await open('endpoint.html');
     await page.evaluate(() => {

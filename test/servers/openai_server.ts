@@ -12,7 +12,7 @@ export type OpenAiServerOptions = {
   /** Milliseconds between words. Default 0. */
   wordMs?: number;
   /** 'redirect': send everybody elsewhere; 'cut': stop in mid-reply; 'error-event': an error in mid-reply; 'prose': answer with a web page. */
-  fault?: 'redirect' | 'cut' | 'error-event' | 'prose' | 'status-500';
+  fault?: 'redirect' | 'cut' | 'error-event' | 'prose' | 'status-500' | 'hostile-words';
   /** Where 'redirect' leads. */
   location?: string;
   /** The words of a reply. Default: what the last message said. */
@@ -61,6 +61,7 @@ async function answer(state: OpenAiServer, request: IncomingMessage, response: S
   state.asked.push(asked);
   if (fault === 'redirect') return void response.writeHead(307, { location }).end();
   if (fault === 'status-500') return void response.writeHead(500).end('out of order');
+  if (fault === 'hostile-words') return json(response, 400, { error: { message: '<img src="/stolen.png">' } });
   if (key && asked.headers.authorization !== `Bearer ${key}`) {
     const message = `Incorrect API key provided: ${asked.headers.authorization?.slice('Bearer '.length) ?? 'none'}`;
     return json(response, 401, { error: { message } });
