@@ -102,6 +102,10 @@ function keepRenderBlocking(): Plugin {
   return {
     name: 'sluice:render-blocking',
     apply: 'build',
-    transformIndexHtml: { order: 'post', handler: (html) => html.replace('<script type="module"', '$& blocking="render"') },
+    transformIndexHtml: {
+      order: 'post',
+      handler: (html, { path }) =>
+        path === '/index.html' ? html.replace('<script type="module"', '$& blocking="render"') : html,
+    },
   };
 }
