@@ -16,13 +16,26 @@ const browserTests = ['test/browser/**/*.test.ts'];
 
 export default defineConfig({
   base: './',
-  build: { outDir: 'dist/site', emptyOutDir: true, target: 'es2022' },
+  build: {
+    outDir: 'dist/site',
+    emptyOutDir: true,
+    target: 'es2022',
+    rolldownOptions: { input: ['index.html', 'demo/embed.html'].map((page) => join(root, page)) },
+  },
   worker: { format: 'es' },
   // Named, so that a first visit with an empty cache does not reload the page when the server meets them.
   optimizeDeps: {
     include: [
-      ...['comlink', '@huggingface/jinja', '@huggingface/tokenizers', '@mlc-ai/web-xgrammar', 'hash-wasm', 'idb-keyval'],
-      'openai',
+      ...[
+        'eventsource-parser/stream',
+        'comlink',
+        '@huggingface/jinja',
+        '@huggingface/tokenizers',
+        '@mlc-ai/web-xgrammar',
+        'hash-wasm',
+        'idb-keyval',
+      ],
+      ...['openai', 'ai', 'zod'],
     ],
   },
   // One port for one checkout would be an error for the second; vite takes the next free one.
@@ -89,6 +102,10 @@ function keepRenderBlocking(): Plugin {
   return {
     name: 'sluice:render-blocking',
     apply: 'build',
-    transformIndexHtml: { order: 'post', handler: (html) => html.replace('<script type="module"', '$& blocking="render"') },
+    transformIndexHtml: {
+      order: 'post',
+      handler: (html, { path }) =>
+        path === '/index.html' ? html.replace('<script type="module"', '$& blocking="render"') : html,
+    },
   };
 }

@@ -1,7 +1,9 @@
 /**
  * npm run build: everything that Sluice hands out.
  *   dist/lib/sluice.js         the library, an ES module, with its declarations in dist/lib/types
- *   dist/lib/sluice-worker.js  the worker of the library, one file
+ *   dist/lib/sluice-chat.js    the element <sluice-chat>, one file for one script tag
+ *   dist/lib/sluice-prompt-api.js, sluice-ai-sdk.js, sluice-ai-sdk-transport.js   the adapters
+ *   dist/lib/sluice-worker.js  the worker of all of them, one file
  *   dist/site                  the demo page, static, for any base path
  *   dist/cli.mjs               the Node command line, one file; needs node and dawn.node only
  * `node scripts/build.mjs lib site cli` builds the parts named; no name means all.
@@ -28,6 +30,15 @@ export async function buildParts(names = Object.keys(parts)) {
 async function buildLibrary() {
   rmSync(outLib, { recursive: true, force: true });
   await bundle({ entry: join(root, 'src/api/index.ts'), fileName: 'sluice.js', plugins: [libraryWorkerUrls()] });
+  await bundle({ entry: join(root, 'src/element/index.ts'), fileName: 'sluice-chat.js', plugins: [libraryWorkerUrls()] });
+  const adapters = join(root, 'src/adapters');
+  await bundle({
+    entry: join(adapters, 'prompt_api/index.ts'),
+    fileName: 'sluice-prompt-api.js',
+    plugins: [libraryWorkerUrls()],
+  });
+  await bundle({ entry: join(adapters, 'ai_sdk/index.ts'), fileName: 'sluice-ai-sdk.js' });
+  await bundle({ entry: join(adapters, 'ai_sdk/transport.ts'), fileName: 'sluice-ai-sdk-transport.js', external: ['ai'] });
   await bundle({ entry: join(root, 'scripts/library_worker.js'), fileName: 'sluice-worker.js' });
   emitDeclarations();
 }
@@ -40,8 +51,8 @@ async function buildCommandLine() {
   await buildCli(root, join(root, 'dist'));
 }
 
-/** One ES module of the library, without imports. */
-async function bundle({ entry, fileName, plugins = [] }) {
+/** One ES module of the library, without imports but those of `external` packages. */
+async function bundle({ entry, fileName, plugins = [], external = [] }) {
   await build({
     root,
     configFile: false,
@@ -54,7 +65,7 @@ async function bundle({ entry, fileName, plugins = [] }) {
       target: 'es2022',
       sourcemap: true,
       lib: { entry, formats: ['es'], fileName: () => fileName },
-      rolldownOptions: { output: { codeSplitting: false } },
+      rolldownOptions: { external, output: { codeSplitting: false } },
     },
   });
 }

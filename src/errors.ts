@@ -15,6 +15,8 @@
  * - `unsupported-schema` a JSON schema asks for what a grammar cannot enforce; the message names the place by a JSON pointer
  * - `non-finite`       the model produced NaN or infinite logits
  * - `device-lost`      the GPU device went away
+ * - `endpoint`         a server that was asked instead of this device cannot be reached, refuses or breaks off
+ * - `consent`          nothing was sent to a server, because nobody agreed to it
  * - `unloaded`         the engine was unloaded
  * - `internal`         a bug in Sluice
  */
@@ -32,6 +34,8 @@ export type ErrorCode =
   | 'unsupported-schema'
   | 'non-finite'
   | 'device-lost'
+  | 'endpoint'
+  | 'consent'
   | 'unloaded'
   | 'internal';
 

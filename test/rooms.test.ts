@@ -26,10 +26,11 @@ const readers = ['format', 'text', 'storage', 'gpu', 'protocol', 'plan', 'stream
 
 const map: Record<string, Rule> = {
   errors: { rooms: [] },
+  wasm: { rooms: [] },
   format: { rooms: [] },
-  grammar: { rooms: ['protocol'] },
+  grammar: { rooms: ['protocol', 'wasm'] },
   text: { rooms: ['grammar', 'protocol'] },
-  storage: { rooms: [] },
+  storage: { rooms: ['wasm'] },
   gpu: { rooms: [] },
   protocol: { rooms: [], errorTypesOnly: true },
   plan: { rooms: ['format'] },
@@ -39,10 +40,13 @@ const map: Record<string, Rule> = {
   engine: { rooms: readers },
   synth: { rooms: ['format', 'text', 'kernels', 'engine'] },
   bench: { rooms: ['format', 'storage', 'gpu', 'protocol', 'plan', 'stream', 'kernels', 'engine', 'synth'], folders: ['wgsl'] },
-  api: { rooms: ['protocol'] },
+  endpoint: { rooms: ['protocol'] },
+  api: { rooms: ['endpoint', 'protocol'] },
+  element: { rooms: ['api'] },
+  adapters: { rooms: ['api'], packages: ['ai', '@ai-sdk/provider'] },
   node: { rooms: [...readers, 'engine', 'synth', 'bench'], packages: ['webgpu'], node: true },
   workers: { rooms: ['engine', 'text', 'protocol', 'storage'] },
-  demo: { rooms: ['api'], packages: ['idb-keyval'] },
+  demo: { rooms: ['api', 'element'], packages: ['idb-keyval'] },
 };
 
 /** Folders of the repository, besides src/, that are rooms. */

@@ -15,15 +15,30 @@ import { mapEvents, progressOf, type ReplyEvent } from './event_stream';
 import { signalOf } from './request';
 import type { CreateChatCompletion, RequestOptions } from './types';
 
+/** Whoever makes replies: this device, or a server. */
+export type ReplySource = {
+  readonly model: string;
+  /** @throws EngineError 'invalid-request' that names the field */
+  reply(request: ChatRequest, signal: AbortSignal | undefined): AsyncIterableIterator<ReplyEvent>;
+};
+
+export function engineReplies(client: EngineClient): ReplySource {
+  return {
+    get model() {
+      return client.info.model;
+    },
+    reply: (request, signal) => client.generate(chatRequest(request, client.info.vocabSize), signal),
+  };
+}
+
 type SaidEvent = Extract<ReplyEvent, { type: 'text' | 'reasoning' | 'tool_call' }>;
 
 /** `engine.chat.completions.create`: OpenAI's shapes, with `timings` beside `usage`. */
-export function chatCompletions(client: EngineClient): CreateChatCompletion {
+export function chatCompletions(source: ReplySource): CreateChatCompletion {
   const create = async (request: ChatRequest, options?: RequestOptions) => {
-    const generate = chatRequest(request, client.info.vocabSize);
-    const events = client.generate(generate, signalOf(request, options));
-    if (!request.stream) return wholeChat(client, events);
-    const chunks = new ChatChunks(client.info.model, request);
+    const events = source.reply(request, signalOf(request, options));
+    if (!request.stream) return wholeChat(source.model, events);
+    const chunks = new ChatChunks(source.model, request);
     return mapEvents(events, (event) => chunks.of(event));
   };
   return create as CreateChatCompletion;
@@ -94,7 +109,7 @@ function logprobsOf(content: TokenLogprob[] | undefined): ChatLogprobs | null {
   return content ? { content, refusal: null } : null;
 }
 
-async function wholeChat(client: EngineClient, events: AsyncIterable<ReplyEvent>): Promise<ChatCompletion> {
+async function wholeChat(model: string, events: AsyncIterable<ReplyEvent>): Promise<ChatCompletion> {
   const choices: ChatChoice[] = [];
   let said: SaidEvent[] = [];
   for await (const event of events) {
@@ -110,7 +125,7 @@ async function wholeChat(client: EngineClient, events: AsyncIterable<ReplyEvent>
       id: `chatcmpl-${crypto.randomUUID()}`,
       object: 'chat.completion',
       created: Math.floor(Date.now() / 1000),
-      model: client.info.model,
+      model,
       choices,
       usage: event.usage,
       timings: event.timings,

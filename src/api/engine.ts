@@ -1,5 +1,5 @@
 import { EngineError } from '../errors';
-import { chatCompletions } from './chat_completions';
+import { chatCompletions, engineReplies } from './chat_completions';
 import type { EngineClient } from './client';
 import { completions } from './completions';
 import { sessions } from './sessions';
@@ -8,6 +8,7 @@ import type { Engine } from './types';
 /** What a caller holds of a loaded engine. */
 export function engineOf(client: EngineClient): Engine {
   return {
+    answeredBy: { place: 'device' },
     get info() {
       return client.info;
     },
@@ -15,7 +16,7 @@ export function engineOf(client: EngineClient): Engine {
       return client.info.plan;
     },
     refreshInfo: () => client.refreshInfo(),
-    chat: { completions: { create: chatCompletions(client) } },
+    chat: { completions: { create: chatCompletions(engineReplies(client)) } },
     completions: { create: completions(client) },
     embeddings: { create: refuseEmbeddings },
     sessions: sessions(client),

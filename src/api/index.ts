@@ -6,14 +6,29 @@
  *   for await (const chunk of stream) console.log(chunk.choices[0]?.delta.content ?? '');
  */
 
+import type { EndpointOptions } from '../endpoint/endpoint';
 import type { ModelRef } from '../protocol/engine';
 import type { PlanReport } from '../protocol/plan';
 import type { StoredModel } from '../protocol/storage';
 import { EngineClient } from './client';
+import { endpointEngine } from './endpoint_engine';
 import { engineOf } from './engine';
-import type { DownloadOptions, Engine, EngineOptions, ModelDownload, PlanOptions, WorkerOptions } from './types';
+import { preferLocal } from './fallback';
+import type {
+  ChatEngine,
+  DownloadOptions,
+  Engine,
+  EngineOptions,
+  FallbackOptions,
+  ModelDownload,
+  OnFallback,
+  PlanOptions,
+  WorkerOptions,
+} from './types';
 import { deleteStored, downloadOf, planOf, storedModels } from './without_engine';
 
+export type { EndpointOptions } from '../endpoint/endpoint';
+export type { ApiKey } from '../endpoint/key';
 export { EngineError, type ErrorCode } from '../errors';
 export type * from '../protocol/chat';
 export type {
@@ -36,10 +51,15 @@ export { parseByteBudget } from './byte_budget';
 export { createFetch } from './fetch_adapter';
 export type { DownloadControl, OnProgress } from './progress';
 export type {
+  AnsweredBy,
+  ChatEngine,
   DownloadOptions,
   Engine,
   EngineOptions,
+  FallbackOptions,
+  FallbackRequest,
   ModelDownload,
+  OnFallback,
   PlanOptions,
   RequestOptions,
   Sessions,
@@ -52,10 +72,34 @@ export type {
  * `model` is a hub id `owner/name[@revision]`, the URL of a folder (a string that starts with http:, https:, `/`, `./` or
  * `../` is one, relative to the page), the files of a folder, or a directory handle.
  *
- * @throws EngineError 'unsupported', 'not-found', 'storage', 'format', 'budget', 'invalid-request', …; AbortError if `signal` aborts.
+ * With `{ prefer: 'local', fallback, onFallback }` the memory plan decides, before anything is downloaded, whether this device answers or
+ * an OpenAI-compatible server, which gets nothing unless `onFallback` agrees.
+ *
+ * @throws EngineError 'unsupported', 'not-found', 'storage', 'format', 'budget', 'invalid-request', 'consent', …; AbortError if `signal`
+ *   aborts.
  */
-export async function createEngine(model: ModelRef, options: EngineOptions = {}): Promise<Engine> {
+export function createEngine(model: ModelRef, options: EngineOptions & FallbackOptions): Promise<ChatEngine>;
+export function createEngine(model: ModelRef, options?: EngineOptions): Promise<Engine>;
+export async function createEngine(
+  model: ModelRef,
+  options: EngineOptions | (EngineOptions & FallbackOptions) = {},
+): Promise<ChatEngine> {
+  if ('fallback' in options) return preferLocal(model, options);
   return engineOf(await EngineClient.start(model, options));
+}
+
+/**
+ * The same API in front of an OpenAI-compatible server (vLLM, llama.cpp, Ollama, LM Studio): https, or http on this machine. Nothing is
+ * sent, not even a question for its models, unless `onFallback` agrees.
+ *
+ * @throws EngineError 'consent', 'endpoint', 'invalid-request'; AbortError
+ */
+export function createEndpointEngine(
+  endpoint: EndpointOptions,
+  options: { onFallback: OnFallback; signal?: AbortSignal },
+): Promise<ChatEngine> {
+  const why = { reason: 'chosen' as const, message: 'This conversation is answered by a server.' };
+  return endpointEngine(endpoint, why, { onFallback: options?.onFallback, signal: options?.signal });
 }
 
 /**

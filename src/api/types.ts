@@ -1,3 +1,4 @@
+import type { EndpointOptions } from '../endpoint/endpoint';
 import type { ChatCompletion, ChatCompletionChunk, ChatRequest, Completion, CompletionRequest } from '../protocol/chat';
 import type { EngineConfig, EngineInfo, Pressure, RestoredSession, SavedSession } from '../protocol/engine';
 import type { PlanReport, TokenCosts } from '../protocol/plan';
@@ -62,7 +63,43 @@ export interface Sessions {
   delete(id: string): Promise<void>;
 }
 
-export interface Engine {
+/** Where replies are made. `host`: with its port, to be shown to whoever talks to it. */
+export type AnsweredBy = { place: 'device' } | { place: 'endpoint'; host: string; origin: string };
+
+/** What an engine on this device and one on a server have in common: enough for a conversation. */
+export interface ChatEngine {
+  readonly info: { readonly model: string };
+  readonly answeredBy: AnsweredBy;
+  readonly chat: { readonly completions: { readonly create: CreateChatCompletion } };
+  /** Ends the reply that is being made now as if the model had ended it: what it said stays. */
+  interruptGenerate(): void;
+  /** Running requests reject with 'unloaded'. Idempotent. */
+  unload(): Promise<void>;
+}
+
+/** What would be sent elsewhere, and why, for whoever is asked to agree. */
+export type FallbackRequest = {
+  origin: string;
+  host: string;
+  /** 'chosen': an endpoint was asked for. The others: why this device does not do it. */
+  reason: 'chosen' | 'unsupported' | 'memory' | 'slow';
+  /** The reason in words. */
+  message: string;
+};
+
+/** The agreement: false, and nothing is sent. Asked once for each engine, before it takes its first request. */
+export type OnFallback = (request: FallbackRequest) => boolean | Promise<boolean>;
+
+/** `model` on this device where its memory plan says that this is worth it, else at an endpoint that `onFallback` agrees to. */
+export type FallbackOptions = {
+  prefer: 'local';
+  fallback: EndpointOptions;
+  onFallback?: OnFallback;
+  /** A model that is predicted to decode more slowly on this device goes to the endpoint. Default 1. */
+  leastTokensPerSecond?: number;
+};
+
+export interface Engine extends ChatEngine {
   /** A snapshot taken when loading ended; `refreshInfo` brings GPU bytes up to date. */
   readonly info: EngineInfo;
   refreshInfo(): Promise<EngineInfo>;

@@ -4,6 +4,7 @@
  */
 import type * as Package from '@mlc-ai/web-xgrammar';
 import { EngineError } from '../errors';
+import { wasmAllowed } from '../wasm';
 import { byteChars } from './byte_chars';
 import type { Vocabulary } from './vocabulary';
 
@@ -14,6 +15,11 @@ type Library = typeof Package;
  * Node's own loader leaves them in a global. In Node it looks for `require`, which an ES module has not, unless there is a `location`.
  */
 async function loadLibrary(): Promise<Library> {
+  if (!wasmAllowed())
+    throw new EngineError(
+      'unsupported',
+      "Structured output needs WebAssembly, which this page forbids. Add 'wasm-unsafe-eval' to script-src in its Content-Security-Policy.",
+    );
   const lends = !('location' in globalThis);
   if (lends) Object.assign(globalThis, { location: { href: import.meta.url } });
   try {

@@ -3,7 +3,7 @@
  * puppeteer knows, and only Playwright's own build of Firefox speaks Playwright's protocol.
  */
 import { type BrowserContext, chromium, type Page as PlaywrightPage, firefox as playwrightFirefox } from 'playwright-core';
-import puppeteer, { type Page as PuppeteerPage } from 'puppeteer-core';
+import puppeteer, { type KeyInput, type Page as PuppeteerPage } from 'puppeteer-core';
 import { driverEnvironment, findBrowsers } from '../../scripts/browsers.mjs';
 
 export type BrowserName = 'chromium' | 'firefox' | 'firefox-f16';
@@ -27,6 +27,10 @@ export interface TestPage {
   /** Runs in the page; `argument` and the result cross as JSON. */
   evaluate<T>(run: () => T | Promise<T>): Promise<T>;
   evaluate<T, A>(run: (argument: A) => T | Promise<T>, argument: A): Promise<T>;
+  /** One key as its `KeyboardEvent.key` names it, 'Tab', 'Enter', or 'Shift+Tab'. */
+  press(key: string): Promise<void>;
+  /** Text, key by key. */
+  type(text: string): Promise<void>;
   /** Chromium only: Firefox over BiDi cannot. */
   setColorScheme(scheme: 'light' | 'dark'): Promise<void>;
   setViewport(viewport: Viewport): Promise<void>;
@@ -111,6 +115,8 @@ async function playwrightPage(context: BrowserContext, close: () => Promise<void
     open: async (url) => void (await page.goto(url)),
     evaluate: <T, A>(run: (argument: A) => T | Promise<T>, argument?: A) =>
       page.evaluate(run as (argument: unknown) => T, argument) as Promise<T>,
+    press: (key) => page.keyboard.press(key),
+    type: (text) => page.keyboard.type(text),
     setColorScheme: (colorScheme) => page.emulateMedia({ colorScheme }),
     setViewport: (viewport) => page.setViewportSize(viewport),
     async crash() {
@@ -150,6 +156,13 @@ async function launchFirefox(executablePath: string, env: Record<string, string>
     open: async (url) => void (await page.goto(url, { timeout: 120_000 })),
     evaluate: <T, A>(run: (argument: A) => T | Promise<T>, argument?: A) =>
       page.evaluate(run as (argument: unknown) => T, argument) as Promise<T>,
+    async press(key) {
+      const [last, ...held] = key.split('+').reverse() as KeyInput[];
+      for (const modifier of held) await page.keyboard.down(modifier);
+      await page.keyboard.press(last!);
+      for (const modifier of held) await page.keyboard.up(modifier);
+    },
+    type: (text) => page.keyboard.type(text),
     setColorScheme: () => Promise.reject(new Error('Firefox over BiDi has no colour scheme emulation.')),
     setViewport: (viewport) => page.setViewport(viewport),
     crash: () => Promise.reject(new Error('Firefox over BiDi cannot crash a page.')),

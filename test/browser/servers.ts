@@ -29,6 +29,8 @@ export type TestServer = {
   reports: string[];
   /** Paths of requests that were answered with 404. */
   missing: string[];
+  /** Paths of all requests to a static server, in order. */
+  asked: string[];
   close(): Promise<void>;
 };
 
@@ -50,12 +52,15 @@ export async function startStaticServer({
 }: StaticOptions): Promise<TestServer> {
   const reports: string[] = [];
   const missing: string[] = [];
+  const asked: string[] = [];
   const server = createServer((request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? '/', 'http://localhost').pathname);
+    asked.push(path);
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     if (path === REPORT_PATH) return void collect(request, response, reports);
-    const page = pages[path.slice(basePath.length)];
-    if (path.startsWith(basePath) && page !== undefined) return void sendPage(response, page);
+    const name = path.slice(basePath.length);
+    const page = pages[name] ?? pages[`${name}index.html`];
+    if (path.startsWith(basePath) && page !== undefined) return void sendPage(response, path, page);
     const file = path.startsWith(basePath) ? fileAt(folder, path.slice(basePath.length)) : undefined;
     if (file) return sendFile(request, response, file);
     missing.push(path);
@@ -67,6 +72,7 @@ export async function startStaticServer({
     url: `http://127.0.0.1:${port}${basePath}`,
     reports,
     missing,
+    asked,
     close() {
       server.closeAllConnections();
       return new Promise((resolve) => server.close(() => resolve()));
@@ -97,7 +103,7 @@ export async function startDevServer({ headers = {} }: { headers?: Record<string
   });
   await server.listen();
   const { port } = server.httpServer!.address() as AddressInfo;
-  return { url: `http://127.0.0.1:${port}/`, reports, missing: [], close: () => server.close() };
+  return { url: `http://127.0.0.1:${port}/`, reports, missing: [], asked: [], close: () => server.close() };
 }
 
 async function collect(request: IncomingMessage, response: ServerResponse, reports: string[]): Promise<void> {
@@ -107,9 +113,9 @@ async function collect(request: IncomingMessage, response: ServerResponse, repor
   response.writeHead(204).end();
 }
 
-function sendPage(response: ServerResponse, html: string): void {
-  response.setHeader('Content-Type', 'text/html; charset=utf-8');
-  response.end(html);
+function sendPage(response: ServerResponse, path: string, text: string): void {
+  response.setHeader('Content-Type', TYPES[extname(path)] ?? 'text/html; charset=utf-8');
+  response.end(text);
 }
 
 function fileAt(folder: string, path: string): string | undefined {

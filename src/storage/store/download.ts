@@ -3,6 +3,7 @@
  * all share the board. Whatever moment it ends at, a chunk is either journaled and whole or will be fetched again.
  */
 import { abortError, EngineError, isAbort, throwIfAborted } from '../../errors';
+import { wasmAllowed } from '../../wasm';
 import { ChunkBoard, targetBytes } from './board';
 import { assemble, checkChunks, fetchChunk, hashOnDisk, OpenSources, planFetch, type Run, writeChunk } from './chunk_io';
 import type { FilePool } from './file_pool';
@@ -22,6 +23,8 @@ const CONNECTIONS = 6;
 const MEMORY_BYTES = 24 << 20;
 const PROGRESS_MS = 100;
 const ANNOUNCE_MS = 200;
+const NO_WASM =
+  "This page's Content-Security-Policy allows no WebAssembly ('wasm-unsafe-eval'), so files are not compared with the hub's sha256";
 
 export type DownloadContext = {
   id: string;
@@ -198,6 +201,7 @@ export class DownloadRun implements Download {
       this.context.onIncomplete?.();
       this.takeStock(this.options.verify === 'full' ? undefined : seal?.touched);
       this.warning = await checkSpace(this.context.host, this.missingBytes());
+      if (this.uncomparable()) this.warning ??= NO_WASM;
       await this.runLoops();
       await this.finishFiles();
       freeBuffer(this.assembled);
@@ -242,7 +246,7 @@ export class DownloadRun implements Download {
     const { generation, pool } = this.context;
     const compared = this.context.verifiedBefore !== undefined;
     this.hub = new HubHash({
-      origins: compared ? [] : generation.facts.origins,
+      origins: compared || this.uncomparable() ? [] : generation.facts.origins,
       board: this.board!,
       journal: this.journal,
       pool,
@@ -259,6 +263,13 @@ export class DownloadRun implements Download {
       await Promise.allSettled(loops);
       throw error;
     }
+  }
+
+  /** The hub's sha256 would be known, but hashing whole files takes WebAssembly. @throws EngineError 'unsupported' where that was asked for */
+  private uncomparable(): boolean {
+    if (wasmAllowed() || this.context.verifiedBefore !== undefined) return false;
+    if (this.options.verify === 'full') throw new EngineError('unsupported', `verify: 'full' cannot work here. ${NO_WASM}.`);
+    return this.context.generation.facts.origins.some(({ sha256 }) => sha256 !== undefined);
   }
 
   private get finished(): boolean {

@@ -1,0 +1,89 @@
+/** Who answers an element: a shared engine on this device, or an endpoint that was agreed to. Loaded on demand, let go as a whole. */
+import type { ChatEngine, EndpointOptions, EngineConfig, LoadProgress, OnFallback, WorkerOptions } from '../api';
+import { createEndpointEngine, createEngine } from '../api';
+import { endpointEngine } from '../api/endpoint_engine';
+import { judgeLocal } from '../api/fallback';
+import { EngineError, unlessAborted } from '../errors';
+import { engineKey, type Lease, pageEngines, type StartEngine } from './shared_engines';
+
+export type Wish = {
+  /** Missing: the endpoint alone. */
+  model: string | undefined;
+  options: EngineConfig & Pick<WorkerOptions, 'workerUrl'>;
+  endpoint: EndpointOptions | undefined;
+  leastTokensPerSecond: number | undefined;
+};
+
+export type AnswererHooks = {
+  onProgress(progress: LoadProgress): void;
+  agree: OnFallback;
+  /** The GPU is gone for good. */
+  onLost(): void;
+};
+
+type Hold = { loading: AbortController; engine: Promise<ChatEngine>; ready: ChatEngine | undefined; lease: Lease | undefined };
+
+export class Answerer {
+  #hold: Hold | undefined;
+
+  constructor(private readonly hooks: AnswererHooks) {}
+
+  /** Undefined unless a reply can be asked for. */
+  get engine(): ChatEngine | undefined {
+    return this.#hold?.ready;
+  }
+
+  get loading(): boolean {
+    return this.#hold !== undefined && this.#hold.ready === undefined;
+  }
+
+  /** What is loaded or loading already stays. @throws EngineError; AbortError once released */
+  load(wish: Wish): Promise<ChatEngine> {
+    this.#hold ??= this.#start(wish);
+    return this.#hold.engine;
+  }
+
+  /** Ends a load, lets a shared engine go, forgets an endpoint. */
+  release(): void {
+    const hold = this.#hold;
+    this.#hold = undefined;
+    hold?.loading.abort();
+    if (hold?.lease) hold.lease.release();
+    else hold?.ready?.unload();
+  }
+
+  #start(wish: Wish): Hold {
+    const loading = new AbortController();
+    const hold: Hold = { loading, engine: Promise.resolve() as never, ready: undefined, lease: undefined };
+    hold.engine = this.#open(wish, hold).then(
+      (engine) => {
+        if (this.#hold !== hold) void engine.unload();
+        else hold.ready = engine;
+        return engine;
+      },
+      (error) => {
+        if (this.#hold === hold) this.release();
+        throw error;
+      },
+    );
+    return hold;
+  }
+
+  async #open({ model, options, endpoint, leastTokensPerSecond }: Wish, hold: Hold): Promise<ChatEngine> {
+    const { signal } = hold.loading;
+    const { agree } = this.hooks;
+    if (model === undefined) {
+      if (!endpoint) throw new EngineError('invalid-request', "Set the attribute 'model', 'endpoint' or both.");
+      return createEndpointEngine(endpoint, { onFallback: agree, signal });
+    }
+    const verdict = endpoint && (await judgeLocal(model, { ...options, signal }, leastTokensPerSecond));
+    if (endpoint && verdict && !verdict.local) return endpointEngine(endpoint, verdict, { onFallback: agree, signal });
+    const start: StartEngine = (onProgress, stopped) => createEngine(model, { ...options, signal: stopped, onProgress });
+    hold.lease = pageEngines.acquire(engineKey(model, options), start, (progress) => {
+      if (this.#hold === hold) this.hooks.onProgress(progress);
+    });
+    const engine = await unlessAborted(hold.lease.engine, signal);
+    void engine.lost.then(() => this.#hold === hold && this.hooks.onLost());
+    return engine;
+  }
+}

@@ -1,0 +1,86 @@
+/** What was said, and with whom. */
+import type { AnsweredBy, ChatMessage } from '../api';
+
+export type Turn = {
+  role: 'user' | 'assistant';
+  text: string;
+  /** Of a reply: the host that made it, where that was not this device. */
+  host?: string;
+};
+
+export type KeptConversation = { turns: Turn[]; place: string | undefined };
+
+/** A conversation stays with whoever began to answer it: an endpoint sees none of what was said before it was agreed to. */
+export class Conversation {
+  #turns: Turn[] = [];
+  /** 'device', or an origin; undefined before the first answer. */
+  #place: string | undefined;
+
+  get turns(): readonly Turn[] {
+    return this.#turns;
+  }
+
+  get empty(): boolean {
+    return this.#turns.length === 0;
+  }
+
+  /** The user has the last word, and waits. */
+  get waiting(): boolean {
+    return this.#turns.at(-1)?.role === 'user';
+  }
+
+  add(turn: Turn): Turn {
+    this.#turns.push(turn);
+    return turn;
+  }
+
+  /** Takes back the last thing the user said, with what answered it. */
+  takeBack(): Turn | undefined {
+    const index = this.#turns.findLastIndex(({ role }) => role === 'user');
+    return index < 0 ? undefined : this.#turns.splice(index)[0];
+  }
+
+  /** Takes back a reply of which nothing came. */
+  takeBackReply(): void {
+    if (this.#turns.at(-1)?.role === 'assistant') this.#turns.pop();
+  }
+
+  clear(): void {
+    this.#turns = [];
+    this.#place = undefined;
+  }
+
+  /** Whether going on with `by` would show it what was said to somebody else. This device may see everything. */
+  strange(by: AnsweredBy): boolean {
+    return by.place === 'endpoint' && this.#place !== undefined && this.#place !== by.origin;
+  }
+
+  /** From here on `by` answers. Messages that nobody has answered yet may stay; others were for somebody else. */
+  answeredBy(by: AnsweredBy): void {
+    const pending = this.waiting ? this.#turns.at(-1) : undefined;
+    if (this.strange(by)) this.#turns = pending ? [pending] : [];
+    this.#place = by.place === 'device' ? 'device' : by.origin;
+  }
+
+  messages(system: string | undefined): ChatMessage[] {
+    const turns = this.#turns.map(({ role, text }): ChatMessage => ({ role, content: text }));
+    return system ? [{ role: 'system', content: system }, ...turns] : turns;
+  }
+
+  keep(): KeptConversation {
+    return { turns: this.#turns.map((turn) => ({ ...turn })), place: this.#place };
+  }
+
+  /** From a file, which another version or another hand may have written: what does not fit is left out. */
+  restore(kept: unknown): void {
+    const { turns, place } = (typeof kept === 'object' && kept !== null ? kept : {}) as Partial<KeptConversation>;
+    this.#turns = Array.isArray(turns) ? turns.flatMap(turnOf) : [];
+    this.#place = typeof place === 'string' ? place : undefined;
+  }
+}
+
+function turnOf(value: unknown): Turn[] {
+  const { role, text, host } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
+  if ((role !== 'user' && role !== 'assistant') || typeof text !== 'string') return [];
+  return [{ role, text, ...(typeof host === 'string' ? { host } : {}) }];
+}

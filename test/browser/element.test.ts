@@ -1,0 +1,198 @@
+/** <sluice-chat> on plain pages, with the bundled model: under a strict policy, from a second origin, shared, moved, removed, kept. */
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { answered, pageWith, press, problemsOf, RECORDER, STRICT_CSP, see, send, waitFor } from './element_page';
+import { browserTitles, launch, type TestPage } from './launch';
+import { repository, shared, startStaticServer, type TestServer } from './servers';
+
+const OWN = '/dist/lib/sluice-chat.js';
+const CHAT = '<sluice-chat model="/demo/model/" context="256"></sluice-chat>';
+const TWO = ['a', 'b']
+  .map((id) => `<div><sluice-chat id="${id}" model="/demo/model/" context="256"></sluice-chat></div>`)
+  .join('');
+
+const servers: TestServer[] = [];
+let cdn: TestServer;
+
+async function site(pages: Record<string, string>, headers: Record<string, string> = {}): Promise<TestServer> {
+  const server = await startStaticServer({ folder: resolve(repository), headers, pages: { 'recorder.js': RECORDER, ...pages } });
+  servers.push(server);
+  return server;
+}
+
+beforeAll(async () => {
+  cdn = await startStaticServer({ folder: join(repository, 'dist/lib'), headers: shared });
+  servers.push(cdn);
+});
+afterAll(async () => {
+  await Promise.all(servers.map((server) => server.close()));
+});
+
+describe.each(['chromium', 'firefox'] as const)('<sluice-chat> in %s', (name) => {
+  let page: TestPage;
+  beforeAll(async () => {
+    page = await launch(name);
+  });
+  afterAll(() => page?.close());
+
+  test(`${browserTitles[name]}: under the strict policy it starts nothing by itself, then holds a conversation without a request`, async () => {
+    const server = await site({ 'index.html': pageWith(OWN, CHAT) }, { 'Content-Security-Policy': STRICT_CSP });
+    await page.open(server.url);
+    const before = await waitFor(page, 'the element', () => true);
+    expect(before.state).toBe('idle');
+    expect(server.asked.filter((path) => /worker|model/.test(path))).toEqual([]);
+    await send(page, 'Tell a story.');
+    const first = await waitFor(page, 'a first reply', answered(2));
+    const asked = server.asked.length;
+    await send(page, 'And then?');
+    const second = await waitFor(page, 'a second reply', answered(4));
+    expect(server.asked.slice(asked)).toEqual([]);
+    for (const { role, text } of second.turns) expect(`${role}: ${text}`).toMatch(/: .*\w/);
+    expect(first.parts.status).toBe('Answered on this device');
+    expect(second.recorded).toEqual([
+      'chat ready: device',
+      expect.stringMatching(/^chat done: (length|stop)/),
+      expect.stringMatching(/^chat done/),
+    ]);
+    expect(await page.evaluate(() => [window.token! > 2, window.progress! > 1, crossOriginIsolated])).toEqual([
+      true,
+      true,
+      false,
+    ]);
+    expect(problemsOf(page)).toEqual([]);
+  });
+
+  test.each([
+    ['through a blob', `script-src 'self' CDN; worker-src blob: CDN`, ''],
+    [
+      'with the worker on the page’s own origin',
+      `script-src 'self' CDN; worker-src 'self'`,
+      ' worker-url="/dist/lib/sluice-worker.js"',
+    ],
+  ])('all files on a second origin that sends CORS, %s', async (_, rules, attribute) => {
+    const policy = `default-src 'none'; ${rules.replaceAll('CDN', new URL(cdn.url).origin)}; connect-src 'self'; base-uri 'none'; require-trusted-types-for 'script'`;
+    const body = CHAT.replace('></', `${attribute}></`);
+    const server = await site(
+      { 'index.html': pageWith(`${cdn.url}sluice-chat.js`, body) },
+      { 'Content-Security-Policy': policy },
+    );
+    await page.open(server.url);
+    await waitFor(page, 'the element', () => true);
+    await send(page, 'Hello.');
+    const { turns, recorded } = await waitFor(page, 'a reply', answered(2));
+    expect(turns[1]!.text).toMatch(/\w/);
+    expect(recorded).toHaveLength(2);
+    expect(problemsOf(page)).toEqual([]);
+  });
+
+  test('elements share an engine and no conversation; one that moves goes on, one that goes aborts, the last one unloads', async () => {
+    const server = await site({ 'index.html': pageWith(OWN, TWO) });
+    const workers = () => server.asked.filter((path) => path.endsWith('sluice-worker.js')).length;
+    await page.open(server.url);
+    await waitFor(page, 'the elements', () => true, '#b');
+    await send(page, 'Hello.', '#a');
+    await waitFor(page, 'a reply', answered(2), '#a');
+    const started = workers();
+    await send(page, 'Tell a story about a fox.', '#b');
+    await waitFor(page, 'the reply beginning', (seen) => seen.busy && (seen.turns[1]?.text ?? '') !== '', '#b');
+    await page.evaluate(() => document.querySelector('main')!.append(document.querySelector('#b')!)); // in one task
+    const moved = await waitFor(page, 'the reply after a move', answered(2), '#b');
+    expect(moved.recorded.at(-1)).toMatch(/^b done: (length|stop)$/);
+    expect((await see(page, '#a'))!.turns).toHaveLength(2);
+    expect(workers()).toBe(started);
+
+    await page.evaluate(() => {
+      const chat = document.querySelector<HTMLElement & { request: object }>('#b')!;
+      chat.request = { temperature: 0, max_tokens: 200 };
+      (chat as unknown as { send(text: string): void }).send('Tell a very long story.');
+    });
+    await waitFor(page, 'the reply beginning', (seen) => seen.busy && (seen.turns[3]?.text ?? '') !== '', '#b');
+    await page.evaluate(() => {
+      Object.assign(window, { gone: document.querySelector('#b') });
+      document.querySelector('#b')!.remove();
+    });
+    const left = await waitFor(page, 'the abort', ({ recorded }) => recorded.at(-1) === 'b done: stopped', '#a');
+    expect(left.state).toBe('ready');
+    await page.evaluate(() => document.querySelector('#a')!.remove());
+    await page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 50)));
+    await page.evaluate(() => document.querySelector('main')!.append((window as unknown as { gone: Node }).gone));
+    expect((await see(page, '#b'))!.state).toBe('idle');
+    await press(page, 'Load the model', '#b');
+    await waitFor(page, 'another load', ({ state }) => state === 'ready', '#b');
+    expect(workers(), 'the first engine was unloaded').toBeGreaterThan(started);
+    expect(problemsOf(page)).toEqual([]);
+  });
+
+  test('a conversation is kept with `persist` only, under sluice/, until it is deleted', async () => {
+    const body = '<sluice-chat model="/demo/model/" context="256" persist="notes"></sluice-chat>';
+    const server = await site({ 'index.html': pageWith(OWN, body), 'plain.html': pageWith(OWN, CHAT) });
+    const files = () =>
+      page.evaluate(async () => {
+        const paths: string[] = [];
+        const walk = async (directory: FileSystemDirectoryHandle, path: string): Promise<void> => {
+          for await (const [entry, handle] of directory as unknown as AsyncIterable<[string, FileSystemHandle]>) {
+            if (handle.kind === 'directory') await walk(handle as FileSystemDirectoryHandle, `${path}${entry}/`);
+            else paths.push(`${path}${entry}`);
+          }
+        };
+        await walk(await navigator.storage.getDirectory(), '');
+        return paths;
+      });
+    await page.open(`${server.url}plain.html`);
+    await waitFor(page, 'the element', () => true);
+    await send(page, 'Hello.');
+    await waitFor(page, 'a reply', answered(2));
+    expect((await files()).filter((path) => path.includes('chats'))).toEqual([]);
+    await page.open(server.url);
+    await waitFor(page, 'the element', () => true);
+    await send(page, 'Tell a story.');
+    const before = await waitFor(page, 'a reply', answered(2));
+    expect(await files()).toContain('sluice/v1/chats/notes.json');
+    expect((await files()).every((path) => path.startsWith('sluice/'))).toBe(true);
+    await page.open(server.url);
+    const after = await waitFor(page, 'the kept conversation', (seen) => seen.turns.length === 2);
+    expect(after.turns).toEqual(before.turns);
+    expect(after.state).toBe('idle');
+    await press(page, 'Delete');
+    await press(page, 'Delete it');
+    await waitFor(page, 'the deletion', (seen) => seen.turns.length === 0);
+    expect((await files()).filter((path) => path.includes('chats'))).toEqual([]);
+    expect(problemsOf(page)).toEqual([]);
+  });
+
+  test('the article of the demo, as it is built', async () => {
+    const server = await startStaticServer({ folder: join(repository, 'dist/site'), basePath: '/some/path/' });
+    servers.push(server);
+    await page.open(`${server.url}demo/embed.html`);
+    const before = await waitFor(page, 'the element', () => true);
+    expect(before.parts.empty).toBeDefined();
+    await page.evaluate(() => {
+      document.querySelector('sluice-chat')!.request = { temperature: 0, max_tokens: 8 };
+      window.recorded = [];
+    });
+    await send(page, 'Tell a story about a mill.');
+    const { turns } = await waitFor(page, 'a reply', answered(2));
+    expect(turns[1]!.text).toMatch(/\w/);
+    expect(server.missing.filter((path) => !path.includes('favicon'))).toEqual([]);
+    expect(problemsOf(page)).toEqual([]);
+  });
+
+  test('in a frame of another site it says what that means before anything is downloaded', async () => {
+    const inner = await site({ 'index.html': pageWith(OWN, CHAT) });
+    const script = `addEventListener('load', () => setTimeout(() => parent.postMessage(document.querySelector('sluice-chat').shadowRoot.querySelector('[part=notice]').textContent, '*'), 300));`;
+    const framed = await site({ 'index.html': pageWith(OWN, `${CHAT}<script src="tell.js"></script>`), 'tell.js': script });
+    const outer = await site({
+      'index.html': `<!doctype html><title>Outer</title><script>addEventListener('message', ({ data }) => { window.told = data; });</script><iframe src="${framed.url}"></iframe>`,
+    });
+    await page.open(outer.url);
+    const told = await page.evaluate(async () => {
+      for (let i = 0; i < 100 && !('told' in window); i++) await new Promise((resolve) => setTimeout(resolve, 50));
+      return (window as unknown as { told?: string }).told;
+    });
+    expect(told).toMatch(/page of another site.*a tenth of the usual room/);
+    expect(framed.asked.filter((path) => /worker|model/.test(path))).toEqual([]);
+    await page.open(inner.url);
+    const alone = await waitFor(page, 'the element', () => true);
+    expect(alone.parts.notice).toBeUndefined();
+  });
+});
