@@ -71,7 +71,8 @@ export class ExpertCache {
     this.#parts = parts;
     this.#windows = new WindowUpload(parts.upload, undefined);
     this.#experts = parts.layers[0]!.count;
-    this.#policies = parts.pool.slabs.map(({ slots }) => new SlotPolicy(slots));
+    const layerOf = (key: number) => Math.floor(key / this.#experts);
+    this.#policies = parts.pool.slabs.map(({ slots, layers }) => new SlotPolicy(slots, layers, layerOf));
     this.#rows = parts.layers.map((_, layer) => {
       this.#stale.add(layer);
       return new Uint32Array(this.#experts).fill(absent);

@@ -10,7 +10,7 @@ const pairs = new Map(
 );
 const uses = [...pairs.keys()].filter((name) => name.startsWith('use-'));
 
-test('all six uses have a colour in both themes', () => expect(uses).toHaveLength(6));
+test('all seven uses have a colour in both themes', () => expect(uses).toHaveLength(7));
 
 test.each(uses.flatMap((name) => ['light', 'dark'].map((theme, i) => ({ name, theme, i }))))('$name, $theme', ({ name, i }) => {
   expect(contrast(pairs.get(name)![i]!, pairs.get('raised')![i]!)).toBeGreaterThanOrEqual(3);
