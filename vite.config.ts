@@ -12,6 +12,8 @@ const root = fileURLToPath(new URL('.', import.meta.url));
 
 /** Folders of test/ that open a Dawn device, so that `--project unit` needs no Vulkan driver. */
 const dawnTests = ['gpu', 'kernels', 'model', 'engine', 'bench', 'node'].map((folder) => `test/${folder}/**/*.test.ts`);
+/** Languages that demo/markdown/code_block.ts colours. */
+const HIGHLIGHTED = 'bash c cpp css diff go java javascript json markdown python rust sql typescript xml yaml'.split(' ');
 const browserTests = ['test/browser/**/*.test.ts'];
 
 export default defineConfig({
@@ -23,6 +25,8 @@ export default defineConfig({
     include: [
       ...['comlink', '@huggingface/jinja', '@huggingface/tokenizers', '@mlc-ai/web-xgrammar', 'hash-wasm', 'idb-keyval'],
       'openai',
+      ...['markdown-it', 'lowlight', 'temml', 'dompurify'],
+      ...HIGHLIGHTED.map((language) => `highlight.js/lib/languages/${language}`),
     ],
   },
   // One port for one checkout would be an error for the second; vite takes the next free one.

@@ -42,7 +42,7 @@ const map: Record<string, Rule> = {
   api: { rooms: ['protocol'] },
   node: { rooms: [...readers, 'engine', 'synth', 'bench'], packages: ['webgpu'], node: true },
   workers: { rooms: ['engine', 'text', 'protocol', 'storage'] },
-  demo: { rooms: ['api'], packages: ['idb-keyval'] },
+  demo: { rooms: ['api'], packages: ['idb-keyval', 'markdown-it', 'lowlight', 'highlight.js', 'temml', 'dompurify'] },
 };
 
 /** Folders of the repository, besides src/, that are rooms. */
