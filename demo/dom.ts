@@ -46,3 +46,20 @@ export function prepareDialog(dialog: HTMLDialogElement): void {
   });
   for (const button of dialog.querySelectorAll('[data-close]')) button.addEventListener('click', () => dialog.close());
 }
+
+/** False where the browser refuses: no secure context, or no permission. */
+export async function copyText(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch (error) {
+    if (error instanceof DOMException || error instanceof TypeError) return false;
+    throw error;
+  }
+}
+
+/** A button that says for a moment that it has done its work. */
+export function flash(button: HTMLElement): void {
+  button.dataset.done = '';
+  setTimeout(() => delete button.dataset.done, 1600);
+}
