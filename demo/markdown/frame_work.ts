@@ -3,22 +3,31 @@
  * A slow device gets pauses as long as twice the work, so that the page stays the reader's.
  */
 
-/** Does a little; true where there is more. */
-export type Step = () => boolean;
+export interface Work {
+  /** Does a little; true where there is more. */
+  step(): boolean;
+  /** Once per frame in which a step was done. */
+  draw(): void;
+}
 
-const FRAME_MS = 8;
+/** Laying out and painting what comes of it takes several times as long, in the same task. */
+const FRAME_MS = 4;
 
-const queue = new Set<Step>();
+const queue = new Set<Work>();
 let scheduled = false;
 let notBefore = 0;
 
-export function requestWork(step: Step): void {
-  queue.add(step);
+export function requestWork(work: Work): void {
+  queue.add(work);
   schedule();
 }
 
-export function cancelWork(step: Step): void {
-  queue.delete(step);
+export function cancelWork(work: Work): void {
+  queue.delete(work);
+}
+
+export function isWaiting(work: Work): boolean {
+  return queue.has(work);
 }
 
 function schedule(): void {
@@ -33,10 +42,14 @@ function run(): void {
   scheduled = false;
   const start = performance.now();
   if (start >= notBefore) {
-    for (const step of queue) {
-      if (!step()) queue.delete(step);
-      if (performance.now() - start >= FRAME_MS) break;
+    const touched = new Set<Work>();
+    while (queue.size > 0 && performance.now() - start < FRAME_MS) {
+      const work = queue.values().next().value!;
+      queue.delete(work);
+      touched.add(work);
+      if (work.step()) queue.add(work); // behind the others
     }
+    for (const work of touched) work.draw();
     const end = performance.now();
     notBefore = end + Math.max(0, 2 * (end - start) - FRAME_MS);
   }

@@ -5,7 +5,7 @@
  */
 import { BlockCutter, MOST_TAKEN, type Piece } from './block_cutter';
 import { codeOf } from './code_block';
-import { cancelWork, requestWork } from './frame_work';
+import { cancelWork, isWaiting, requestWork, type Work } from './frame_work';
 import { blockNodes, type Outline } from './nodes';
 import { patchNodes } from './patch';
 import { sanitise } from './sanitise';
@@ -21,12 +21,13 @@ export type MarkdownOptions = {
   withoutSanitiser?: boolean;
 };
 
-export class MarkdownStream {
+export class MarkdownStream implements Work {
   #cutter = new BlockCutter();
   #waiting = '';
   #ended = false;
   #outline: Outline = [];
   #part: HTMLElement | undefined;
+  #unfinished: readonly Piece[] = [];
   #open: ChildNode[] = [];
   #code: HTMLElement | undefined;
 
@@ -36,70 +37,84 @@ export class MarkdownStream {
     private readonly options: MarkdownOptions = {},
   ) {}
 
+  /** Text has arrived that is not shown yet. */
+  get working(): boolean {
+    return this.#waiting !== '' || isWaiting(this);
+  }
+
   append(text: string): void {
     this.#waiting += text;
-    this.#schedule();
+    requestWork(this);
   }
 
   /** Nothing comes after what has arrived. `now`: the reader has watched it come, so that its end is shown at once, unless it is long. */
   end({ now }: { now: boolean }): void {
     this.#ended = true;
     const until = performance.now() + END_MS;
-    if (now) while (this.#work() && performance.now() < until);
-    else this.#schedule();
+    if (now) while (this.step() && performance.now() < until);
+    if (now) this.draw();
+    if (!now || this.#waiting !== '') requestWork(this);
   }
 
   clear(): void {
-    cancelWork(this.#step);
+    cancelWork(this);
     this.#cutter = new BlockCutter();
     this.#waiting = '';
     this.#ended = false;
     this.#outline = [];
     this.#part = undefined;
+    this.#unfinished = [];
     this.#open = [];
     this.#code = undefined;
     this.container.replaceChildren();
   }
 
-  #schedule(): void {
-    requestWork(this.#step);
-  }
-
-  readonly #step = (): boolean => {
-    const more = this.#work();
-    this.onGrow();
-    return more;
-  };
-
-  /** One piece; true where there is more. */
-  #work(): boolean {
+  /** Reads one piece of what has arrived; true where there is more. */
+  step(): boolean {
     const text = this.#waiting.slice(0, MOST_TAKEN);
     this.#waiting = this.#waiting.slice(text.length);
     const last = this.#ended && this.#waiting === '';
     const { finished, open } = this.#cutter.add(text, last);
-    for (const piece of finished) this.#finish(piece);
-    this.#showOpen(open);
+    this.#finishAll(finished);
+    this.#unfinished = open;
     return this.#waiting !== '';
   }
 
-  #finish(piece: Piece): void {
-    const { nodes, outline } = this.#nodesOf(piece, this.#outline);
-    this.#outline = outline;
-    if (piece.kind === 'more-code' && this.#code) {
-      this.#takeOpenAway();
-      this.#code.append(...nodes);
-      return;
-    }
-    const part = this.#partWithRoom();
-    this.#open = patchNodes(part, this.#open, [...nodes, ...this.#open.slice(nodes.length)]).slice(nodes.length);
-    const block = nodes.at(-1);
-    this.#code = block instanceof HTMLElement && block.matches('.code-block') ? codeOf(this.#finishedCode(part)) : undefined;
+  /** Shows the block that is being written, which no step does. */
+  draw(): void {
+    this.#showOpen(this.#unfinished);
+    this.onGrow();
   }
 
-  /** The patch may have kept the element that stood there before. */
-  #finishedCode(part: HTMLElement): HTMLElement {
-    const before = this.#open[0]?.previousSibling ?? part.lastChild;
-    return before as HTMLElement;
+  #finishAll(pieces: readonly Piece[]): void {
+    const nodes: ChildNode[] = [];
+    for (const piece of pieces) {
+      if (piece.kind === 'more-code' && this.#code) {
+        this.#takeOpenAway();
+        this.#code.append(...codeLines(piece.text));
+        continue;
+      }
+      const made = this.#nodesOf(piece, this.#outline);
+      this.#outline = made.outline;
+      nodes.push(...made.nodes);
+      this.#code = undefined;
+    }
+    if (nodes.length === 0) return;
+    const placed = this.#place(this.#sanitised(nodes));
+    const block = placed.at(-1);
+    this.#code = block instanceof HTMLElement && block.matches('.code-block') ? codeOf(block) : undefined;
+  }
+
+  /** Finished blocks take the place of what was open, in parts with room for them. */
+  #place(nodes: readonly ChildNode[]): ChildNode[] {
+    const placed: ChildNode[] = [];
+    while (placed.length < nodes.length) {
+      const part = this.#partWithRoom();
+      const room = Math.max(1, PART_BLOCKS - part.childElementCount + this.#open.length);
+      placed.push(...patchNodes(part, this.#open, nodes.slice(placed.length, placed.length + room)));
+      this.#open = [];
+    }
+    return placed;
   }
 
   #showOpen(open: readonly Piece[]): void {
@@ -113,7 +128,7 @@ export class MarkdownStream {
     const inCode = open[0]?.kind === 'more-code' && this.#code;
     const parent = inCode || (nodes.length > 0 || this.#open.length > 0 ? this.#partWithRoom() : undefined);
     if (parent && this.#open[0] && this.#open[0].parentNode !== parent) this.#takeOpenAway();
-    if (parent) this.#open = patchNodes(parent, this.#open, nodes);
+    if (parent) this.#open = patchNodes(parent, this.#open, this.#sanitised(nodes));
   }
 
   #takeOpenAway(): void {
@@ -133,12 +148,15 @@ export class MarkdownStream {
   #nodesOf(piece: Piece, outline: Outline): { nodes: ChildNode[]; outline: Outline } {
     if (piece.kind === 'plain') return { nodes: plainNodes(piece.text), outline };
     if (piece.kind === 'more-code') return { nodes: codeLines(piece.text), outline };
-    const made = blockNodes(piece.block, outline);
-    if (this.options.withoutSanitiser) return made;
+    return blockNodes(piece.block, outline);
+  }
+
+  #sanitised(nodes: readonly ChildNode[]): ChildNode[] {
+    if (this.options.withoutSanitiser) return [...nodes];
     const holder = document.createElement('div');
-    holder.append(...made.nodes);
+    holder.append(...nodes);
     sanitise(holder);
-    return { nodes: [...holder.childNodes], outline: made.outline };
+    return [...holder.childNodes];
   }
 }
 

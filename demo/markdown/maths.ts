@@ -47,7 +47,7 @@ function keyOf(tex: string, display: boolean): string {
   return `${display ? 'd' : 'i'}${tex}`;
 }
 
-function texNode(tex: string, display: boolean): Element {
+export function texNode(tex: string, display: boolean): Element {
   const place = document.createElement('code');
   place.className = display ? 'tex display' : 'tex';
   place.dir = 'ltr';

@@ -1,11 +1,14 @@
 /** Parsed Markdown as nodes of the page: elements from this file alone, and model text as text nodes. Nothing is ever parsed as HTML. */
 import { codeBlock } from './code_block';
 import { linkOf } from './links';
-import { mathNode } from './maths';
+import { mathNode, texNode } from './maths';
 import type { Block, Token } from './parser';
 
 /** Levels of the headings that the next one lies below, outermost first: 1 to 6 as they were written. */
 export type Outline = readonly number[];
+
+/** Laying out MathML takes long: a block with more formulas shows the others as TeX. */
+const MOST_FORMULAS = 80;
 
 const ELEMENTS: Record<string, string> = {
   paragraph_open: 'p',
@@ -36,6 +39,7 @@ export function blockNodes({ tokens }: Block, outline: Outline): { nodes: ChildN
 class Builder {
   readonly root = document.createDocumentFragment();
   readonly #open: ParentNode[] = [this.root];
+  #formulas = 0;
 
   constructor(public outline: Outline) {}
 
@@ -98,6 +102,10 @@ class Builder {
     return document.createElement('table');
   }
 
+  #formula(tex: string, display: boolean): Node {
+    return this.#formulas++ < MOST_FORMULAS ? mathNode(tex, display) : texNode(tex, display);
+  }
+
   #leaf(token: Token): Node {
     switch (token.type) {
       case 'softbreak':
@@ -111,10 +119,10 @@ class Builder {
       case 'code_block':
         return codeBlock(token.content, token.info);
       case 'math_inline':
-        return mathNode(token.content, false);
+        return this.#formula(token.content, false);
       case 'math_display':
       case 'math_block':
-        return mathNode(token.content, true);
+        return this.#formula(token.content, true);
       case 'image':
         return imageLink(token);
       default:

@@ -6,7 +6,7 @@ import { addMaths } from './math_rules';
 export type { Token };
 
 /** Quotes and lists within each other beyond this are shown as they were written. */
-const MOST_NESTED = 24;
+const MOST_NESTED = 16;
 
 /** Link references that a message has defined so far; a fresh one for each message. */
 export type Definitions = NonNullable<Parameters<typeof parser.parse>[1]>;

@@ -47,6 +47,7 @@ export function sanitise(root: HTMLElement): void {
     ALLOWED_TAGS: [...HTML, ...MATHML],
     ALLOWED_ATTR: [...ATTRIBUTES, ...MATHML_ATTRIBUTES],
     ALLOWED_URI_REGEXP: /^(?:https:|mailto:)/i,
+    ADD_URI_SAFE_ATTR: [...ATTRIBUTES, ...MATHML_ATTRIBUTES].filter((name) => name !== 'href'),
     ALLOW_DATA_ATTR: false,
     ALLOW_ARIA_ATTR: false,
   });

@@ -76,10 +76,26 @@ test.each([
   expect(characters).toBeGreaterThanOrEqual(text.replace(/[^a-z[]/g, '').length);
 });
 
+test('a long table goes on under its head, a long list as a list, a long line as words', () => {
+  const types = (text: string) => {
+    const cutter = new BlockCutter();
+    const pieces: Piece[] = [];
+    for (let at = 0; at < text.length; at += MOST_TAKEN)
+      pieces.push(...cutter.add(text.slice(at, at + MOST_TAKEN), false).finished);
+    pieces.push(...cutter.add('', true).finished);
+    return new Set(pieces.map((piece) => (piece.kind === 'block' ? piece.block.tokens[0]?.type : piece.kind)));
+  };
+  expect(types(`| a | b |\n|---|---|\n${'| 1 | 2 |\n'.repeat(2000)}`)).toEqual(new Set(['table_open']));
+  expect(types('- item\n'.repeat(2000))).toEqual(new Set(['bullet_list_open']));
+  expect(types('word '.repeat(4000))).toEqual(new Set(['paragraph_open']));
+});
+
 test('10,000 nested quotes stay text', () => {
-  const text = `${'>'.repeat(5000)} end`;
+  const text = `${'>'.repeat(10_000)} end`;
   const cutter = new BlockCutter();
-  cutter.add(text.slice(0, MOST_TAKEN), false);
-  cutter.add(text.slice(MOST_TAKEN, 2 * MOST_TAKEN), false);
-  expect(cutter.add(text.slice(2 * MOST_TAKEN), true).finished).toEqual([{ kind: 'plain', text }]);
+  const finished: Piece[] = [];
+  for (let at = 0; at < text.length; at += MOST_TAKEN)
+    finished.push(...cutter.add(text.slice(at, at + MOST_TAKEN), false).finished);
+  finished.push(...cutter.add('', true).finished);
+  expect(finished.map((piece) => (piece.kind === 'plain' ? piece.text : piece.kind)).join('')).toBe(text);
 });
