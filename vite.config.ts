@@ -7,6 +7,7 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
+import { offline } from './scripts/offline.mjs';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
 
@@ -31,7 +32,7 @@ export default defineConfig({
   },
   // One port for one checkout would be an error for the second; vite takes the next free one.
   server: { strictPort: false },
-  plugins: [copyBundledModel(), keepRenderBlocking()],
+  plugins: [copyBundledModel(), keepRenderBlocking(), offline()],
   test: {
     watch: false,
     testTimeout: 20_000,

@@ -13,6 +13,7 @@ import { setUpFileDrop } from './file_drop';
 import { MemoryDialog } from './memory_dialog';
 import { type ModelChoice, modelLabel, modelRefOf } from './model_choice';
 import { Notice, type NoticeAction } from './notice';
+import { Offline } from './offline/offline';
 import { PickerDialog } from './picker_dialog';
 import { presetsFor } from './presets';
 import {
@@ -39,6 +40,12 @@ const HINT_TEMPORARY = 'Temporary chat: nothing is stored';
 const HINT_LOADING = 'You can write while the model loads.';
 const HINT_NO_MODEL = 'No model is loaded.';
 const ERASED = 'This page keeps nothing in this browser any more. Close it, or start over: the story model is then stored again.';
+const UPDATE: Problem = {
+  title: 'A new version of this page is ready',
+  text: 'It takes a moment. Conversations and models stay.',
+  actions: ['update-page', 'dismiss'],
+};
+const OTHER_TABS = 'Other tabs still show the old version. Close them, then update.';
 const END_WORDS = {
   stop: 'The reply is complete',
   length: 'The reply ended at the token limit',
@@ -69,6 +76,7 @@ const ACTIONS: Record<NoticeAction, () => void> = {
   dismiss: () => notice.dismiss(),
   'new-chat': startNewChat,
   'reload-page': () => location.reload(),
+  'update-page': () => void updatePage(),
 };
 
 /** What the buttons of the notice that is shown would change. */
@@ -79,6 +87,8 @@ let pressure: Pressure | undefined;
 let continuing = false;
 /** The conversation on the page is not kept. */
 let temporary = false;
+/** A newer build of this page waits until no reply is running. */
+let updateReady = false;
 
 setUpTheme();
 const scroller = required('scroller', HTMLElement);
@@ -103,6 +113,12 @@ const notice = new Notice(scroller, (action) => ACTIONS[action]());
 const empty = new EmptyState(useSuggestion);
 const composer = new Composer({ onSend: send, onStop: () => chat.stop(), say: (text) => announcer.say(text) });
 const session = new ModelSession(showSession, showPressure);
+const offline = new Offline({
+  onUpdate: () => {
+    updateReady = true;
+    if (!chat.busy) offerUpdate();
+  },
+});
 const graph = new RateGraph();
 const conversations: Conversations = new Conversations({
   chat: () => chat,
@@ -183,6 +199,7 @@ function showReadiness(): void {
 function showTransition(state: SessionState, label: string): void {
   remember(state);
   memory.update(runningPlan());
+  if (state.kind !== 'loading') whenIdle(() => offline.start()); // what it fetches must not be in the way of a model
   switch (state.kind) {
     case 'loading':
       notice.showLoading(label);
@@ -361,7 +378,19 @@ function showEnd(end: ReplyEnd, timings: Timings | undefined): void {
   }
   if (session.engine) conversations.replied(session.engine, chat.conversation.id);
   if (end !== 'failed' && end !== 'cut-off') announcer.say(END_WORDS[end]);
+  if (updateReady) offerUpdate();
   void refreshMemory();
+}
+
+function offerUpdate(): void {
+  notice.showCaution(UPDATE);
+  announcer.say(UPDATE.title);
+}
+
+async function updatePage(): Promise<void> {
+  if (chat.busy) return; // offered again when it has ended
+  await conversations.states.saveNow();
+  if (!(await offline.update())) show({ ...UPDATE, text: OTHER_TABS });
 }
 
 function showLiveRate(rate: { tokens: number; ms: number }): void {
@@ -369,7 +398,7 @@ function showLiveRate(rate: { tokens: number; ms: number }): void {
   graph.showRate((rate.tokens / rate.ms) * 1000);
 }
 
-function whenIdle(run: () => void): void {
+function whenIdle(run: () => unknown): void {
   if ('requestIdleCallback' in window) requestIdleCallback(() => run());
   else setTimeout(run, 200); // Safari
 }
