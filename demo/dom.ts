@@ -22,6 +22,13 @@ export function setUnavailable(button: HTMLElement, unavailable: boolean): void 
   else button.removeAttribute('aria-disabled');
 }
 
+/** Gives the focus to a button that is out of sight while it is unavailable; it is shown (`data-held`) until the focus leaves it. */
+export function focusAnyway(button: HTMLElement): void {
+  button.dataset.held = '';
+  button.addEventListener('blur', () => delete button.dataset.held, { once: true });
+  button.focus({ preventScroll: true });
+}
+
 export function onPress(button: HTMLElement, action: () => void): void {
   button.addEventListener('click', () => {
     if (button.getAttribute('aria-disabled') !== 'true') action();

@@ -155,6 +155,7 @@ setUpFileDrop(
   (files) => composer.attach(files),
 );
 required('messages', HTMLElement).addEventListener('click', (event) => void copyCode(event));
+performance.mark('sluice.composer'); // one can write from here on; what comes later is not waited for
 loadModel(loadHubChoice() ?? { kind: 'bundled' }); // a download that a closed page broke off goes on
 void conversations.bringBack(); // a reply that a closed page cut off goes on as soon as there is a model
 

@@ -2,7 +2,7 @@
 import type { Timings, Usage } from '../src/api';
 import { chipOf } from './attachment_chips';
 import type { Call, ReplyEnd, Turn } from './conversation';
-import { cloneTemplate, copyText, flash, onPress, part, setUnavailable } from './dom';
+import { cloneTemplate, copyText, flash, focusAnyway, onPress, part, setUnavailable } from './dom';
 import { formatCount, formatRate } from './format';
 import { ReplyText } from './reply_text';
 import { isSendKey } from './send_key';
@@ -57,7 +57,7 @@ class BranchButtons {
   }
 
   focus(step: -1 | 1): void {
-    this.#button(step).focus({ preventScroll: true });
+    focusAnyway(this.#button(step));
   }
 
   #button(step: -1 | 1): HTMLElement {
@@ -111,7 +111,7 @@ export class UserView implements TurnView {
   }
 
   focusEdit(): void {
-    part(this.root, 'edit').focus({ preventScroll: true });
+    focusAnyway(part(this.root, 'edit'));
   }
 
   release(): void {}
@@ -212,7 +212,7 @@ export class ReplyView implements TurnView {
   }
 
   focusRegenerate(): void {
-    part(this.root, 'regenerate').focus({ preventScroll: true });
+    focusAnyway(part(this.root, 'regenerate'));
   }
 
   release(): void {
