@@ -42,16 +42,20 @@ export class Conversations {
   async bringBack(): Promise<void> {
     this.#panel.refresh();
     const id = loadOpenId();
-    if (id) await this.open(id);
+    if (id) await this.#open(id, () => this.hooks.chat().empty); // a visitor may have written in the meantime
   }
 
+  /** A reply that runs is stopped, and kept as far as it came. */
   async open(id: string): Promise<void> {
     const chat = this.hooks.chat();
-    if (id === chat.conversation.id && !chat.empty) return;
-    const before = chat.conversation;
+    const { conversation: before } = chat;
+    if (id !== before.id || chat.empty) await this.#open(id, () => chat.conversation === before);
+  }
+
+  async #open(id: string, stillWanted: () => boolean): Promise<void> {
     const [conversation] = await Promise.all([this.#store.load(id), loadMarkdown()]);
-    if (chat.conversation !== before || chat.busy || !conversation) return this.#panel.refresh();
-    this.#switch(() => chat.open(conversation), false);
+    if (conversation && stillWanted()) this.#switch(() => this.hooks.chat().open(conversation), false);
+    else this.#panel.refresh(); // it may have been deleted elsewhere
   }
 
   startNew(temporary = false): void {

@@ -5,6 +5,7 @@ import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { findBrowsers } from '../../scripts/browsers.mjs';
 import { CHROMIUM_FLAGS } from './launch';
+import { richConversations } from './rich_conversation';
 import { repository, startStaticServer, type TestServer } from './servers';
 
 let server: TestServer;
@@ -66,7 +67,12 @@ describe('axe-core finds nothing', () => {
   });
 
   test('in a conversation with everything in it, branches, files, calls and thoughts included', async () => {
-    await importRich(page);
+    const input = page.getByTestId('import-input');
+    await input.setInputFiles([{ name: 'a.json', mimeType: 'application/json', buffer: Buffer.from(richConversations) }]);
+    await page.locator('.chat-title', { hasText: 'canal' }).click();
+    await page.waitForFunction(
+      () => document.querySelector('.words math') !== null && document.querySelector('.hljs-keyword') !== null,
+    );
     for (const colorScheme of ['light', 'dark'] as const) {
       await page.emulateMedia({ colorScheme });
       await expectNothing(`rich, ${colorScheme}`);
@@ -282,34 +288,4 @@ async function tabTo(testId: string, { back = false } = {}): Promise<void> {
     if ((await focused()) === testId) return;
   }
   throw new Error(`${testId} is not reached by Tab; the focus is at ${await focused()}`);
-}
-
-/** A conversation with all that one can have. */
-async function importRich(at: Page): Promise<void> {
-  const text = [
-    '# Locks\n\n### A step\n\nWords with **bold**, `code`, [a link](https://example.com/a) and $x^2$.',
-    '```python\ndef fill(level):  # rises\n    return level + 1\n```',
-    '| a | b |\n|---|--:|\n| 1 | 2 |\n\n$$\\frac{1}{2}$$\n\n> Quote\n\n1. one\n2. two\n   - three',
-  ].join('\n\n');
-  const turns = [
-    { parent: -1, role: 'user', text: 'Tell me', attachments: [{ name: 'note.txt', text: 'words' }] },
-    {
-      parent: 0,
-      role: 'assistant',
-      text,
-      thoughts: 'First…',
-      calls: [{ name: 'look_up', arguments: '{"word":"lock"}' }],
-      end: 'stop',
-    },
-    { parent: 0, role: 'assistant', text: 'Another.', end: 'stop' },
-  ];
-  const conversation = { id: 'x', title: 'Locks', createdAt: 1, updatedAt: Date.now(), turns, leaf: 1 };
-  const file = JSON.stringify({ format: 'sluice.conversations', version: 1, conversations: [conversation] });
-  await at
-    .getByTestId('import-input')
-    .setInputFiles([{ name: 'a.json', mimeType: 'application/json', buffer: Buffer.from(file) }]);
-  await at.locator('.chat-title', { hasText: 'Locks' }).click();
-  await at.waitForFunction(
-    () => document.querySelector('.words math') !== null && document.querySelector('.hljs-keyword') !== null,
-  );
 }
