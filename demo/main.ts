@@ -311,6 +311,7 @@ function showSwitch(isTemporary: boolean): void {
   empty.introduce(session.state.choice, temporary);
   if (session.engine) notice.dismiss();
   status.clearRates();
+  graph.showRate(0);
   if (chat.empty) {
     empty.root.hidden = false;
     follow.reset();
