@@ -7,11 +7,14 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
+import { offline } from './scripts/offline.mjs';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
 
 /** Folders of test/ that open a Dawn device, so that `--project unit` needs no Vulkan driver. */
 const dawnTests = ['gpu', 'kernels', 'model', 'engine', 'bench', 'node'].map((folder) => `test/${folder}/**/*.test.ts`);
+/** Languages that demo/markdown/code_block.ts colours. */
+const HIGHLIGHTED = 'bash c cpp css diff go java javascript json markdown python rust sql typescript xml yaml'.split(' ');
 const browserTests = ['test/browser/**/*.test.ts'];
 
 export default defineConfig({
@@ -36,11 +39,13 @@ export default defineConfig({
         'idb-keyval',
       ],
       ...['openai', 'ai', 'zod'],
+      ...['markdown-it', 'lowlight', 'temml', 'dompurify'],
+      ...HIGHLIGHTED.map((language) => `highlight.js/lib/languages/${language}`),
     ],
   },
   // One port for one checkout would be an error for the second; vite takes the next free one.
   server: { strictPort: false },
-  plugins: [copyBundledModel(), keepRenderBlocking()],
+  plugins: [copyBundledModel(), keepRenderBlocking(), offline()],
   test: {
     watch: false,
     testTimeout: 20_000,

@@ -1,178 +1,271 @@
-/** The conversation: sends turns to the engine, streams the reply into the page, stops, regenerates, starts anew. */
-import type { ChatRequest, Engine, Timings } from '../src/api';
-import { LiveRate, type Turn, toMessages } from './conversation';
-import type { KeptChat } from './history';
+/** The conversation on the page: sends turns to the engine, streams replies, stops, makes anew, edits, and goes from branch to branch. */
+import type { ChatCompletionChunk, ChatRequest, Engine, Timings, Usage } from '../src/api';
+import type { Attachment } from './attachments';
+import {
+  branchesAt,
+  type Conversation,
+  LiveRate,
+  newConversation,
+  newestLeaf,
+  pathOf,
+  type ReplyEnd,
+  type Turn,
+  titleOf,
+  toMessages,
+} from './conversation';
 import { isAbort } from './session';
-import { createUserTurn, type ReplyEnd, ReplyView } from './turn_view';
+import { ReplyView, type TurnView, UserView } from './turn_view';
 
 export type ChatHooks = {
   engine(): Engine | undefined;
+  /** Before a request: gives the engine what it once knew of this conversation. Never rejects. */
+  prepare(engine: Engine, id: string): Promise<void>;
   sampling(): Partial<ChatRequest>;
+  system(): string;
   onGrow(): void;
   onTurnAdded(): void;
   onBusy(busy: boolean): void;
   onLiveRate(rate: { tokens: number; ms: number }): void;
   onEnd(end: ReplyEnd, timings: Timings | undefined): void;
   onError(error: unknown, engine: Engine): void;
-  onRegenerate(): void;
-  /** The conversation changed, if only by a word. */
-  onChange(chat: () => KeptChat): void;
+  /** The conversation changed by more than a word. */
+  onChange(conversation: Conversation): void;
+  /** The reply under way has more words. */
+  onWords(id: string, index: number, turn: Turn): void;
   onCopied(copied: boolean): void;
+  say(text: string): void;
 };
 
-type Reply = Turn & { role: 'assistant'; view: ReplyView };
+type Shown = { index: number; view: TurnView };
+type Running = { stop: AbortController; index: number; turn: Turn; view: ReplyView };
 
 export class Chat {
-  readonly #turns: (Turn | Reply)[] = [];
-  #running: AbortController | undefined;
-  /** The last turn is a reply that had not ended when its page did. */
-  #cutOff = false;
+  #conversation = newConversation(Date.now());
+  #shown: Shown[] = [];
+  #running: Running | undefined;
 
   constructor(
     private readonly list: HTMLElement,
     private readonly hooks: ChatHooks,
   ) {}
 
+  get conversation(): Conversation {
+    return this.#conversation;
+  }
+
   get busy(): boolean {
     return this.#running !== undefined;
   }
 
   get empty(): boolean {
-    return this.#turns.length === 0;
+    return this.#conversation.turns.length === 0;
   }
 
   /** The newest reply is there in part, or not at all. */
   get broken(): boolean {
-    return this.busy || this.#lastReply()?.view.root.dataset.state === 'failed';
+    return this.busy || this.#lastReply()?.turn.end === 'failed';
   }
 
   /** False, with nothing done, while a reply runs or no model is ready. */
-  send(text: string): boolean {
-    const engine = this.hooks.engine();
-    if (!engine || this.busy) return false;
-    this.#lastReply()?.view.retire();
-    this.#turns.push({ role: 'user', text });
-    const reply = this.#createReply();
-    this.list.append(createUserTurn(text), reply.view.root);
-    this.hooks.onTurnAdded();
-    void this.#answer(engine, reply);
-    return true;
+  send(text: string, attachments: readonly Attachment[] = []): boolean {
+    return this.#ask({ parent: this.#conversation.leaf, text, attachments });
   }
 
-  /** Makes the newest reply again, in its place. False where that cannot be done now. */
+  /** Makes the newest reply again: beside what was there, or in its place if it broke off. False where that cannot be done now. */
   regenerate(): boolean {
-    const engine = this.hooks.engine();
-    const reply = this.#lastReply();
-    if (!engine || !reply || this.busy) return false;
-    void this.#answer(engine, reply);
-    return true;
+    const last = this.#lastReply();
+    return last !== undefined && this.#again(last.index);
   }
 
-  /** Puts a conversation back that an earlier page kept. A reply that was cut off goes on with `resume`. */
-  restore({ turns, cutOff }: KeptChat): void {
-    if (!this.empty) return;
-    for (const [i, { role, text }] of turns.entries()) {
-      if (role === 'user') {
-        this.#turns.push({ role, text });
-        this.list.append(createUserTurn(text));
-        continue;
-      }
-      this.#lastReply()?.view.retire();
-      const reply = this.#createReply();
-      reply.text = text;
-      reply.view.show(text, cutOff && i === turns.length - 1 ? 'cut-off' : 'stop');
-      this.list.append(reply.view.root);
-    }
-    this.#cutOff = cutOff;
-    this.hooks.onTurnAdded();
+  /** Puts another conversation on the page. A reply that was cut off goes on with `resume`. */
+  open(conversation: Conversation): void {
+    this.#leave();
+    this.#conversation = conversation;
+    this.#showPath(0);
+    if (!this.empty) this.hooks.onTurnAdded();
   }
 
   /** Goes on with a reply that a reload or a crash cut off, from its last word. False where there is none. */
   resume(): boolean {
     const engine = this.hooks.engine();
-    const reply = this.#lastReply();
-    if (!engine || !reply || this.busy || !this.#cutOff) return false;
-    void this.#answer(engine, reply, reply.text);
+    const last = this.#lastReply();
+    if (!engine || !last || this.busy || last.turn.end !== 'cut-off') return false;
+    void this.#answer(engine, last.index, last.turn.text);
     return true;
   }
 
   stop(): void {
-    this.#running?.abort();
+    this.#running?.stop.abort();
   }
 
   clear(): void {
+    this.open(newConversation(Date.now()));
+  }
+
+  #leave(): void {
     const running = this.#running;
-    this.#release();
-    running?.abort();
-    this.#turns.length = 0;
-    this.#cutOff = false;
-    this.list.replaceChildren();
+    if (!running) return;
+    running.turn.end = 'stopped';
     this.#keep();
+    this.#release();
+    running.stop.abort();
   }
 
-  #lastReply(): Reply | undefined {
-    const last = this.#turns.at(-1);
-    return last && 'view' in last ? last : undefined;
+  #ask({ parent, text, attachments }: { parent: number; text: string; attachments: readonly Attachment[] }): boolean {
+    const engine = this.hooks.engine();
+    if (!engine || this.busy) return false;
+    const { turns } = this.#conversation;
+    const user: Turn = { parent, role: 'user', text, ...(attachments.length > 0 ? { attachments: [...attachments] } : {}) };
+    if (this.#conversation.title === '') this.#conversation.title = titleOf(user);
+    const asked = turns.push(user) - 1;
+    const reply = this.#addReply(asked);
+    this.#showPath(this.#shown.findIndex(({ index }) => turns[index]!.parent === parent));
+    this.hooks.onTurnAdded();
+    void this.#answer(engine, reply);
+    return true;
   }
 
-  #createReply(): Reply {
-    const view = new ReplyView(this.hooks.onGrow, this.hooks.onRegenerate, this.hooks.onCopied);
-    const reply: Reply = { role: 'assistant', view, text: '' };
-    this.#turns.push(reply);
-    return reply;
+  /** The reply at `index` once more. */
+  #again(index: number): boolean {
+    const engine = this.hooks.engine();
+    const turn = this.#conversation.turns[index]!;
+    if (!engine || this.busy) return false;
+    const broken = turn.end === 'failed' || (turn.text === '' && !turn.calls);
+    const at = this.#shown.findIndex((shown) => shown.index === index);
+    const reply = broken ? index : this.#addReply(turn.parent);
+    this.#conversation.leaf = reply;
+    this.#showPath(broken ? at + 1 : at);
+    void this.#answer(engine, reply);
+    return true;
+  }
+
+  #addReply(parent: number): number {
+    const index = this.#conversation.turns.push({ parent, role: 'assistant', text: '', end: 'cut-off' }) - 1;
+    this.#conversation.leaf = index;
+    return index;
+  }
+
+  #edit(index: number, text: string): boolean {
+    const { parent, attachments = [] } = this.#conversation.turns[index]!;
+    const sent = this.#ask({ parent, text, attachments });
+    const edited = sent ? this.#shown.at(-2)?.view : undefined;
+    if (edited instanceof UserView) edited.focusEdit();
+    if (!sent) this.hooks.say(this.busy ? 'A reply is running. Escape stops it.' : 'The model is not ready yet.');
+    return false; // the editor went with its turn, or stays
+  }
+
+  #branch(index: number, step: -1 | 1): void {
+    if (this.busy) return;
+    const branches = branchesAt(this.#conversation, index);
+    const next = branches[branches.indexOf(index) + step];
+    if (next === undefined) return;
+    this.#conversation.leaf = newestLeaf(this.#conversation, next);
+    const at = this.#shown.findIndex((shown) => shown.index === index);
+    this.#showPath(at);
+    this.#shown[at]!.view.focusBranch(step);
+    this.hooks.onGrow();
+    this.#keep();
+    this.hooks.say(`Version ${branches.indexOf(next) + 1} of ${branches.length}`);
+  }
+
+  /** Shows the branch that ends with the leaf; views before position `from` are right already. -1: only what is missing at the end. */
+  #showPath(from: number): void {
+    const path = pathOf(this.#conversation);
+    const kept = from < 0 ? this.#shown.length : from;
+    for (const { view } of this.#shown.splice(kept)) {
+      view.root.remove();
+      view.release();
+    }
+    for (const index of path.slice(kept)) {
+      const view = this.#viewOf(index);
+      this.#shown.push({ index, view });
+      this.list.append(view.root);
+    }
+    this.#showPlaces();
+  }
+
+  #showPlaces(): void {
+    for (const { index, view } of this.#shown) {
+      const branches = branchesAt(this.#conversation, index);
+      view.showPlace({ at: branches.indexOf(index), of: branches.length });
+    }
+  }
+
+  #viewOf(index: number): TurnView {
+    const { onGrow, onCopied } = this.hooks;
+    const hooks = { onGrow, onCopied, onBranch: (step: -1 | 1) => this.#branch(index, step) };
+    const turn = this.#conversation.turns[index]!;
+    if (turn.role === 'user') return new UserView(turn, { ...hooks, onEdit: (text) => this.#edit(index, text) });
+    const view = new ReplyView({ ...hooks, onRegenerate: () => this.#pressRegenerate(index) });
+    view.show(turn);
+    return view;
+  }
+
+  #pressRegenerate(index: number): void {
+    if (!this.#again(index)) this.hooks.say('The model is not ready yet.');
+    else if (this.#running) this.#running.view.focusRegenerate();
+  }
+
+  #lastReply(): { index: number; turn: Turn } | undefined {
+    const { leaf, turns } = this.#conversation;
+    const turn = turns[leaf];
+    return turn?.role === 'assistant' ? { index: leaf, turn } : undefined;
   }
 
   /** `begun`: what the reply says so far, to go on from. */
-  async #answer(engine: Engine, reply: Reply, begun = ''): Promise<void> {
-    const running = new AbortController();
+  async #answer(engine: Engine, index: number, begun = ''): Promise<void> {
+    const conversation = this.#conversation;
+    const view = this.#shown.at(-1)!.view as ReplyView;
+    const turn: Turn = { parent: conversation.turns[index]!.parent, role: 'assistant', text: begun, end: 'cut-off' };
+    conversation.turns[index] = turn;
+    conversation.updatedAt = Date.now();
+    const running = { stop: new AbortController(), index, turn, view };
     this.#running = running;
-    if (begun === '') reply.view.start();
-    else reply.view.resume();
-    reply.text = begun;
-    this.#cutOff = true;
+    if (begun === '') view.start();
+    else view.resume();
     this.#keep();
-    this.hooks.onBusy(true);
-    const messages = toMessages(this.#turns.slice(0, -1));
-    const request = begun
-      ? { messages: [...messages, { role: 'assistant' as const, content: begun }], continue_final_message: true }
-      : { messages };
+    this.#setBusy(true);
     try {
-      const result = await this.#stream(engine, request, reply, running.signal);
-      this.#finish(running, reply, result.end, result.timings);
+      await this.hooks.prepare(engine, conversation.id);
+      const result = await this.#stream(engine, this.#request(conversation, turn), running);
+      this.#finish(running, result);
     } catch (error) {
-      const stopped = isAbort(error) && running.signal.aborted;
-      const current = this.#finish(running, reply, stopped ? 'stopped' : 'failed', undefined);
+      const stopped = isAbort(error) && running.stop.signal.aborted;
+      const current = this.#finish(running, { end: stopped ? 'stopped' : 'failed' });
       if (current && !stopped) this.hooks.onError(error, engine);
     }
   }
 
-  async #stream(engine: Engine, request: ChatRequest, reply: Reply, signal: AbortSignal) {
+  #request(conversation: Conversation, { text, parent }: Turn): ChatRequest {
+    const turns = pathOf({ turns: conversation.turns, leaf: parent }).map((each) => conversation.turns[each]!);
+    const messages = toMessages(turns, this.hooks.system());
+    if (text === '') return { messages };
+    return { messages: [...messages, { role: 'assistant', content: text }], continue_final_message: true };
+  }
+
+  async #stream(engine: Engine, request: ChatRequest, running: Running): Promise<Result> {
+    const { signal } = running.stop;
     const live = new LiveRate();
-    let timings: Timings | undefined;
-    let end: ReplyEnd = 'stop';
-    const chunks = await engine.chat.completions.create({ ...this.hooks.sampling(), ...request, stream: true, signal });
-    for await (const chunk of chunks) {
-      const choice = chunk.choices[0];
-      timings = chunk.timings ?? timings;
-      if (choice?.finish_reason) end = choice.finish_reason === 'length' ? 'length' : 'stop';
-      const { content, reasoning_content: thought } = choice?.delta ?? {};
-      if (thought) reply.view.think(thought);
-      if (content) reply.view.append(content);
-      if (!content && !thought) continue;
-      reply.text = reply.view.text;
-      if (content && !signal.aborted) this.#keep();
+    const { id } = this.#conversation;
+    const result: Result = { end: 'stop' };
+    const options = { ...this.hooks.sampling(), stream: true, stream_options: { include_usage: true }, signal } as const;
+    for await (const chunk of await engine.chat.completions.create({ ...request, ...options })) {
+      if (this.#running !== running) break; // the conversation was left
+      readEnd(chunk, result);
+      if (!addWords(chunk, running)) continue;
+      this.hooks.onWords(id, running.index, running.turn);
       const rate = live.add(performance.now());
       if (rate) this.hooks.onLiveRate(rate);
     }
-    return { end, timings };
+    return result;
   }
 
-  /** False if this reply's conversation was cleared away in the meantime. */
-  #finish(running: AbortController, reply: Reply, end: ReplyEnd, timings: Timings | undefined): boolean {
+  /** False if this reply's conversation was left in the meantime. */
+  #finish(running: Running, { end, timings, usage }: Result): boolean {
     if (this.#running !== running) return false;
-    reply.text = reply.view.text;
-    reply.view.end(end, timings);
-    this.#cutOff = false;
+    running.turn.end = end;
+    running.view.end(end, timings, usage);
+    this.#conversation.updatedAt = Date.now();
     this.#keep();
     this.#release();
     this.hooks.onEnd(end, timings);
@@ -180,12 +273,48 @@ export class Chat {
   }
 
   #keep(): void {
-    this.hooks.onChange(() => ({ turns: this.#turns.map(({ role, text }) => ({ role, text })), cutOff: this.#cutOff }));
+    this.hooks.onChange(this.#conversation);
   }
 
   #release(): void {
     if (!this.#running) return;
     this.#running = undefined;
-    this.hooks.onBusy(false);
+    this.#setBusy(false);
   }
+
+  #setBusy(busy: boolean): void {
+    for (const { view } of this.#shown) view.setFree(!busy);
+    this.hooks.onBusy(busy);
+  }
+}
+
+type Result = { end: ReplyEnd; timings?: Timings; usage?: Usage };
+
+function readEnd(chunk: ChatCompletionChunk, result: Result): void {
+  const reason = chunk.choices[0]?.finish_reason;
+  if (chunk.timings) result.timings = chunk.timings;
+  if (chunk.usage) result.usage = chunk.usage;
+  if (reason) result.end = reason === 'length' ? 'length' : 'stop';
+}
+
+/** Words, thoughts and calls go to the turn and to its view. False where the chunk has none. */
+function addWords({ choices: [choice] }: ChatCompletionChunk, { turn, view }: Running): boolean {
+  const { content, reasoning_content: thought, tool_calls: calls = [] } = choice?.delta ?? {};
+  if (thought) {
+    turn.thoughts = (turn.thoughts ?? '') + thought;
+    view.think(thought);
+  }
+  if (content) {
+    turn.text += content;
+    view.append(content);
+  }
+  for (const { index, function: call } of calls) {
+    turn.calls ??= [];
+    turn.calls[index] ??= { name: '', arguments: '' };
+    const known = turn.calls[index];
+    known.name += call?.name ?? '';
+    known.arguments += call?.arguments ?? '';
+    view.call(known, index);
+  }
+  return Boolean(content || thought || calls.length > 0);
 }

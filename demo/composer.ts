@@ -1,8 +1,15 @@
-/** The message box. Enter sends, Shift+Enter breaks the line, Escape stops; Enter that ends a composition (IME) does neither. */
+/** The message box with its files. Enter sends, Shift+Enter breaks the line, Escape stops; Enter that ends a composition (IME) does neither. */
+import { AttachmentTray } from './attachment_chips';
+import type { Attachment } from './attachments';
 import { onPress, required, setUnavailable } from './dom';
+import { isSendKey } from './send_key';
 
-/** What Safari gives as keyCode to the Enter that ends a composition, after `isComposing` is false again. */
-const IME_KEY_CODE = 229;
+export type ComposerHooks = {
+  /** Says whether the message was taken; if not, it stays in the box. */
+  onSend(text: string, files: readonly Attachment[]): boolean;
+  onStop(): void;
+  say(text: string): void;
+};
 
 export class Composer {
   readonly input = required('composer', HTMLTextAreaElement);
@@ -10,22 +17,26 @@ export class Composer {
   readonly #send = required('send', HTMLButtonElement);
   readonly #stop = required('stop', HTMLButtonElement);
   readonly #hint = required('composer-hint', HTMLElement);
+  readonly #problem = required('composer-problem', HTMLElement);
+  readonly #tray: AttachmentTray;
   #busy = false;
   #ready = false;
 
-  /** `onSend` says whether the text was taken; if not, it stays in the box. */
-  constructor(
-    private readonly onSend: (text: string) => boolean,
-    private readonly onStop: () => void,
-  ) {
+  constructor(private readonly hooks: ComposerHooks) {
+    this.#tray = new AttachmentTray(required('attachments', HTMLElement), required('attach', HTMLButtonElement), {
+      onChange: () => this.#refresh(),
+      say: (text) => this.#showProblem(text),
+    });
+    this.#setUpFiles();
     this.input.addEventListener('keydown', (event) => this.#onKey(event));
     this.input.addEventListener('input', () => this.#refresh());
     this.#form.addEventListener('submit', (event) => event.preventDefault());
     onPress(this.#send, () => this.#submit());
-    onPress(this.#stop, () => this.onStop());
+    onPress(this.#stop, () => this.hooks.onStop());
     document.addEventListener('keydown', (event) => this.#onEscape(event));
     // A press with the pointer leaves the focus where it is, so one can write on, and a phone keeps its keyboard.
-    for (const button of [this.#send, this.#stop]) button.addEventListener('mousedown', (event) => event.preventDefault());
+    for (const button of [this.#send, this.#stop, required('attach', HTMLButtonElement)])
+      button.addEventListener('mousedown', (event) => event.preventDefault());
     this.#refresh();
   }
 
@@ -41,6 +52,11 @@ export class Composer {
     this.#refresh();
   }
 
+  attach(files: readonly File[]): void {
+    this.#showProblem('');
+    void this.#tray.add(files);
+  }
+
   fill(text: string): void {
     this.input.value = text;
     this.#refresh();
@@ -48,23 +64,45 @@ export class Composer {
 
   #submit(): void {
     const text = this.input.value.trim();
-    if (text !== '' && this.onSend(text)) this.fill('');
+    if (!this.#hasContent() || !this.hooks.onSend(text, this.#tray.files)) return;
+    this.#tray.take();
+    this.#showProblem('');
+    this.fill('');
+  }
+
+  #hasContent(): boolean {
+    return this.input.value.trim() !== '' || this.#tray.files.length > 0;
+  }
+
+  #setUpFiles(): void {
+    const input = required('attach-input', HTMLInputElement);
+    onPress(required('attach', HTMLButtonElement), () => input.click());
+    input.addEventListener('change', () => {
+      const files = [...(input.files ?? [])];
+      input.value = ''; // the same file may be chosen again
+      this.attach(files);
+    });
+  }
+
+  #showProblem(text: string): void {
+    this.#problem.textContent = text;
+    if (text) this.hooks.say(text);
   }
 
   #onKey(event: KeyboardEvent): void {
-    if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === IME_KEY_CODE) return;
+    if (!isSendKey(event)) return;
     event.preventDefault();
     if (!event.repeat) this.#submit();
   }
 
   #onEscape(event: KeyboardEvent): void {
     if (event.key !== 'Escape' || event.isComposing || document.querySelector('dialog[open]')) return;
-    if (this.#busy) this.onStop();
+    if (this.#busy) this.hooks.onStop();
   }
 
   #refresh(): void {
     document.body.dataset.busy = String(this.#busy);
-    setUnavailable(this.#send, this.#busy || !this.#ready || this.input.value.trim() === '');
+    setUnavailable(this.#send, this.#busy || !this.#ready || !this.#hasContent());
     setUnavailable(this.#stop, !this.#busy);
     this.#fit();
   }

@@ -22,6 +22,13 @@ export function setUnavailable(button: HTMLElement, unavailable: boolean): void 
   else button.removeAttribute('aria-disabled');
 }
 
+/** Gives the focus to a button that is out of sight while it is unavailable; it is shown (`data-held`) until the focus leaves it. */
+export function focusAnyway(button: HTMLElement): void {
+  button.dataset.held = '';
+  button.addEventListener('blur', () => delete button.dataset.held, { once: true });
+  button.focus({ preventScroll: true });
+}
+
 export function onPress(button: HTMLElement, action: () => void): void {
   button.addEventListener('click', () => {
     if (button.getAttribute('aria-disabled') !== 'true') action();
@@ -45,4 +52,21 @@ export function prepareDialog(dialog: HTMLDialogElement): void {
     if (event.target === dialog && pressedBackdrop) dialog.close();
   });
   for (const button of dialog.querySelectorAll('[data-close]')) button.addEventListener('click', () => dialog.close());
+}
+
+/** False where the browser refuses: no secure context, or no permission. */
+export async function copyText(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch (error) {
+    if (error instanceof DOMException || error instanceof TypeError) return false;
+    throw error;
+  }
+}
+
+/** A button that says for a moment that it has done its work. */
+export function flash(button: HTMLElement): void {
+  button.dataset.done = '';
+  setTimeout(() => delete button.dataset.done, 1600);
 }

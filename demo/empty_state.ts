@@ -27,13 +27,21 @@ const GENERAL: Omit<Introduction, 'title'> = {
   ],
 };
 
+const TEMPORARY: Omit<Introduction, 'suggestions'> = {
+  title: 'Temporary chat',
+  text: 'Nothing of it is stored: it is in no list and in no search, and it is gone with this page or the next chat.',
+};
+
 export class EmptyState {
   readonly root = required('empty', HTMLElement);
 
   constructor(private readonly onSuggestion: (text: string) => void) {}
 
-  introduce(choice: ModelChoice): void {
-    const { title, text, suggestions } = choice.kind === 'bundled' ? STORY : { ...GENERAL, title: `Ask ${modelLabel(choice)}` };
+  introduce(choice: ModelChoice, temporary = false): void {
+    const { title, text, suggestions } = {
+      ...(choice.kind === 'bundled' ? STORY : { ...GENERAL, title: `Ask ${modelLabel(choice)}` }),
+      ...(temporary ? TEMPORARY : {}),
+    };
     required('empty-title', HTMLElement).textContent = title;
     required('empty-text', HTMLElement).textContent = text;
     required('suggestions', HTMLElement).replaceChildren(...suggestions.map((suggestion) => this.#item(suggestion)));

@@ -1,6 +1,9 @@
-/** A model folder, or its files, dropped anywhere on the page. */
+/** Dropped anywhere on the page: a model folder, or its files; any other files go along with the message. */
 
-export function setUpFileDrop(onFiles: (files: File[], folderName: string | undefined) => void): void {
+export function setUpFileDrop(
+  onModel: (files: File[], folderName: string | undefined) => void,
+  onFiles: (files: File[]) => void,
+): void {
   let depth = 0; // dragenter and dragleave come for every element on the way
   const setDepth = (next: number) => {
     depth = Math.max(0, next);
@@ -19,8 +22,15 @@ export function setUpFileDrop(onFiles: (files: File[], folderName: string | unde
     if (!hasFiles(event)) return;
     event.preventDefault();
     setDepth(0);
-    void readDrop(event.dataTransfer!).then(({ files, folderName }) => onFiles(files, folderName));
+    void readDrop(event.dataTransfer!).then(({ files, folderName }) => {
+      if (folderName !== undefined || files.some(isOfModel)) onModel(files, folderName);
+      else onFiles(files);
+    });
   });
+}
+
+function isOfModel({ name }: File): boolean {
+  return name.endsWith('.safetensors') || name === 'tokenizer.json';
 }
 
 function hasFiles(event: DragEvent): boolean {
@@ -36,7 +46,7 @@ async function readDrop(transfer: DataTransfer): Promise<{ files: File[]; folder
     return { files: await filesOf(folder), folderName: folder.name };
   } catch (error) {
     if (!(error instanceof DOMException)) throw error;
-    return { files: [], folderName: undefined }; // unreadable: the picker then says what is missing, and how else to choose
+    return { files: [], folderName: folder.name }; // unreadable: the picker then says what is missing, and how else to choose
   }
 }
 

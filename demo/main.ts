@@ -1,16 +1,21 @@
 /** The chat page: joins its parts. Imports nothing of Sluice but src/api, as any site would. */
 import { type Engine, EngineError, type ErrorCode, type Pressure, planModel, type Timings } from '../src/api';
 import { Announcer } from './announcer';
+import type { Attachment } from './attachments';
 import { Chat } from './chat';
 import { Composer } from './composer';
-import { hide, onPress, required } from './dom';
+import type { ReplyEnd } from './conversation';
+import { Conversations } from './conversations';
+import { copyText, flash, hide, onPress, required } from './dom';
 import { EmptyState } from './empty_state';
+import { eraseEverything } from './erase';
 import { setUpFileDrop } from './file_drop';
-import { History } from './history';
 import { MemoryDialog } from './memory_dialog';
 import { type ModelChoice, modelLabel, modelRefOf } from './model_choice';
 import { Notice, type NoticeAction } from './notice';
+import { Offline } from './offline/offline';
 import { PickerDialog } from './picker_dialog';
+import { presetsFor } from './presets';
 import {
   describeNetworkCost,
   describePressure,
@@ -20,6 +25,8 @@ import {
   type Problem,
   type Where,
 } from './problems';
+import { RateGraph } from './rate_graph';
+import { loadMarkdown } from './reply_text';
 import { ScrollFollow } from './scroll_follow';
 import { accessOf, ModelSession, type SessionState } from './session';
 import { engineConfigOf, loadHubChoice, samplingOf, saveHubChoice } from './settings';
@@ -27,11 +34,18 @@ import { SettingsDialog } from './settings_dialog';
 import { StatusLine } from './status_line';
 import { StorageDialog } from './storage_dialog';
 import { setUpTheme } from './theme';
-import type { ReplyEnd } from './turn_view';
 
 const HINT_READY = 'Enter sends · Shift+Enter starts a new line · Esc stops';
+const HINT_TEMPORARY = 'Temporary chat: nothing is stored';
 const HINT_LOADING = 'You can write while the model loads.';
 const HINT_NO_MODEL = 'No model is loaded.';
+const ERASED = 'This page keeps nothing in this browser any more. Close it, or start over: the story model is then stored again.';
+const UPDATE: Problem = {
+  title: 'A new version of this page is ready',
+  text: 'It takes a moment. Conversations and models stay.',
+  actions: ['update-page', 'dismiss'],
+};
+const OTHER_TABS = 'Other tabs still show the old version. Close them, then update.';
 const END_WORDS = {
   stop: 'The reply is complete',
   length: 'The reply ended at the token limit',
@@ -62,6 +76,7 @@ const ACTIONS: Record<NoticeAction, () => void> = {
   dismiss: () => notice.dismiss(),
   'new-chat': startNewChat,
   'reload-page': () => location.reload(),
+  'update-page': () => void updatePage(),
 };
 
 /** What the buttons of the notice that is shown would change. */
@@ -70,6 +85,10 @@ let fix: Fix = {};
 let pressure: Pressure | undefined;
 /** The reply that broke off is made again as soon as the next engine is ready. */
 let continuing = false;
+/** The conversation on the page is not kept. */
+let temporary = false;
+/** A newer build of this page waits until no reply is running. */
+let updateReady = false;
 
 setUpTheme();
 const scroller = required('scroller', HTMLElement);
@@ -78,7 +97,10 @@ const status = new StatusLine();
 const follow = new ScrollFollow(scroller, required('jump', HTMLElement), scroller);
 const settings = new SettingsDialog(() => loadModel(session.state.choice), openMemory);
 const storage = new StorageDialog({ onLoad: loadModel, say: (text) => announcer.say(text) });
-const picker = new PickerDialog(loadModel, () => storage.open());
+const picker = new PickerDialog(loadModel, {
+  onStorage: () => storage.open(),
+  plan: (choice, signal) => planModel(modelRefOf(choice, document.baseURI), { ...engineConfigOf(settings.current), signal }),
+});
 const memory = new MemoryDialog({
   plan: (config, signal) => {
     const { choice } = session.state;
@@ -89,38 +111,53 @@ const memory = new MemoryDialog({
 });
 const notice = new Notice(scroller, (action) => ACTIONS[action]());
 const empty = new EmptyState(useSuggestion);
-const composer = new Composer(send, () => chat.stop());
+const composer = new Composer({ onSend: send, onStop: () => chat.stop(), say: (text) => announcer.say(text) });
 const session = new ModelSession(showSession, showPressure);
-const history = new History();
-const chat = new Chat(required('messages', HTMLElement), {
+const offline = new Offline({
+  onUpdate: () => {
+    updateReady = true;
+    if (!chat.busy) offerUpdate();
+  },
+});
+const graph = new RateGraph();
+const conversations: Conversations = new Conversations({
+  chat: () => chat,
+  onSwitch: showSwitch,
+  say: (text) => announcer.say(text),
+  onEraseAll: () => void eraseAll(),
+});
+const chat: Chat = new Chat(required('messages', HTMLElement), {
   engine: () => session.engine,
+  prepare: (engine, id) => conversations.states.prepare(engine, id),
   sampling: () => samplingOf(settings.current),
+  system: () => settings.current.system ?? '',
   onGrow: () => follow.contentChanged(),
   onTurnAdded: showConversation,
   onBusy: showBusy,
-  onLiveRate: (rate) => status.showLive(rate),
+  onLiveRate: showLiveRate,
   onEnd: showEnd,
   onError: showReplyError,
-  onRegenerate: regenerate,
-  onChange: (kept) => history.keep(kept),
+  onChange: (conversation) => conversations.changed(conversation),
+  onWords: (id, index, turn) => {
+    graph.token();
+    conversations.words(id, index, turn);
+  },
   onCopied: (copied) => announcer.say(copied ? 'Reply copied' : 'The browser did not allow copying. Select the text instead.'),
+  say: (text) => announcer.say(text),
 });
 
 onPress(required('new-chat', HTMLButtonElement), startNewChat);
 onPress(required('open-picker', HTMLButtonElement), () => picker.open());
 onPress(required('open-settings', HTMLButtonElement), openSettings);
 onPress(required('open-memory', HTMLButtonElement), openMemory);
-setUpFileDrop((files, folderName) => picker.chooseFiles(files, folderName));
+setUpFileDrop(
+  (files, folderName) => picker.chooseFiles(files, folderName),
+  (files) => composer.attach(files),
+);
+required('messages', HTMLElement).addEventListener('click', (event) => void copyCode(event));
+performance.mark('sluice.composer'); // one can write from here on; what comes later is not waited for
 loadModel(loadHubChoice() ?? { kind: 'bundled' }); // a download that a closed page broke off goes on
-void bringBack();
-
-/** What an earlier page kept; a reply that it cut off goes on as soon as there is a model. */
-async function bringBack(): Promise<void> {
-  const kept = await history.load();
-  if (!kept || !chat.empty) return;
-  chat.restore(kept);
-  chat.resume();
-}
+void conversations.bringBack(); // a reply that a closed page cut off goes on as soon as there is a model
 
 function loadModel(choice: ModelChoice): void {
   chat.stop();
@@ -147,18 +184,23 @@ function showSession(state: SessionState): void {
     return;
   }
   required('model-name', HTMLElement).textContent = label;
-  empty.introduce(state.choice);
+  empty.introduce(state.choice, temporary);
   status.showModel(label, state.kind === 'ready' ? state.engine.info : undefined);
-  composer.setReady(
-    state.kind === 'ready',
-    { loading: HINT_LOADING, ready: HINT_READY, cancelled: HINT_NO_MODEL, failed: HINT_NO_MODEL }[state.kind],
-  );
+  graph.showModel(state.kind === 'ready' ? state.engine.plan : undefined);
+  showReadiness();
   showTransition(state, label);
+}
+
+function showReadiness(): void {
+  const ready = temporary ? HINT_TEMPORARY : HINT_READY;
+  const hints = { loading: HINT_LOADING, ready, cancelled: HINT_NO_MODEL, failed: HINT_NO_MODEL };
+  composer.setReady(session.state.kind === 'ready', hints[session.state.kind]);
 }
 
 function showTransition(state: SessionState, label: string): void {
   remember(state);
   memory.update(runningPlan());
+  if (state.kind !== 'loading') whenIdle(() => offline.start()); // what it fetches must not be in the way of a model
   switch (state.kind) {
     case 'loading':
       notice.showLoading(label);
@@ -182,6 +224,7 @@ function showReady(engine: Engine, label: string): void {
   else notice.dismiss();
   announcer.say([`${label} is ready`, cost?.text].filter(Boolean).join('. '));
   watchDevice(engine);
+  whenIdle(loadMarkdown); // in time for the first reply, and after everything that a first message needs
   if (continuing) regenerate();
   else chat.resume();
   continuing = false;
@@ -241,8 +284,8 @@ function showReplyError(error: unknown, engine: Engine): void {
   else showProblem(error, 'reply');
 }
 
-function send(text: string): boolean {
-  const sent = chat.send(text);
+function send(text: string, files: readonly Attachment[] = []): boolean {
+  const sent = chat.send(text, files);
   if (!sent) announcer.say(chat.busy ? 'A reply is running. Escape stops it.' : 'The model is not ready yet.');
   return sent;
 }
@@ -258,17 +301,57 @@ function showConversation(): void {
 }
 
 function startNewChat(): void {
-  chat.clear();
-  empty.root.hidden = false;
+  conversations.startNew();
+}
+
+/** Another conversation is on the page, or an empty one. */
+function showSwitch(isTemporary: boolean): void {
+  temporary = isTemporary;
+  showReadiness();
+  empty.introduce(session.state.choice, temporary);
   if (session.engine) notice.dismiss();
   status.clearRates();
-  follow.reset();
-  announcer.say('New chat');
+  graph.showRate(0);
+  if (chat.empty) {
+    empty.root.hidden = false;
+    follow.reset();
+    announcer.say(temporary ? 'Temporary chat. Nothing is stored.' : 'New chat');
+  } else {
+    announcer.say(`${chat.conversation.title} is open`);
+    chat.resume();
+  }
+}
+
+async function copyCode(event: Event): Promise<void> {
+  const button = event.target instanceof Element ? event.target.closest<HTMLElement>('[data-copy-code]') : null;
+  const code = button?.closest('.code-block')?.querySelector('code')?.textContent;
+  if (!button || code === undefined || code === null) return;
+  const copied = await copyText(code);
+  announcer.say(copied ? 'Code copied' : 'The browser did not allow copying. Select the text instead.');
+  if (copied) flash(button);
+}
+
+/** Nothing is written after it, so the page stays as it is until it is loaded again, or a model is. */
+async function eraseAll(): Promise<void> {
+  chat.stop();
+  await conversations.close();
+  await session.end();
+  chat.clear();
+  try {
+    await eraseEverything();
+    show({ title: 'Everything is deleted', text: ERASED, actions: ['reload-page'] });
+  } catch (error) {
+    show({
+      title: 'Not everything is deleted',
+      text: error instanceof Error ? error.message : String(error),
+      actions: ['reload-page'],
+    });
+  }
 }
 
 function openSettings(): void {
   const { state } = session;
-  settings.open(state.kind === 'ready' ? { config: state.config, info: state.engine.info } : undefined);
+  settings.open(state.kind === 'ready' ? { config: state.config, info: state.engine.info } : undefined, presetsFor(state.choice));
 }
 
 function openMemory(): void {
@@ -284,14 +367,42 @@ function showBusy(busy: boolean): void {
   composer.setBusy(busy);
   if (!busy) return;
   pressure = undefined;
+  graph.begin();
+  void loadMarkdown();
   notice.dismiss();
   announcer.say('The reply has started');
 }
 
 function showEnd(end: ReplyEnd, timings: Timings | undefined): void {
-  if (timings) status.showTimings(timings);
+  if (timings) {
+    status.showTimings(timings);
+    graph.showRate((timings.decodeTokens / timings.decodeMs) * 1000);
+  }
+  if (session.engine) conversations.replied(session.engine, chat.conversation.id);
   if (end !== 'failed' && end !== 'cut-off') announcer.say(END_WORDS[end]);
+  if (updateReady) offerUpdate();
   void refreshMemory();
+}
+
+function offerUpdate(): void {
+  notice.showCaution(UPDATE);
+  announcer.say(UPDATE.title);
+}
+
+async function updatePage(): Promise<void> {
+  if (chat.busy) return; // offered again when it has ended
+  await conversations.states.saveNow();
+  if (!(await offline.update())) show({ ...UPDATE, text: OTHER_TABS });
+}
+
+function showLiveRate(rate: { tokens: number; ms: number }): void {
+  status.showLive(rate);
+  graph.showRate((rate.tokens / rate.ms) * 1000);
+}
+
+function whenIdle(run: () => unknown): void {
+  if ('requestIdleCallback' in window) requestIdleCallback(() => run());
+  else setTimeout(run, 200); // Safari
 }
 
 async function refreshMemory(): Promise<void> {

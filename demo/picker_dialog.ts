@@ -1,4 +1,6 @@
 /** The dialog that chooses a model: bundled, by hub id, or from local files. */
+import { modelCard } from './catalogue';
+import { type CatalogueHooks, CatalogueList } from './catalogue_list';
 import { prepareDialog, required } from './dom';
 import { checkModelFiles, localName, type ModelChoice, parseHubId } from './model_choice';
 import { isAbort } from './session';
@@ -12,18 +14,22 @@ export class PickerDialog {
   readonly #token = required('hub-token', HTMLInputElement);
   readonly #localError = required('local-error', HTMLElement);
 
+  readonly #catalogue: CatalogueList;
+
   constructor(
     private readonly onChoice: (choice: ModelChoice) => void,
-    onStorage: () => void,
+    { onStorage, plan }: { onStorage(): void; plan: CatalogueHooks['plan'] },
   ) {
     prepareDialog(this.#dialog);
+    this.#catalogue = new CatalogueList({ onLoad: (choice) => this.#choose(choice), plan });
+    this.#dialog.addEventListener('close', () => this.#catalogue.stop());
     required('picker-storage', HTMLButtonElement).addEventListener('click', () => {
       this.#dialog.close();
       onStorage();
     });
     required('use-bundled', HTMLButtonElement).addEventListener('click', () => this.#choose({ kind: 'bundled' }));
     required('hub-form', HTMLFormElement).addEventListener('submit', (event) => this.#submitHub(event));
-    this.#hubId.addEventListener('input', () => this.#showHubError(''));
+    this.#hubId.addEventListener('input', () => this.#readHubId());
     this.#setUpLocal();
   }
 
@@ -59,6 +65,23 @@ export class PickerDialog {
     }
     const token = this.#token.value.trim();
     this.#choose({ kind: 'hub', id: id.value, ...(token ? { token } : {}) });
+  }
+
+  /** Nobody has read the licence of a model that is not in the catalogue; its card has it, if anything does. */
+  #readHubId(): void {
+    this.#showHubError('');
+    const id = parseHubId(this.#hubId.value);
+    const words = required('hub-licence', HTMLElement);
+    if ('message' in id) {
+      words.replaceChildren();
+      return;
+    }
+    const card = document.createElement('a');
+    card.href = modelCard(id.value);
+    card.rel = 'noopener noreferrer';
+    card.target = '_blank';
+    card.textContent = `huggingface.co/${id.value.split('@', 1)[0]}`;
+    words.replaceChildren('Licence: not stated here. Size and checks: unknown. Its card: ', card);
   }
 
   #setUpLocal(): void {

@@ -12,6 +12,7 @@ export type Action =
   | 'settings'
   | 'new-chat'
   | 'reload-page'
+  | 'update-page'
   | 'memory'
   | 'storage'
   | 'smallest-budget'
@@ -199,6 +200,7 @@ export const ACTION_LABELS: Record<Action, string> = {
   settings: 'Open settings',
   'new-chat': 'New chat',
   'reload-page': 'Reload the page',
+  'update-page': 'Update now',
   memory: 'Open the memory panel',
   storage: 'Open the storage panel',
   'smallest-budget': 'Use the smallest budget that works',

@@ -56,6 +56,14 @@ export class ModelSession {
     }
   }
 
+  /** Without a model until the next one is loaded. */
+  async end(): Promise<void> {
+    this.#cancel.abort();
+    this.#cancel = new AbortController();
+    this.#set({ kind: 'cancelled', choice: this.#state.choice });
+    await this.#unload();
+  }
+
   /** The device of `engine` is gone: a failure, unless another model has taken its place already. */
   fail(engine: Engine, error: unknown): void {
     if (this.engine === engine) this.#set({ kind: 'failed', choice: this.#state.choice, error });

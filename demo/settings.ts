@@ -2,7 +2,7 @@
 import type { ChatRequest, ContextOverflow, EngineConfig, KvDtype } from '../src/api';
 import { type ModelChoice, type Parsed, parseHubId } from './model_choice';
 
-export type NumberField = 'temperature' | 'topP' | 'topK' | 'maxTokens' | 'seed' | 'contextTokens';
+export type NumberField = 'temperature' | 'topP' | 'topK' | 'presencePenalty' | 'maxTokens' | 'seed' | 'contextTokens';
 /** `gpuBudget` in bytes. */
 export type Settings = Partial<Record<NumberField, number>> & {
   kv?: KvDtype;
@@ -10,16 +10,22 @@ export type Settings = Partial<Record<NumberField, number>> & {
   contextOverflow?: ContextOverflow;
   /** Models that can think do so before they answer. */
   thinking?: true;
+  /** Instructions that every conversation begins with. */
+  system?: string;
 };
 export type Theme = 'auto' | 'light' | 'dark';
 
 type Range = { min: number; max: number; integer: boolean; above?: boolean };
+
+/** Characters of a system prompt. */
+export const MOST_SYSTEM = 20_000;
 
 /** `above`: min itself is outside. */
 export const RANGES: Record<NumberField, Range> = {
   temperature: { min: 0, max: 2, integer: false },
   topP: { min: 0, max: 1, integer: false, above: true },
   topK: { min: 0, max: 100_000, integer: true },
+  presencePenalty: { min: -2, max: 2, integer: false },
   maxTokens: { min: 1, max: 1_000_000, integer: true },
   seed: { min: 0, max: 4_294_967_295, integer: true },
   contextTokens: { min: 64, max: 1_000_000, integer: true },
@@ -44,9 +50,18 @@ function describeRange({ min, max, integer, above }: Range): string {
   return bounds + (integer ? ', in whole numbers' : '') + (above ? `, but not ${min}` : '');
 }
 
-export function samplingOf({ temperature, topP, topK, maxTokens, seed, thinking }: Settings): Partial<ChatRequest> {
+export function samplingOf({
+  temperature,
+  topP,
+  topK,
+  presencePenalty,
+  maxTokens,
+  seed,
+  thinking,
+}: Settings): Partial<ChatRequest> {
   const kwargs = thinking ? { enable_thinking: true } : undefined;
-  return withoutUndefined({ temperature, top_p: topP, top_k: topK, max_tokens: maxTokens, seed, chat_template_kwargs: kwargs });
+  const drawing = { temperature, top_p: topP, top_k: topK, presence_penalty: presencePenalty, seed };
+  return withoutUndefined({ ...drawing, max_tokens: maxTokens, chat_template_kwargs: kwargs });
 }
 
 export function engineConfigOf({ contextTokens, kv, gpuBudget, contextOverflow }: Settings): EngineConfig {
@@ -72,6 +87,7 @@ export function settingsFromJson(text: string | null): Settings {
   }
   if (stored.kv === 'f16' || stored.kv === 'f32') settings.kv = stored.kv;
   if (stored.thinking === true) settings.thinking = true;
+  if (typeof stored.system === 'string' && stored.system.length <= MOST_SYSTEM) settings.system = stored.system;
   const { gpuBudget, contextOverflow } = stored;
   if (typeof gpuBudget === 'number' && Number.isSafeInteger(gpuBudget) && gpuBudget > 0) settings.gpuBudget = gpuBudget;
   if (contextOverflow === 'truncate' || contextOverflow === 'error') settings.contextOverflow = contextOverflow;
@@ -91,6 +107,7 @@ function parseObject(text: string | null): Record<string, unknown> {
 const SETTINGS_KEY = 'sluice.settings';
 const THEME_KEY = 'sluice.theme';
 const MODEL_KEY = 'sluice.model';
+const OPEN_KEY = 'sluice.open';
 
 export function loadSettings(): Settings {
   return settingsFromJson(readItem(SETTINGS_KEY));
@@ -117,6 +134,15 @@ export function loadHubChoice(): ModelChoice | undefined {
 
 export function saveHubChoice(choice: ModelChoice | undefined): void {
   writeItem(MODEL_KEY, choice?.kind === 'hub' ? choice.id : null);
+}
+
+/** The conversation that was on the page last. */
+export function loadOpenId(): string | undefined {
+  return readItem(OPEN_KEY) ?? undefined;
+}
+
+export function saveOpenId(id: string | undefined): void {
+  writeItem(OPEN_KEY, id ?? null);
 }
 
 /** Storage may be switched off (SecurityError) or full (QuotaExceededError): the page then works without a memory. */

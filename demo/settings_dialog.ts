@@ -2,10 +2,12 @@
 import type { ContextOverflow, EngineConfig, EngineInfo, KvDtype } from '../src/api';
 import { onPress, prepareDialog, required, setUnavailable } from './dom';
 import { formatBytes, formatCount } from './format';
+import { changesFor, type Preset, presetOf } from './presets';
 import {
   differs,
   engineConfigOf,
   loadSettings,
+  MOST_SYSTEM,
   type NumberField,
   parseNumber,
   RANGES,
@@ -16,6 +18,8 @@ import {
 /** The loaded engine: what it was asked for, and what it made of it. */
 export type Loaded = { config: EngineConfig; info: EngineInfo };
 
+const PRESET_NOTES = { known: 'As the model’s card recommends.', unknown: 'No card of this model is known here.' };
+
 const FIELDS = Object.keys(RANGES) as NumberField[];
 
 export class SettingsDialog {
@@ -23,6 +27,9 @@ export class SettingsDialog {
   readonly #kv = required('set-kv', HTMLSelectElement);
   readonly #overflow = required('set-overflow', HTMLSelectElement);
   readonly #thinking = required('set-thinking', HTMLSelectElement);
+  readonly #system = required('set-system', HTMLTextAreaElement);
+  readonly #preset = required('set-preset', HTMLSelectElement);
+  #presets: readonly Preset[] = [];
   readonly #reload = required('settings-reload', HTMLButtonElement);
   readonly #inUse = required('settings-in-use', HTMLElement);
   #settings = loadSettings();
@@ -34,6 +41,11 @@ export class SettingsDialog {
     this.#kv.addEventListener('change', () => this.#readKv());
     this.#overflow.addEventListener('change', () => this.#readOverflow());
     this.#thinking.addEventListener('change', () => this.#readThinking());
+    this.#system.maxLength = MOST_SYSTEM;
+    this.#system.addEventListener('input', () =>
+      this.#keep({ ...this.#settings, system: this.#system.value.trim() || undefined }),
+    );
+    this.#preset.addEventListener('change', () => this.#choosePreset());
     onPress(required('settings-memory', HTMLButtonElement), () => {
       this.#dialog.close();
       onMemory();
@@ -54,8 +66,9 @@ export class SettingsDialog {
     this.#keep({ ...this.#settings, ...changes });
   }
 
-  open(loaded: Loaded | undefined): void {
+  open(loaded: Loaded | undefined, presets: readonly Preset[]): void {
     this.#loaded = loaded;
+    this.#offer(presets);
     this.#fill();
     this.#dialog.showModal();
   }
@@ -79,6 +92,19 @@ export class SettingsDialog {
     this.#keep({ ...this.#settings, thinking: this.#thinking.value === 'on' ? true : undefined });
   }
 
+  #offer(presets: readonly Preset[]): void {
+    this.#presets = presets;
+    const names = [{ id: 'default', name: 'Model default' }, ...presets, { id: 'own', name: 'Own values' }];
+    this.#preset.replaceChildren(...names.map(({ id, name }) => new Option(name, id)));
+    required('note-preset', HTMLElement).textContent = presets.length > 0 ? PRESET_NOTES.known : PRESET_NOTES.unknown;
+  }
+
+  #choosePreset(): void {
+    if (this.#preset.value === 'own') return;
+    this.#keep({ ...this.#settings, ...changesFor(this.#presets.find(({ id }) => id === this.#preset.value)) });
+    this.#fill();
+  }
+
   #reset(): void {
     this.#keep({});
     this.#fill();
@@ -87,6 +113,7 @@ export class SettingsDialog {
   #keep(settings: Settings): void {
     this.#settings = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined));
     saveSettings(this.#settings);
+    this.#preset.value = presetOf(this.#settings, this.#presets);
     this.#showReload();
   }
 
@@ -98,6 +125,8 @@ export class SettingsDialog {
     this.#kv.value = this.#settings.kv ?? '';
     this.#overflow.value = this.#settings.contextOverflow ?? '';
     this.#thinking.value = this.#settings.thinking ? 'on' : '';
+    this.#system.value = this.#settings.system ?? '';
+    this.#preset.value = presetOf(this.#settings, this.#presets);
     this.#showReload();
   }
 

@@ -31,7 +31,7 @@ const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 
 /** 'used 3 days ago'. */
-export function lastUseText({ lastUsedAt }: StoredModel, now: number): string {
+export function lastUseText({ lastUsedAt }: Pick<StoredModel, 'lastUsedAt'>, now: number): string {
   const age = Math.max(0, now - lastUsedAt);
   const [unit, ms] = UNITS.find(([, unitMs]) => age >= unitMs) ?? [];
   return unit ? `used ${relative.format(-Math.floor(age / ms!), unit)}` : 'used just now';

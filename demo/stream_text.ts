@@ -2,6 +2,9 @@
  * Text that grows as a reply streams in. Arriving pieces are gathered and enter the page once per animation frame, as text
  * nodes; each line is a paragraph of its own, so the browser lays out only the last one anew.
  */
+/** A longer line becomes several paragraphs: laying out one of a megabyte takes long. */
+const MOST_CHARACTERS = 4000;
+
 export class StreamText {
   #pending = '';
   #frame = 0;
@@ -44,6 +47,7 @@ export class StreamText {
 
   #extend(text: string): void {
     if (text === '') return;
+    if (this.#line && this.#line.length + text.length > MOST_CHARACTERS) this.#line = undefined;
     if (this.#line) this.#line.appendData(text);
     else this.#startLine(text);
   }

@@ -13,7 +13,6 @@ export function setUpTheme(): void {
     const label = `Theme: ${NAMES[theme].toLowerCase()}. Change to ${NAMES[NEXT[theme]].toLowerCase()}`;
     button.setAttribute('aria-label', label);
     button.title = label;
-    required('theme-name', HTMLElement).textContent = NAMES[theme];
   };
   button.addEventListener('click', () => {
     theme = NEXT[theme];

@@ -46,7 +46,7 @@ const map: Record<string, Rule> = {
   adapters: { rooms: ['api'], packages: ['ai', '@ai-sdk/provider'] },
   node: { rooms: [...readers, 'engine', 'synth', 'bench'], packages: ['webgpu'], node: true },
   workers: { rooms: ['engine', 'text', 'protocol', 'storage'] },
-  demo: { rooms: ['api', 'element'], packages: ['idb-keyval'] },
+  demo: { rooms: ['api', 'element'], packages: ['idb-keyval', 'markdown-it', 'lowlight', 'highlight.js', 'temml', 'dompurify'] },
 };
 
 /** Folders of the repository, besides src/, that are rooms. */

@@ -25,7 +25,7 @@ import type {
   PlanOptions,
   WorkerOptions,
 } from './types';
-import { deleteStored, downloadOf, planOf, storedModels } from './without_engine';
+import { deleteSavedSession, deleteStored, downloadOf, planOf, storedModels } from './without_engine';
 
 export type { EndpointOptions } from '../endpoint/endpoint';
 export type { ApiKey } from '../endpoint/key';
@@ -130,4 +130,9 @@ export function listModels(options: WorkerOptions = {}): Promise<StoredModel[]> 
 /** Deletes a stored model; `id` as `listModels` gives it. @throws EngineError 'storage' while another tab or engine uses it. */
 export function deleteModel(id: string, options: WorkerOptions = {}): Promise<void> {
   return deleteStored(id, options);
+}
+
+/** Deletes a conversation that `engine.sessions` saved, whatever model made it. Nothing happens where there is none. @throws EngineError 'storage'. */
+export function deleteSession(id: string, options: WorkerOptions = {}): Promise<void> {
+  return deleteSavedSession(id, options);
 }

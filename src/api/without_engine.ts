@@ -8,6 +8,7 @@ import { ControlRelay, whenAborted } from './control';
 import { cloneableRef } from './model_ref';
 import { checkCallback, checkOptions } from './options';
 import { progressReporter, reportReady } from './progress';
+import { checkSessionId } from './sessions';
 import type { DownloadOptions, ModelDownload, PlanOptions, WorkerOptions } from './types';
 import { type Connect, WorkerConnection } from './worker_connection';
 
@@ -36,6 +37,17 @@ export async function deleteStored(id: string, options: WorkerOptions, connect: 
     throw new EngineError('invalid-request', "'id' must be the id of a model that listModels() names.");
   await withWorker(options, connect, (connection, cancelled) =>
     connection.ask('deleteModel', connection.remote.deleteModel(id), cancelled),
+  );
+}
+
+export async function deleteSavedSession(
+  id: string,
+  options: WorkerOptions,
+  connect: Connect = WorkerConnection.open,
+): Promise<void> {
+  const checked = checkSessionId(id);
+  await withWorker(options, connect, (connection, cancelled) =>
+    connection.ask('deleteSession', connection.remote.deleteSession(checked), cancelled),
   );
 }
 

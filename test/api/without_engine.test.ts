@@ -1,5 +1,5 @@
 import { expect, test, vi } from 'vitest';
-import { deleteStored, downloadOf, planOf, storedModels } from '../../src/api/without_engine';
+import { deleteSavedSession, deleteStored, downloadOf, planOf, storedModels } from '../../src/api/without_engine';
 import { EngineError } from '../../src/errors';
 import type { LoadProgress } from '../../src/protocol/engine';
 import type { StoredModel } from '../../src/protocol/storage';
@@ -58,6 +58,14 @@ test('stored models are listed and deleted; one in use is refused', async () => 
   await deleteStored('a1', {}, connect);
   await expect(deleteStored('b2', {}, connect)).rejects.toEqual(new EngineError('storage', 'In use by another tab.'));
   expect(calls).toEqual([['listModels'], ['deleteModel', 'a1'], ['deleteModel', 'b2']]);
+});
+
+test('a saved session is deleted without an engine; an id that is none starts no worker', async () => {
+  const { connect, calls, terminated } = testEndpoint({ deleteSession: async () => ({ done: true }) });
+  await deleteSavedSession('chat 1', {}, connect);
+  await expect(deleteSavedSession('', {}, connect)).rejects.toMatchObject({ code: 'invalid-request' });
+  expect(calls).toEqual([['deleteSession', 'chat 1']]);
+  expect(terminated()).toBe(1);
 });
 
 test('a download reports, pauses, resumes and is done', async () => {

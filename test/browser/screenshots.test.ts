@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { large } from '../demo/plans';
 import { ended, openChat, press, send, watchReply } from './chat_page';
 import { launch, poll, type TestPage } from './launch';
+import { showConversation } from './rich_conversation';
 import { repository, startDevServer, startStaticServer, type TestServer } from './servers';
 
 const folder = join(repository, 'test/screenshots');
@@ -41,6 +42,20 @@ test('a story is told', async () => {
 });
 
 test.each(cases)('after a story, $width pixels, $scheme', (each) => picture('story', each));
+
+test('a reply with code, maths, a table, files and versions is on the page', async () => {
+  await page.setViewport({ width: 1600, height: 1000 });
+  await showConversation(page);
+});
+
+test.each(cases)('a conversation with everything in it, $width pixels, $scheme', (each) => picture('conversation', each));
+
+test.each(cases)('the list of conversations, $width pixels, $scheme', async (each) => {
+  if (each.width >= 1200) return; // in the rail, on every picture
+  await press(page, 'open-chats');
+  await picture('chats', each);
+  await closeDialog();
+});
 
 test.each(cases)('settings, $width pixels, $scheme', async (each) => {
   await press(page, 'open-settings');

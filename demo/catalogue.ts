@@ -1,0 +1,85 @@
+/**
+ * Models that this page offers by name. Sizes are of the text model, which is what is downloaded; vision and MTP tensors are left out. What is
+ * not known is said to be unknown: a commit only where one was looked at, a licence only where it was read. Pure.
+ */
+import type { ModelChoice } from './model_choice';
+import type { PresetFamily } from './presets';
+
+export type CatalogueEntry = {
+  id: string;
+  name: string;
+  summary: string;
+  /** Bytes to download. */
+  bytes: number;
+  /** undefined: not stated. */
+  licence: string | undefined;
+  /** undefined: not pinned; the branch's newest commit is loaded. */
+  commit: string | undefined;
+  /** 'weights': these very files were run; 'vectors': the architecture was held against reference logits of small random checkpoints. */
+  checked: 'weights' | 'vectors';
+  family: PresetFamily;
+};
+
+const apache = { licence: 'Apache-2.0', commit: undefined, checked: 'vectors' } as const;
+
+export const CATALOGUE: readonly CatalogueEntry[] = [
+  {
+    id: 'Qwen/Qwen3.5-0.8B',
+    name: 'Qwen3.5 0.8B',
+    summary: 'BF16. Small and quick; simple questions.',
+    bytes: 1.505e9,
+    family: 'qwen35-small',
+    ...apache,
+  },
+  {
+    id: 'mlx-community/Qwen3.5-2B-MLX-4bit',
+    name: 'Qwen3.5 2B',
+    summary: '4-bit. For laptops with little memory.',
+    bytes: 1.059e9,
+    family: 'qwen35-small',
+    ...apache,
+  },
+  {
+    id: 'mlx-community/Qwen3.5-4B-MLX-4bit',
+    name: 'Qwen3.5 4B',
+    summary: '4-bit. A good start on most laptops.',
+    bytes: 2.367e9,
+    family: 'qwen35',
+    ...apache,
+  },
+  {
+    id: 'mlx-community/Qwen3.5-9B-MLX-4bit',
+    name: 'Qwen3.5 9B',
+    summary: '4-bit. For 16 GB of memory and more.',
+    bytes: 5.038e9,
+    family: 'qwen35',
+    ...apache,
+  },
+  {
+    id: 'mlx-community/Qwen3.5-27B-4bit',
+    name: 'Qwen3.5 27B',
+    summary: '4-bit. For large GPUs; elsewhere it streams.',
+    bytes: 15.133e9,
+    family: 'qwen35',
+    ...apache,
+  },
+];
+
+export const CHECKED_WORDS: Record<CatalogueEntry['checked'], string> = {
+  weights: 'Checked with: real weights',
+  vectors: 'Checked with: vectors only',
+};
+
+export function choiceOfEntry({ id, commit }: CatalogueEntry): ModelChoice {
+  return { kind: 'hub', id: commit ? `${id}@${commit}` : id };
+}
+
+export function pinText({ commit }: CatalogueEntry): string {
+  return commit ? `pinned to ${commit.slice(0, 8)}` : 'not pinned to a commit';
+}
+
+/** Where a licence, or what there is of one, can be read before anything is downloaded. */
+export function modelCard(id: string): string {
+  const [name] = id.split('@', 1);
+  return `https://huggingface.co/${name}`;
+}

@@ -1,0 +1,72 @@
+/** The catalogue in the picker: what a model is, what it weighs, under which licence, and how fast it would be here, before anything is fetched. */
+import type { PlanReport } from '../src/api';
+import { CATALOGUE, type CatalogueEntry, CHECKED_WORDS, choiceOfEntry, modelCard, pinText } from './catalogue';
+import { cloneTemplate, onPress, part, required, setUnavailable } from './dom';
+import { formatBytes } from './format';
+import type { ModelChoice } from './model_choice';
+import { isAbort } from './session';
+
+export type CatalogueHooks = {
+  onLoad(choice: ModelChoice): void;
+  /** Reads a model's headers, and measures the device for a moment. */
+  plan(choice: ModelChoice, signal: AbortSignal): Promise<PlanReport>;
+};
+
+export class CatalogueList {
+  #predicting = new AbortController();
+
+  constructor(private readonly hooks: CatalogueHooks) {
+    required('catalogue', HTMLElement).append(...CATALOGUE.map((entry) => this.#item(entry)));
+  }
+
+  /** The picker was closed. */
+  stop(): void {
+    this.#predicting.abort();
+    this.#predicting = new AbortController();
+  }
+
+  #item(entry: CatalogueEntry): HTMLElement {
+    const root = cloneTemplate('catalogue-entry');
+    const choice = choiceOfEntry(entry);
+    const texts = { name: entry.name, summary: entry.summary, size: formatBytes(entry.bytes), pin: pinText(entry) };
+    for (const [name, text] of Object.entries(texts)) part(root, name).textContent = text;
+    part(root, 'checked').textContent = CHECKED_WORDS[entry.checked];
+    part(root, 'licence').append(cardLink(entry));
+    const [load, predict] = [part(root, 'load'), part(root, 'predict')];
+    load.setAttribute('aria-label', `Load ${entry.name}, ${texts.size}`);
+    predict.setAttribute('aria-label', `Predict speed: ${entry.name}`);
+    onPress(load, () => this.hooks.onLoad(choice));
+    onPress(predict, () => void this.#predict(choice, root));
+    return root;
+  }
+
+  async #predict(choice: ModelChoice, root: HTMLElement): Promise<void> {
+    const { signal } = this.#predicting;
+    const [words, button] = [part(root, 'speed'), part(root, 'predict')];
+    words.textContent = 'Reading the model’s headers and measuring this device…';
+    setUnavailable(button, true);
+    try {
+      words.textContent = speedText(await this.hooks.plan(choice, signal));
+    } catch (error) {
+      words.textContent = isAbort(error) ? '' : error instanceof Error ? error.message : String(error);
+    }
+    setUnavailable(button, false);
+  }
+}
+
+function cardLink({ id, name, licence }: CatalogueEntry): HTMLElement {
+  const link = document.createElement('a');
+  link.textContent = licence ?? 'not stated';
+  link.href = modelCard(id);
+  link.rel = 'noopener noreferrer';
+  link.target = '_blank';
+  link.setAttribute('aria-label', `${link.textContent}, see the model card of ${name}`);
+  return link;
+}
+
+/** 'Predicted here: 21.3 tok/s in 4.0 GB of GPU memory; 1.2 GB stream for each token.' */
+export function speedText({ prediction, gpu, streamedBytesPerToken }: PlanReport): string {
+  const speed = prediction ? `${prediction.tokensPerSecond.toFixed(1)} tok/s` : 'unknown speed';
+  const streams = streamedBytesPerToken > 0 ? `; ${formatBytes(streamedBytesPerToken)} stream for each token` : '';
+  return `Predicted here: ${speed} in ${formatBytes(gpu.total)} of GPU memory${streams}.`;
+}

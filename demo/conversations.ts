@@ -1,0 +1,150 @@
+/** What is kept of conversations, and which one is on the page: opens, renames, deletes, exports, imports, and keeps nothing of temporary ones. */
+import type { Engine } from '../src/api';
+import type { Chat } from './chat';
+import type { Conversation, Turn } from './conversation';
+import { CheckError, exportText, importText, MOST_IMPORT_BYTES } from './conversation_check';
+import { ConversationPanel } from './conversation_panel';
+import { ConversationStore } from './conversation_store';
+import { formatBytes } from './format';
+import { loadMarkdown } from './reply_text';
+import { SavedStates } from './saved_states';
+import { loadOpenId, saveOpenId } from './settings';
+
+export type ConversationHooks = {
+  chat(): Chat;
+  /** Another conversation, or a new one, is on the page. */
+  onSwitch(temporary: boolean): void;
+  say(text: string): void;
+  onEraseAll(): void;
+};
+
+export class Conversations {
+  readonly #store = new ConversationStore();
+  readonly states = new SavedStates();
+  readonly #panel: ConversationPanel;
+  #temporary = false;
+
+  constructor(private readonly hooks: ConversationHooks) {
+    this.#panel = new ConversationPanel({
+      list: () => this.#store.list(),
+      openId: () => (this.#temporary ? undefined : hooks.chat().conversation.id),
+      onOpen: (id) => void this.open(id),
+      onRename: (id, title) => void this.#rename(id, title),
+      onExport: (id) => void this.#export(id),
+      onDelete: (id) => void this.#delete(id),
+      onImport: (file) => void this.#import(file),
+      onEraseAll: hooks.onEraseAll,
+      onTemporary: () => this.startNew(!this.#temporary),
+    });
+  }
+
+  /** What an earlier page had open. */
+  async bringBack(): Promise<void> {
+    this.#panel.refresh();
+    const id = loadOpenId();
+    if (id) await this.#open(id, () => this.hooks.chat().empty); // a visitor may have written in the meantime
+  }
+
+  /** A reply that runs is stopped, and kept as far as it came. */
+  async open(id: string): Promise<void> {
+    const chat = this.hooks.chat();
+    const { conversation: before } = chat;
+    if (id !== before.id || chat.empty) await this.#open(id, () => chat.conversation === before);
+  }
+
+  async #open(id: string, stillWanted: () => boolean): Promise<void> {
+    const [conversation] = await Promise.all([this.#store.load(id), loadMarkdown()]);
+    if (conversation && stillWanted()) this.#switch(() => this.hooks.chat().open(conversation), false);
+    else this.#panel.refresh(); // it may have been deleted elsewhere
+  }
+
+  startNew(temporary = false): void {
+    this.#switch(() => this.hooks.chat().clear(), temporary);
+  }
+
+  /** The chat's conversation has changed. */
+  changed(conversation: Conversation): void {
+    if (this.#temporary) return;
+    saveOpenId(conversation.id);
+    this.#store.keep(conversation);
+    this.#panel.refresh();
+  }
+
+  words(id: string, index: number, turn: Turn): void {
+    if (!this.#temporary) this.#store.keepReply(id, () => ({ index, turn }));
+  }
+
+  replied(engine: Engine, id: string): void {
+    this.states.replied(engine, id, !this.#temporary);
+  }
+
+  /** Nothing is written any more. */
+  async close(): Promise<void> {
+    await Promise.all([this.#store.close(), this.states.close()]);
+    this.#panel.refresh();
+  }
+
+  #switch(open: () => void, temporary: boolean): void {
+    void this.states.saveNow();
+    open();
+    this.#temporary = temporary;
+    this.#panel.showTemporary(temporary);
+    const { conversation, empty } = this.hooks.chat();
+    saveOpenId(temporary || empty ? undefined : conversation.id);
+    this.#panel.refresh();
+    this.hooks.onSwitch(temporary);
+  }
+
+  async #rename(id: string, title: string): Promise<void> {
+    const { conversation } = this.hooks.chat();
+    const renamed = id === conversation.id ? conversation : await this.#store.load(id);
+    if (!renamed) return this.#panel.refresh();
+    renamed.title = title;
+    this.#store.keep(renamed);
+    this.#panel.refresh();
+    this.hooks.say('Renamed');
+  }
+
+  async #delete(id: string): Promise<void> {
+    if (id === this.hooks.chat().conversation.id) this.startNew();
+    await this.#store.delete(id);
+    await this.states.delete(id);
+    this.#panel.refresh();
+    this.hooks.say('The conversation is deleted');
+  }
+
+  /** All of them where no id is given. */
+  async #export(id: string | undefined): Promise<void> {
+    const found = id ? [await this.#store.load(id)] : await this.#store.all();
+    const conversations = found.filter((each) => each !== undefined);
+    if (conversations.length === 0) return this.hooks.say('There is nothing to export');
+    const url = URL.createObjectURL(new Blob([exportText(conversations)], { type: 'application/json' }));
+    const link = document.createElement('a');
+    link.href = url;
+    link.download = `sluice-conversations-${new Date().toISOString().slice(0, 10)}.json`;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+    this.hooks.say(conversations.length === 1 ? 'Exported' : `${conversations.length} conversations exported`);
+  }
+
+  /** They come in beside what is there, whatever ids they have. */
+  async #import(file: File): Promise<void> {
+    try {
+      if (file.size > MOST_IMPORT_BYTES)
+        throw new CheckError(`The file has ${formatBytes(file.size)}; at most ${formatBytes(MOST_IMPORT_BYTES)} are read.`);
+      const imported = importText(await file.text());
+      for (const conversation of imported) this.#store.keep({ ...ended(conversation), id: crypto.randomUUID() });
+      this.#panel.refresh();
+      this.hooks.say(`${imported.length} ${imported.length === 1 ? 'conversation' : 'conversations'} imported`);
+    } catch (error) {
+      if (!(error instanceof CheckError || error instanceof DOMException)) throw error;
+      this.#panel.showError(`${error.message} Nothing was imported.`);
+    }
+  }
+}
+
+/** A reply of somebody else's page is not gone on with by itself. */
+function ended(conversation: Conversation): Conversation {
+  const turns = conversation.turns.map((turn): Turn => (turn.end === 'cut-off' ? { ...turn, end: 'stopped' } : turn));
+  return { ...conversation, turns };
+}

@@ -1,0 +1,125 @@
+/**
+ * TeX as MathML. Temml comes with the first formula; until it is there, and for what it cannot read, the TeX itself is shown. Formulas are
+ * drawn a few per frame, so that a reply full of them stops nothing, and what was drawn once is copied the next time.
+ */
+import { MATHML, MATHML_ATTRIBUTES } from './sanitise';
+
+type Temml = typeof import('temml')['default'];
+
+/** Longer ones are shown as TeX: what macros make of a formula must end soon. */
+const MOST_CHARACTERS = 1000;
+const MOST_EXPANSIONS = 100;
+const MOST_CACHED = 500;
+const FRAME_MS = 6;
+
+const STYLES = [
+  'color',
+  'padding',
+  'padding-left',
+  'padding-right',
+  'padding-top',
+  'padding-bottom',
+  'border',
+  'border-left',
+  'border-right',
+];
+STYLES.push('border-top', 'border-bottom', 'text-align', 'width', 'height', 'background-color', 'margin-left', 'margin-right');
+
+let temml: Promise<Temml> | undefined;
+const drawn = new Map<string, Element>();
+let waiting: { place: Element; tex: string; display: boolean }[] = [];
+let drawing = false;
+
+/** The formula, or a place for it that is filled in soon. */
+export function mathNode(tex: string, display: boolean): Element {
+  const known = drawn.get(keyOf(tex, display));
+  if (known) return known.cloneNode(true) as Element;
+  const place = texNode(tex, display);
+  if (tex.length <= MOST_CHARACTERS) waiting.push({ place, tex, display });
+  if (!drawing && waiting.length > 0) {
+    drawing = true;
+    void draw();
+  }
+  return place;
+}
+
+function keyOf(tex: string, display: boolean): string {
+  return `${display ? 'd' : 'i'}${tex}`;
+}
+
+export function texNode(tex: string, display: boolean): Element {
+  const place = document.createElement('code');
+  place.className = display ? 'tex display' : 'tex';
+  place.dir = 'ltr';
+  place.textContent = tex;
+  return place;
+}
+
+async function draw(): Promise<void> {
+  temml ??= import('temml').then((module) => module.default);
+  const loaded = await temml;
+  while (waiting.length > 0) {
+    await new Promise((resolve) => setTimeout(resolve));
+    const until = performance.now() + FRAME_MS;
+    let next = 0;
+    while (next < waiting.length && performance.now() < until) fill(loaded, waiting[next++]!);
+    waiting = waiting.slice(next);
+  }
+  drawing = false;
+}
+
+/** A place that is gone was in a block that was read again; its formula is drawn nevertheless, for the place that took over. */
+function fill(temml: Temml, { place, tex, display }: (typeof waiting)[number]): void {
+  const key = keyOf(tex, display);
+  const math = drawn.get(key) ?? formula(temml, tex, display);
+  if (!drawn.has(key)) drawn.set(key, math);
+  if (drawn.size > MOST_CACHED) drawn.delete(drawn.keys().next().value!);
+  if (place.isConnected) place.replaceWith(math.cloneNode(true));
+}
+
+function formula(temml: Temml, tex: string, display: boolean): Element {
+  const holder = document.createElement('span');
+  try {
+    temml.render(tex, holder, {
+      displayMode: display,
+      throwOnError: true,
+      trust: false,
+      maxExpand: MOST_EXPANSIONS,
+      maxSize: [10, 10],
+    });
+  } catch {
+    return texNode(tex, display); // not TeX that Temml reads
+  }
+  const made = holder.firstElementChild;
+  if (made?.localName !== 'math') return texNode(tex, display);
+  const math = copyMath(made) as Element;
+  if (!display) return math;
+  const line = document.createElement('span');
+  line.className = 'math-line';
+  line.append(math);
+  return line;
+}
+
+/** Only elements, attributes and styles that are on the lists; the words of others stay. */
+function copyMath(node: Node): Node {
+  if (!(node instanceof Element)) return document.createTextNode(node.textContent ?? '');
+  const copy = MATHML.includes(node.localName)
+    ? document.createElementNS('http://www.w3.org/1998/Math/MathML', node.localName)
+    : document.createDocumentFragment();
+  if (copy instanceof MathMLElement) copyAttributes(node, copy);
+  copy.append(...[...node.childNodes].map(copyMath));
+  return copy;
+}
+
+function copyAttributes(from: Element, to: MathMLElement): void {
+  for (const name of MATHML_ATTRIBUTES) {
+    const value = from.getAttribute(name);
+    if (value !== null) to.setAttribute(name, value);
+  }
+  if (from.getAttribute('class')?.startsWith('tml-')) to.setAttribute('class', from.getAttribute('class')!);
+  const { style } = from as MathMLElement;
+  for (const name of STYLES) {
+    const value = style.getPropertyValue(name);
+    if (value !== '' && !/\((?<!rgb\()/.test(value)) to.style.setProperty(name, value);
+  }
+}

@@ -1,0 +1,55 @@
+/** The page's side of its offline copy: registers the service worker of a built page, and says when a newer build is ready to take over. */
+
+export type OfflineHooks = {
+  /** A newer build waits. Called once for each. */
+  onUpdate(): void;
+};
+
+export class Offline {
+  #waiting: ServiceWorker | undefined;
+  #started = false;
+
+  constructor(private readonly hooks: OfflineHooks) {}
+
+  /** Nothing in development, where files change by the minute, and nothing without a secure context. */
+  async start(): Promise<void> {
+    if (this.#started || import.meta.env.MODE !== 'production' || !navigator.serviceWorker) return;
+    this.#started = true;
+    try {
+      const registration = await navigator.serviceWorker.register(new URL('service-worker.js', document.baseURI), {
+        updateViaCache: 'none',
+      });
+      this.#watch(registration);
+    } catch (error) {
+      if (!(error instanceof DOMException || error instanceof TypeError)) throw error; // the host has no such file, or storage is switched off
+    }
+  }
+
+  /** Loads the newer build. Not while a reply runs. False where another tab still shows the older one, or nothing waits. */
+  async update(): Promise<boolean> {
+    const waiting = this.#waiting;
+    if (!waiting) return false;
+    const taken = new Promise<boolean>((resolve) => {
+      navigator.serviceWorker.addEventListener('controllerchange', () => resolve(true), { once: true });
+      setTimeout(() => resolve(false), 3000);
+    });
+    waiting.postMessage('take-over');
+    if (!(await taken)) return false;
+    location.reload();
+    return true;
+  }
+
+  #watch(registration: ServiceWorkerRegistration): void {
+    // The first one of all takes over by itself with the next visit; there is nothing older that it would replace.
+    const look = (worker: ServiceWorker | null) => {
+      if (worker?.state !== 'installed' || !navigator.serviceWorker.controller) return;
+      this.#waiting = worker;
+      this.hooks.onUpdate();
+    };
+    look(registration.waiting);
+    registration.addEventListener('updatefound', () => {
+      const { installing } = registration;
+      installing?.addEventListener('statechange', () => look(installing));
+    });
+  }
+}

@@ -1,0 +1,256 @@
+/** Conversations as a visitor keeps them: list, search, branches, files, import and export, temporary chats, and deleting all of it. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Browser, chromium, type Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { findBrowsers } from '../../scripts/browsers.mjs';
+import { CHROMIUM_FLAGS } from './launch';
+import { repository, sealed, startStaticServer, type TestServer } from './servers';
+
+let server: TestServer;
+let browser: Browser;
+let page: Page;
+const errors: string[] = [];
+beforeAll(async () => {
+  server = await startStaticServer({ folder: join(repository, 'dist/site'), headers: sealed });
+  browser = await chromium.launch({ executablePath: findBrowsers().chromium!.path, args: CHROMIUM_FLAGS });
+  page = await browser.newPage({ viewport: { width: 1600, height: 1000 }, permissions: ['clipboard-read', 'clipboard-write'] });
+  page.on('pageerror', ({ message }) => errors.push(message));
+  page.on('console', (message) => {
+    if (message.type() === 'error') errors.push(message.text());
+  });
+  await page.goto(server.url);
+  await page.evaluate(() => localStorage.setItem('sluice.settings', JSON.stringify({ seed: 1, maxTokens: 12 })));
+  await open();
+});
+afterAll(async () => {
+  await browser?.close();
+  await server?.close();
+});
+
+const last = (testId: string) => page.getByTestId(testId).last();
+const titles = () => page.locator('.chat-title').allTextContents();
+
+test('a conversation is listed by its first words, and goes on after a reload without reading its prompt again', async () => {
+  await ask('Tell me about a fox.');
+  await expectSoon(titles, ['Tell me about a fox.']);
+  await ask('And a cat?');
+  await page.waitForTimeout(2500); // its state is saved when nobody writes on
+  expect((await kept()).sessions).toBe(1);
+  await open();
+  expect(await page.getByTestId('turn-user').count()).toBe(2);
+  await ask('And a boat?');
+  const [, fresh, all] = /(\d+) of (\d+) prompt tokens were new/.exec((await last('turn-assistant').textContent())!)!;
+  expect(Number(fresh)).toBeLessThan(Number(all) / 2);
+});
+
+test('an edited message is a branch beside the first one', async () => {
+  const before = await page.getByTestId('reply-text').first().textContent();
+  await page.getByTestId('edit').first().click();
+  await page.getByTestId('edit-input').first().fill('Tell me about a whale.');
+  await page.getByTestId('resend').first().click();
+  await replied();
+  expect(await page.getByTestId('turn-user').count()).toBe(1);
+  expect(await page.getByTestId('branch-place').first().textContent()).toBe('2/2');
+  await page.getByTestId('branch-before').first().click();
+  expect(await page.getByTestId('turn-user').count()).toBe(3);
+  await expectSoon(() => page.getByTestId('reply-text').first().textContent(), before);
+  await open();
+  await expectSoon(() => page.getByTestId('branch-place').first().textContent(), '1/2');
+});
+
+test('a reply made anew is a branch, too, and copies as it was written', async () => {
+  await last('regenerate').click();
+  await replied();
+  expect(await last('branch-place').textContent()).toBe('2/2');
+  await last('copy').click();
+  const copied = await page.evaluate(() => navigator.clipboard.readText());
+  expect(copied.replace(/\s/g, '')).toBe((await last('reply-text').textContent())!.replace(/\s/g, ''));
+});
+
+test('text files go along with a message; others are refused with a reason', async () => {
+  const input = page.getByTestId('attach-input');
+  await input.setInputFiles([{ name: 'note\u202e<b>.txt', mimeType: 'text/plain', buffer: Buffer.from('A fox.') }]);
+  await input.setInputFiles([{ name: 'a.bin', mimeType: 'x/y', buffer: Buffer.from([0xff, 0xfe, 0]) }]);
+  expect(await page.getByTestId('composer-problem').textContent()).toContain('a.bin is no text file');
+  await input.setInputFiles([{ name: 'big.txt', mimeType: 'text/plain', buffer: Buffer.alloc(300_000, 97) }]);
+  expect(await page.getByTestId('composer-problem').textContent()).toContain('big.txt has 300 kB');
+  expect(await page.getByTestId('attachments').locator('.chip-name').allTextContents()).toEqual(['note<b>.txt']);
+  await page.getByTestId('new-chat').click();
+  await ask('Read this.');
+  expect(await last('turn-user').locator('.chip-name').textContent()).toBe('note<b>.txt');
+  await expectSoon(titles, ['Read this.', 'Tell me about a fox.']);
+});
+
+test('the list is searched by what was said, and renamed', async () => {
+  await page.getByTestId('chats-search').fill('whale');
+  await expectSoon(titles, ['Tell me about a fox.']);
+  await page.getByTestId('chat-item').hover();
+  await page.getByTestId('chat-rename').click();
+  await page.getByTestId('chat-name').fill('<img src=x onerror=alert(1)>');
+  await page.keyboard.press('Enter');
+  await page.getByTestId('chats-search').fill('');
+  await expectSoon(async () => (await titles()).sort(), ['<img src=x onerror=alert(1)>', 'Read this.']);
+});
+
+test('what is exported comes in again beside it; what is none is refused whole', async () => {
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByTestId('export-chats').click()]);
+  const file = join(tmpdir(), `sluice-export-${process.pid}.json`);
+  await download.saveAs(file);
+  expect(JSON.parse(readFileSync(file, 'utf8')).conversations).toHaveLength(2);
+  await page.getByTestId('import-input').setInputFiles(file);
+  await expectSoon(async () => (await titles()).length, 4);
+  const hostile = JSON.parse(readFileSync(file, 'utf8'));
+  hostile.conversations[1].turns[0].parent = 7;
+  writeFileSync(file, JSON.stringify(hostile));
+  await page.getByTestId('import-input').setInputFiles(file);
+  await expectSoon(
+    async () => /parent is not.*Nothing was imported/.test((await page.getByTestId('chats-error').textContent())!),
+    true,
+  );
+  expect(await titles()).toHaveLength(4);
+});
+
+test('an imported conversation with hostile words shows them as words, thinking and calls folded', async () => {
+  const evil = '<img src=x onerror=document.title="ran">';
+  const turns = [
+    { parent: -1, role: 'user', text: evil, attachments: [{ name: evil, text: evil }] },
+    {
+      parent: 0,
+      role: 'assistant',
+      text: `${evil} ![x](https://evil.invalid/a.png)`,
+      thoughts: evil,
+      calls: [{ name: evil, arguments: evil }],
+      end: 'stop',
+    },
+  ];
+  const conversation = { id: 'x', title: evil, createdAt: 1, updatedAt: Date.now() + 1e6, turns, leaf: 1 };
+  const file = { format: 'sluice.conversations', version: 1, conversations: [conversation] };
+  await page
+    .getByTestId('import-input')
+    .setInputFiles([{ name: 'a.json', mimeType: 'application/json', buffer: Buffer.from(JSON.stringify(file)) }]);
+  await expectSoon(async () => (await titles())[0], evil);
+  await page.getByTestId('chat-open').first().click();
+  await expectSoon(() => last('turn-user').locator('.bubble').textContent(), evil);
+  await expectSoon(async () => (await last('reply-text').textContent())!.includes('(image at evil.invalid)'), true);
+  expect(
+    await page
+      .getByTestId('thinking')
+      .last()
+      .evaluate((details: HTMLDetailsElement) => [details.open, details.textContent.includes('onerror')]),
+  ).toEqual([false, true]);
+  expect(await last('tool-call').textContent()).toContain(`Called ${evil}`);
+  expect(await page.evaluate(() => [document.title, document.querySelectorAll('.messages img').length])).toEqual([
+    await page.title(),
+    0,
+  ]);
+  expect(await page.title()).not.toBe('ran');
+});
+
+test('a temporary chat leaves nothing behind', async () => {
+  const before = await kept();
+  await page.getByTestId('temporary').click();
+  await ask('A secret.');
+  await page.waitForTimeout(2000);
+  expect(await kept()).toEqual(before);
+  await open();
+  expect(await page.getByTestId('turn-user').count()).toBe(0);
+  expect(await titles()).not.toContain('A secret.');
+});
+
+test('a deleted conversation takes its saved state, its journal and its search entry with it', async () => {
+  await page.getByTestId('chats-search').fill('whale');
+  await expectSoon(async () => (await titles()).length, 2);
+  for (const left of [1, 0]) {
+    await page.getByTestId('chat-item').first().hover();
+    await page.getByTestId('chat-delete').first().click();
+    await page.getByTestId('chat-confirm-delete').first().click();
+    await expectSoon(async () => (await titles()).length, left);
+  }
+  await page.getByTestId('chats-search').fill('');
+  await page.waitForTimeout(500);
+  const now = await kept();
+  expect(now.records.filter((record) => record.includes('whale'))).toEqual([]);
+  expect(now.sessions).toBeLessThanOrEqual(1); // that of 'Read this.'
+});
+
+test('"delete everything" leaves the origin empty', async () => {
+  await page.getByTestId('erase').click();
+  await page.getByTestId('erase-now').click();
+  await expectSoon(() => page.locator('#notice-title').textContent(), 'Everything is deleted');
+  expect(await origin()).toEqual({ databases: [], files: [], local: 0, session: 0, caches: [], workers: 0, cookies: '' });
+  await page.waitForTimeout(1500); // nothing comes back by itself
+  expect(await origin()).toEqual({ databases: [], files: [], local: 0, session: 0, caches: [], workers: 0, cookies: '' });
+});
+
+test('no errors', () => {
+  expect(errors).toEqual([]);
+  expect(server.reports).toEqual([]);
+});
+
+async function open(): Promise<void> {
+  await page.goto(server.url);
+  await page.waitForFunction(() => document.querySelector<HTMLElement>('#composer-form')!.dataset.ready === 'true', null, {
+    timeout: 120_000,
+  });
+}
+
+async function ask(text: string): Promise<void> {
+  await page.getByTestId('composer').fill(text);
+  await page.getByTestId('send').click();
+  await replied();
+}
+
+async function replied(): Promise<void> {
+  await page.waitForFunction(() => document.body.dataset.busy === 'false', null, { timeout: 120_000 });
+  const state = await last('turn-assistant').getAttribute('data-state');
+  expect(['stop', 'length']).toContain(state);
+}
+
+async function expectSoon<T>(ask: () => Promise<T>, expected: T): Promise<void> {
+  let seen: T | undefined;
+  for (let i = 0; i < 100; i++) {
+    seen = await ask();
+    if (JSON.stringify(seen) === JSON.stringify(expected)) return;
+    await page.waitForTimeout(50);
+  }
+  expect(seen).toEqual(expected);
+}
+
+/** Every record of the page's database as text, and how many saved states there are. */
+function kept(): Promise<{ records: string[]; sessions: number }> {
+  return page.evaluate(async () => {
+    const request = indexedDB.open('sluice');
+    await new Promise((resolve) => request.addEventListener('success', resolve));
+    const all = request.result.transaction('kept').objectStore('kept').getAll();
+    await new Promise((resolve) => all.addEventListener('success', resolve));
+    request.result.close();
+    let sessions = 0;
+    try {
+      const v1 = await (await (await navigator.storage.getDirectory()).getDirectoryHandle('sluice')).getDirectoryHandle('v1');
+      const folder = (await v1.getDirectoryHandle('sessions')) as unknown as { keys(): AsyncIterable<string> };
+      for await (const _ of folder.keys()) sessions++;
+    } catch {
+      // none yet
+    }
+    return { records: all.result.map((record) => JSON.stringify(record)), sessions };
+  });
+}
+
+function origin() {
+  return page.evaluate(async () => {
+    const files: string[] = [];
+    const root = (await navigator.storage.getDirectory()) as unknown as { keys(): AsyncIterable<string> };
+    for await (const name of root.keys()) files.push(name);
+    return {
+      databases: (await indexedDB.databases()).map(({ name }) => name),
+      files,
+      local: localStorage.length,
+      session: sessionStorage.length,
+      caches: await caches.keys(),
+      workers: (await navigator.serviceWorker.getRegistrations()).length,
+      cookies: document.cookie,
+    };
+  });
+}

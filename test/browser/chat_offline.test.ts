@@ -1,0 +1,165 @@
+/** The built page as an app: starts without a network, keeps nothing but its own files, and never mixes two builds. */
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { findBrowsers } from '../../scripts/browsers.mjs';
+import { CHROMIUM_FLAGS, poll } from './launch';
+import { repository, startDevServer, startStaticServer, type TestServer } from './servers';
+
+const folder = mkdtempSync(join(tmpdir(), 'sluice-site-'));
+let server: TestServer;
+let browser: Browser;
+let context: BrowserContext;
+let page: Page;
+beforeAll(async () => {
+  cpSync(join(repository, 'dist/site'), folder, { recursive: true });
+  server = await startStaticServer({ folder, basePath: '/some/path/' });
+  browser = await chromium.launch({ executablePath: findBrowsers().chromium!.path, args: CHROMIUM_FLAGS });
+  context = await browser.newContext();
+  page = await context.newPage();
+});
+afterAll(async () => {
+  await browser?.close();
+  await server?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test('the first visit keeps the files of the page, and neither weights nor anything else', async () => {
+  await open();
+  await page.evaluate(() => localStorage.setItem('sluice.settings', JSON.stringify({ seed: 1, maxTokens: 40 })));
+  await poll('the worker', () =>
+    page.evaluate(async () => (await navigator.serviceWorker.getRegistration())?.active?.state === 'activated' || undefined),
+  );
+  const kept = await cachedPaths();
+  expect(kept).toContain('/some/path/');
+  expect(kept.some((path) => path.includes('engine.worker'))).toBe(true);
+  expect(kept.filter((path) => !/^\/some\/path\/($|assets\/|icon-|manifest)/.test(path))).toEqual([]);
+});
+
+test('without a network the page starts, loads its model and answers', async () => {
+  await open(); // from the copy: the page is the worker's now
+  await context.setOffline(true);
+  await open();
+  await ask('Tell me a story about a fox.');
+  await context.setOffline(false);
+  expect((await page.getByTestId('reply-text').last().textContent())!.length).toBeGreaterThan(20);
+});
+
+test('ranges, weights and other paths go past the copy', async () => {
+  const seen = await page.evaluate(async () => {
+    const script = document.querySelector<HTMLScriptElement>('script[type=module]')!.src;
+    const ranged = await fetch(script, { headers: { Range: 'bytes=0-9' } });
+    const config = await fetch('./demo/model/config.json?fresh');
+    return { ranged: ranged.status, config: config.ok };
+  });
+  expect(seen).toEqual({ ranged: 206, config: true });
+  expect((await cachedPaths()).some((path) => path.includes('model/'))).toBe(false);
+});
+
+test('a new build waits until no reply is running, the old page keeps its own files, and one press updates', async () => {
+  const gone = readdirSync(join(folder, 'assets')).filter((name) => /markdown_stream|engine\.worker/.test(name));
+  expect(gone).toHaveLength(2);
+  publish('second');
+  for (const name of gone) rmSync(join(folder, 'assets', name));
+  await open(); // still the first build, whose files are gone from the host
+  expect(await page.title()).not.toContain('second');
+  await send('Tell me a story about a boat.');
+  await page.evaluate(async () => (await navigator.serviceWorker.getRegistration())!.update().catch(() => {}));
+  expect(await page.locator('#notice').isVisible()).toBe(false);
+  await replied();
+  // A build whose files are not all there is not installed.
+  expect(await page.evaluate(async () => (await navigator.serviceWorker.getRegistration())!.waiting)).toBe(null);
+  cpSync(join(repository, 'dist/site/assets'), join(folder, 'assets'), { recursive: true });
+  await send('And a storm.');
+  await page.evaluate(async () => (await navigator.serviceWorker.getRegistration())!.update());
+  await poll('the new build', () =>
+    page.evaluate(async () => (await navigator.serviceWorker.getRegistration())!.waiting !== null || undefined),
+  );
+  if (await page.evaluate(() => document.body.dataset.busy === 'true'))
+    expect(await page.locator('#notice').isVisible()).toBe(false);
+  await replied();
+  await page.waitForFunction(
+    () => document.querySelector('#notice-title')!.textContent === 'A new version of this page is ready',
+  );
+  await page.getByTestId('notice-primary').click();
+  await page.waitForFunction(() => document.title.includes('second'));
+  await ready();
+  expect(await page.getByTestId('turn-user').count()).toBe(3);
+  expect(await page.evaluate(async () => (await caches.keys()).length)).toBe(1);
+});
+
+test('while another tab shows the old build, it stays', async () => {
+  const other = await context.newPage();
+  await other.goto(server.url);
+  publish('third');
+  await page.evaluate(async () => (await navigator.serviceWorker.getRegistration())!.update());
+  await page.waitForFunction(
+    () => document.querySelector('#notice-title')!.textContent === 'A new version of this page is ready',
+  );
+  await page.getByTestId('notice-primary').click();
+  await page.waitForFunction(() => document.querySelector('#notice-error')!.textContent!.includes('Other tabs'));
+  expect(await other.title()).toContain('second');
+  await other.close();
+  await page.getByTestId('notice-primary').click();
+  await page.waitForFunction(() => document.title.includes('third'));
+});
+
+test('in development there is none', async () => {
+  const dev = await startDevServer();
+  const visit = await context.newPage();
+  await visit.goto(dev.url);
+  await visit.waitForFunction(() => document.querySelector<HTMLElement>('#composer-form')!.dataset.ready === 'true', null, {
+    timeout: 120_000,
+  });
+  await visit.waitForTimeout(1000);
+  expect(await visit.evaluate(async () => (await navigator.serviceWorker.getRegistrations()).length)).toBe(0);
+  await dev.close();
+});
+
+/** Another build on the same host: other words on the page, and a worker that says so. */
+function publish(name: string): void {
+  const edit = (file: string, from: RegExp, to: string) => {
+    const text = readFileSync(join(folder, file), 'utf8');
+    expect(text).toMatch(from);
+    writeFileSync(join(folder, file), text.replace(from, to));
+  };
+  edit('index.html', /<title>[^<]*/, `<title>Sluice, ${name}`);
+  edit('service-worker.js', /"version":"[^"]*"/, `"version":"${name}"`);
+}
+
+async function open(): Promise<void> {
+  await page.goto(server.url);
+  await ready();
+}
+
+async function ready(): Promise<void> {
+  await page.waitForFunction(() => document.querySelector<HTMLElement>('#composer-form')!.dataset.ready === 'true', null, {
+    timeout: 120_000,
+  });
+}
+
+async function send(text: string): Promise<void> {
+  await page.getByTestId('composer').fill(text);
+  await page.getByTestId('send').click();
+}
+
+async function replied(): Promise<void> {
+  await page.waitForFunction(() => document.body.dataset.busy === 'false', null, { timeout: 120_000 });
+}
+
+async function ask(text: string): Promise<void> {
+  await send(text);
+  await replied();
+}
+
+function cachedPaths(): Promise<string[]> {
+  return page.evaluate(async () => {
+    const paths: string[] = [];
+    for (const name of await caches.keys()) {
+      for (const request of await (await caches.open(name)).keys()) paths.push(new URL(request.url).pathname);
+    }
+    return paths;
+  });
+}

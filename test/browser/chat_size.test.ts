@@ -1,0 +1,38 @@
+/** How much JavaScript a first visit waits for until one can write, and until one can send. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { expect, test } from 'vitest';
+import { waitUntilReady } from './chat_page';
+import { launch } from './launch';
+import { repository, startStaticServer } from './servers';
+
+const MOST_BYTES = 150_000;
+const site = join(repository, 'dist/site');
+
+test('until the composer is usable at most 150 KB of JavaScript are transferred', async () => {
+  const server = await startStaticServer({ folder: site, basePath: '/' });
+  const page = await launch('chromium');
+  await page.open(server.url);
+  await waitUntilReady(page);
+  const { usableMs, scripts } = await page.evaluate(() => ({
+    usableMs: performance.getEntriesByName('sluice.composer')[0]!.startTime,
+    scripts: performance
+      .getEntriesByType('resource')
+      .filter(({ name }) => name.endsWith('.js'))
+      .map(({ name, startTime }) => ({ path: new URL(name).pathname, startMs: startTime })),
+  }));
+  const sized = scripts.map(({ path, startMs }) => ({
+    path,
+    startMs,
+    bytes: gzipSync(readFileSync(join(site, path)), { level: 9 }).length,
+  }));
+  const before = sized.filter(({ startMs }) => startMs < usableMs);
+  const sum = (parts: { bytes: number }[]) => parts.reduce((total, { bytes }) => total + bytes, 0);
+  console.log({ usableMs, writeBytes: sum(before), sendBytes: sum(sized), sized });
+  expect(before.length).toBeGreaterThan(0);
+  expect(sum(before)).toBeLessThanOrEqual(MOST_BYTES);
+  expect(before.filter(({ path }) => /markdown|temml|lib-/.test(path))).toEqual([]);
+  await page.close();
+  await server.close();
+});

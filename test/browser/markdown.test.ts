@@ -1,0 +1,105 @@
+/**
+ * Replies as Markdown, in real browsers: hostile output without a Content-Security-Policy, with the sanitiser and without it, and that
+ * nothing which a model writes keeps the page busy.
+ */
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { hostilePieces, hostileTexts } from './hostile_markdown';
+import { type BrowserName, launch, type TestPage } from './launch';
+import type { MarkdownPage } from './markdown';
+import { startDevServer, type TestServer } from './servers';
+
+type WithPage = { markdown: MarkdownPage };
+
+let server: TestServer;
+beforeAll(async () => {
+  server = await startDevServer(); // without any policy
+});
+afterAll(() => server?.close());
+
+const browsers: BrowserName[] = ['chromium', 'firefox'];
+
+describe.each(browsers)('hostile output, %s', (name) => {
+  let page: TestPage;
+  beforeAll(async () => {
+    page = await open(name);
+  });
+  afterAll(() => page?.close());
+
+  test.each([{ withoutSanitiser: false }, { withoutSanitiser: true }])(
+    'nothing runs and nothing is fetched: %o',
+    async (options) => {
+      const problems = await showAll(page, hostileTexts, options);
+      expect(problems).toEqual([]);
+      await expectNothingHappened(page, server);
+    },
+  );
+
+  test('neither does what a fuzzer makes of it', async () => {
+    const texts = fc.sample(fc.array(fc.constantFrom(...hostilePieces), { minLength: 1, maxLength: 30 }), {
+      seed: 7,
+      numRuns: 150,
+    });
+    const problems = await showAll(
+      page,
+      texts.map((pieces) => pieces.join('')),
+      { withoutSanitiser: true },
+    );
+    expect(problems).toEqual([]);
+    await expectNothingHappened(page, server);
+  });
+
+  test('Markdown is shown as Markdown', async () => {
+    const html = (text: string) => page.evaluate((source) => (window as unknown as WithPage).markdown.htmlOf(source), text);
+    expect(await html('# A\n\n### B\n\n## C')).toMatch(/<h3[^>]*>A<\/h3><h4[^>]*>B<\/h4><h4[^>]*>C<\/h4>/);
+    expect(await html('*a* **b** ~~c~~ `d`')).toMatch(/<em>a<\/em> <strong>b<\/strong> <s>c<\/s> <code[^>]*>d<\/code>/);
+    expect(await html('- a\n- b\n\n3. c')).toMatch(/<ul><li[^>]*>a<\/li><li[^>]*>b<\/li><\/ul><ol start="3">/);
+    expect(await html('| a | b |\n|---|--:|\n| 1 | 2 |')).toMatch(/<th[^>]*>a<\/th>.*<td class="right"[^>]*>2<\/td>/);
+    expect(await html('```python\ndef f(): return 1\n```')).toMatch(/<span class="hljs-keyword">def<\/span>/);
+    expect(await html('Euler: $e^{i\\pi} = -1$, \\(x\\), and 5$ or 6$.')).toMatch(/<math.*<msup>.*<math.*and 5\$ or 6\$\./);
+    expect(await html('$$\n\\frac{1}{2}\n$$')).toMatch(/<math display="block".*<mfrac>/);
+    expect(await html('$\\frac{1}$')).toContain('\\frac{1}');
+    expect(await html('[word](https://example.com/a)')).toMatch(
+      /<a href="https:\/\/example.com\/a"[^>]*>word<span[^>]*> \(example.com\)<\/span>/,
+    );
+    expect(await html('https://example.com/a')).toMatch(/>https:\/\/example.com\/a<\/a>/);
+    expect(await html('![alt](https://example.com/a.png)')).toMatch(/>alt<span[^>]*> \(image at example.com\)/);
+  });
+
+  test('a finished block is not made again', async () => {
+    const text = `One.\n\n## Two\n\n- a\n- b\n\n\`\`\`js\nconst a = 1;\n\`\`\`\n\n$x$ and *more*\n\n${'Many words. '.repeat(20)}\n\nend`;
+    expect(await page.evaluate((source) => (window as unknown as WithPage).markdown.remade(source), text)).toBe(0);
+  });
+
+  test('no errors', () => expect(page.errors).toEqual([]));
+
+  test('the watch itself sees what is fetched', async () => {
+    await page.evaluate(() => {
+      new Image().src = 'https://evil.invalid/seen.png';
+    });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(page.requests).toContain('https://evil.invalid/seen.png');
+  });
+});
+
+async function open(name: BrowserName): Promise<TestPage> {
+  const page = await launch(name);
+  await page.open(`${server.url}test/browser/markdown.html`);
+  for (let i = 0; i < 200; i++) {
+    if (await page.evaluate(() => 'markdown' in window)) return page;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`The page did not start: ${page.errors.join('; ')}`);
+}
+
+function showAll(page: TestPage, texts: readonly string[], options: { withoutSanitiser: boolean }): Promise<string[]> {
+  return page.evaluate(([all, how]) => (window as unknown as WithPage).markdown.showAll(all, how), [texts, options] as const);
+}
+
+async function expectNothingHappened(page: TestPage, { url }: TestServer): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(await page.evaluate(() => (window as unknown as WithPage).markdown.ran)).toEqual([]);
+  const outside = page.requests.filter((request) => !request.startsWith(url) && !request.startsWith('data:'));
+  expect(outside).toEqual([]);
+  expect(page.requests.filter((request) => /\/(x|api|undefined)$/.test(request))).toEqual([]);
+}
