@@ -35,6 +35,7 @@ const map: Record<string, Rule> = {
   plan: { rooms: ['format'] },
   stream: { rooms: ['format', 'storage', 'plan', 'gpu'] },
   kernels: { rooms: ['format', 'gpu'], folders: ['wgsl'] },
+  cases: { rooms: ['format', 'gpu', 'plan', 'kernels'] },
   model: { rooms: ['format', 'plan', 'gpu', 'kernels'] },
   engine: { rooms: readers },
   synth: { rooms: ['format', 'text', 'kernels', 'engine'] },

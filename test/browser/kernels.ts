@@ -1,6 +1,7 @@
 /** Runs every kernel case on this browser's adapter; the test asks how far it is. */
+
+import { kernelCases } from '../../src/cases/suite';
 import { type Gpu, openGpu } from '../../src/gpu/device';
-import { kernelCases } from '../kernels/suite';
 
 export type KernelRow = { title: string; failure?: string; skipped?: string };
 export type KernelReport = {

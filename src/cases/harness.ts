@@ -2,15 +2,15 @@
  * What the kernel cases share: seeded inputs, buffers that notice stray writes, weights in a slab, one run, one comparison.
  * No test framework, no Node: the same cases run under vitest and in a browser page.
  */
-import type { MatrixFormat, StorageDtype } from '../../src/format/types';
-import type { Gpu } from '../../src/gpu/device';
-import { type Dispatch, encode } from '../../src/gpu/dispatch';
-import { bindSlab, type Kernel, recordStride } from '../../src/gpu/kernel';
-import type { BufferRange } from '../../src/gpu/memory';
-import { Readback } from '../../src/gpu/readback';
-import { dequantise, packBits } from '../../src/kernels/reference/affine';
-import { bf16Bits, bf16Value, halfBits, halfValue } from '../../src/kernels/reference/half';
-import { packStep, type StepState } from '../../src/kernels/step';
+import type { MatrixFormat, StorageDtype } from '../format/types';
+import type { Gpu } from '../gpu/device';
+import { type Dispatch, encode } from '../gpu/dispatch';
+import { bindSlab, type Kernel, recordStride } from '../gpu/kernel';
+import type { BufferRange } from '../gpu/memory';
+import { Readback } from '../gpu/readback';
+import { dequantise, packBits } from '../kernels/reference/affine';
+import { bf16Bits, bf16Value, halfBits, halfValue } from '../kernels/reference/half';
+import { packStep, type StepState } from '../kernels/step';
 
 /** `error` and `tolerance` are relative to what the case names as the scale; `skipped` says what the device lacks. */
 export type Outcome = { error: number; tolerance: number; detail: string; skipped?: string };

@@ -1,6 +1,6 @@
-import { createQkNormRope } from '../../../src/kernels/qk_norm_rope';
-import { qkNormRopeReference } from '../../../src/kernels/reference/qk_norm_rope';
-import type { KvDtype } from '../../../src/kernels/variants';
+import { createQkNormRope } from '../kernels/qk_norm_rope';
+import { qkNormRopeReference } from '../kernels/reference/qk_norm_rope';
+import type { KvDtype } from '../kernels/variants';
 import {
   compare,
   type KernelCase,
@@ -13,7 +13,7 @@ import {
   uniform,
   withReduction,
   worst,
-} from '../harness';
+} from './harness';
 import { cacheValues, readCache } from './kv_cache';
 
 type Row = {

@@ -1,6 +1,6 @@
-import { createConv1dSilu } from '../../../src/kernels/conv1d_silu';
-import { conv1dSiluReference } from '../../../src/kernels/reference/conv1d_silu';
-import { compare, expUlps, type KernelCase, largest, onBench, poison, random, ulp, uniform, worst } from '../harness';
+import { createConv1dSilu } from '../kernels/conv1d_silu';
+import { conv1dSiluReference } from '../kernels/reference/conv1d_silu';
+import { compare, expUlps, type KernelCase, largest, onBench, poison, random, ulp, uniform, worst } from './harness';
 
 type Row = { channels: number; tokens: number; source: number; target: number; why: string };
 

@@ -1,8 +1,8 @@
-import type { MatrixFormat } from '../../../src/format/types';
-import { createEmbed } from '../../../src/kernels/embed';
-import { embedReference } from '../../../src/kernels/reference/embed';
-import { compare, type KernelCase, onBench, random, randomMatrix, ulp } from '../harness';
+import type { MatrixFormat } from '../format/types';
+import { createEmbed } from '../kernels/embed';
+import { embedReference } from '../kernels/reference/embed';
 import { bf16, describeFormat, f16, f32, q3, q4 } from './formats';
+import { compare, type KernelCase, onBench, random, randomMatrix, ulp } from './harness';
 
 type Row = { rows: number; cols: number; format: MatrixFormat; tokens: number; cuts?: number[]; baseUnits?: number; why: string };
 

@@ -1,9 +1,10 @@
-import type { MatrixFormat } from '../../../src/format/types';
-import type { Gpu } from '../../../src/gpu/device';
-import type { Kernel } from '../../../src/gpu/kernel';
-import { createGemv, createGemvDirect, createGemvQ4 } from '../../../src/kernels/gemv';
-import { createGemvQ4Wide, type WideTeam, wideName } from '../../../src/kernels/gemv_teams';
-import { gemmReference } from '../../../src/kernels/reference/gemv';
+import type { MatrixFormat } from '../format/types';
+import type { Gpu } from '../gpu/device';
+import type { Kernel } from '../gpu/kernel';
+import { createGemv, createGemvDirect, createGemvQ4 } from '../kernels/gemv';
+import { createGemvQ4Wide, type WideTeam, wideName } from '../kernels/gemv_teams';
+import { gemmReference } from '../kernels/reference/gemv';
+import { affine, bf16, describeFormat, f16, f32, q3, q4 } from './formats';
 import {
   compare,
   type KernelCase,
@@ -16,8 +17,7 @@ import {
   ulp,
   uniform,
   withReduction,
-} from '../harness';
-import { affine, bf16, describeFormat, f16, f32, q3, q4 } from './formats';
+} from './harness';
 
 type Stem = 'gemv' | 'gemv_q4' | 'gemv_q4_staged' | 'gemv_q4_held' | 'gemv_direct' | 'gemv_q4_direct';
 type Row = {

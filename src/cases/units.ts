@@ -1,14 +1,14 @@
 /** What a decode step runs between its products: kernels that write whole units of 32 activations, as f32 or as integers. */
-import type { Gpu } from '../../../src/gpu/device';
-import type { Kernel } from '../../../src/gpu/kernel';
-import type { BufferRange } from '../../../src/gpu/memory';
-import { rmsNormReference } from '../../../src/kernels/reference/rms_norm';
-import { swigluReference } from '../../../src/kernels/reference/swiglu';
-import { createRmsNormUnits } from '../../../src/kernels/rms_norm';
-import { createSwigluUnits } from '../../../src/kernels/swiglu';
-import { type ActivationDtype, intBytes } from '../../../src/kernels/variants';
-import { type Bench, compare, expUlps, type KernelCase, onBench, random, skip, ulp, uniform, type Weights } from '../harness';
+import type { Gpu } from '../gpu/device';
+import type { Kernel } from '../gpu/kernel';
+import type { BufferRange } from '../gpu/memory';
+import { rmsNormReference } from '../kernels/reference/rms_norm';
+import { swigluReference } from '../kernels/reference/swiglu';
+import { createRmsNormUnits } from '../kernels/rms_norm';
+import { createSwigluUnits } from '../kernels/swiglu';
+import { type ActivationDtype, intBytes } from '../kernels/variants';
 import { compareInt, decodeInt, noInt8 } from './gemv_int';
+import { type Bench, compare, expUlps, type KernelCase, onBench, random, skip, ulp, uniform, type Weights } from './harness';
 
 type Subject = {
   kernel: Kernel;

@@ -1,5 +1,5 @@
-import { createGatedRmsNorm } from '../../../src/kernels/gated_rms_norm';
-import { gatedRmsNormReference } from '../../../src/kernels/reference/gated_rms_norm';
+import { createGatedRmsNorm } from '../kernels/gated_rms_norm';
+import { gatedRmsNormReference } from '../kernels/reference/gated_rms_norm';
 import {
   compare,
   expUlps,
@@ -12,7 +12,7 @@ import {
   ulp,
   uniform,
   withReduction,
-} from '../harness';
+} from './harness';
 
 type Row = { reduction: Reduction; heads: number; dim: number; tokens: number; gates?: number; why: string };
 

@@ -1,13 +1,8 @@
-import type { Gpu } from '../../../src/gpu/device';
-import type { BufferRange } from '../../../src/gpu/memory';
-import {
-  createAttention,
-  createAttentionCombine,
-  createAttentionDirect,
-  createAttentionSplit,
-} from '../../../src/kernels/attention';
-import { attentionReference } from '../../../src/kernels/reference/attention';
-import type { KvDtype } from '../../../src/kernels/variants';
+import type { Gpu } from '../gpu/device';
+import type { BufferRange } from '../gpu/memory';
+import { createAttention, createAttentionCombine, createAttentionDirect, createAttentionSplit } from '../kernels/attention';
+import { attentionReference } from '../kernels/reference/attention';
+import type { KvDtype } from '../kernels/variants';
 import {
   type Bench,
   compare,
@@ -23,7 +18,7 @@ import {
   ulp,
   uniform,
   withReduction,
-} from '../harness';
+} from './harness';
 import { randomCache } from './kv_cache';
 
 type Shape = { kv: KvDtype; heads: number; kvHeads: number; headDim: number };

@@ -1,4 +1,4 @@
-import type { MatrixFormat, StorageDtype } from '../../../src/format/types';
+import type { MatrixFormat, StorageDtype } from '../format/types';
 
 type AffineFormat<Bits extends number> = { kind: 'affine'; bits: Bits; group: number; pair: StorageDtype };
 

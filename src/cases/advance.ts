@@ -1,7 +1,7 @@
-import { createAdvance, packStops } from '../../../src/kernels/advance';
-import { advanceReference } from '../../../src/kernels/reference/advance';
-import { packStep } from '../../../src/kernels/step';
-import { compare, type KernelCase, onBench } from '../harness';
+import { createAdvance, packStops } from '../kernels/advance';
+import { advanceReference } from '../kernels/reference/advance';
+import { packStep } from '../kernels/step';
+import { compare, type KernelCase, onBench } from './harness';
 
 type Row = { tokens: 0 | 1; id: number; stops: number[]; why: string };
 

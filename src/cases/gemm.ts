@@ -1,17 +1,10 @@
-import type { MatrixFormat } from '../../../src/format/types';
-import type { Gpu } from '../../../src/gpu/device';
-import type { Grid, Kernel } from '../../../src/gpu/kernel';
-import {
-  createGemm,
-  createGemmDirect,
-  createGemmQ4,
-  createGemmQ4Split,
-  type GemmShape,
-  type GemmTile,
-} from '../../../src/kernels/gemm';
-import { gemmReference } from '../../../src/kernels/reference/gemv';
-import { compare, type KernelCase, onBench, random, randomMatrix, requireStem, skip, ulp, uniform } from '../harness';
+import type { MatrixFormat } from '../format/types';
+import type { Gpu } from '../gpu/device';
+import type { Grid, Kernel } from '../gpu/kernel';
+import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Split, type GemmShape, type GemmTile } from '../kernels/gemm';
+import { gemmReference } from '../kernels/reference/gemv';
 import { bf16, describeFormat, f16, f32, q3, q4 } from './formats';
+import { compare, type KernelCase, onBench, random, randomMatrix, requireStem, skip, ulp, uniform } from './harness';
 
 type Row = {
   stem: 'gemm' | 'gemm_q4' | 'gemm_q4_split' | 'gemm_direct' | 'gemm_q4_direct';

@@ -1,5 +1,5 @@
-import type { Kernel } from '../../../src/gpu/kernel';
-import type { BufferRange } from '../../../src/gpu/memory';
+import type { Kernel } from '../gpu/kernel';
+import type { BufferRange } from '../gpu/memory';
 import {
   binsReference,
   blockLargestReference,
@@ -8,7 +8,7 @@ import {
   penalisedReference,
   probabilitiesReference,
   weightsReference,
-} from '../../../src/kernels/reference/sample';
+} from '../kernels/reference/sample';
 import {
   createSampleDraw,
   createSampleGreedy,
@@ -21,9 +21,9 @@ import {
   packSampleParams,
   planSample,
   type SampleParams,
-} from '../../../src/kernels/sample';
-import { samplerBytes } from '../../../src/plan/shapes';
-import { type Bench, compare, expUlps, type KernelCase, type Output, onBench, random, ulp, worst } from '../harness';
+} from '../kernels/sample';
+import { samplerBytes } from '../plan/shapes';
+import { type Bench, compare, expUlps, type KernelCase, type Output, onBench, random, ulp, worst } from './harness';
 
 const vocab = 700; // three blocks, of which the last is not full
 const block = 256;

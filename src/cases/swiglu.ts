@@ -1,6 +1,6 @@
-import { swigluReference } from '../../../src/kernels/reference/swiglu';
-import { createSwiglu } from '../../../src/kernels/swiglu';
-import { compare, expUlps, type KernelCase, largest, onBench, random, ulp, uniform } from '../harness';
+import { swigluReference } from '../kernels/reference/swiglu';
+import { createSwiglu } from '../kernels/swiglu';
+import { compare, expUlps, type KernelCase, largest, onBench, random, ulp, uniform } from './harness';
 
 type Row = { cols: number; tokens: number; gates: number; grid?: readonly [number, number]; why: string };
 

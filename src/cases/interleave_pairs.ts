@@ -1,11 +1,6 @@
-import {
-  createInterleavePairs,
-  interleavePairsBytes,
-  packInterleavePairs,
-  pairWords,
-} from '../../../src/kernels/interleave_pairs';
-import { interleavePairsReference } from '../../../src/kernels/reference/interleave_pairs';
-import { compare, type KernelCase, onBench, random, worst } from '../harness';
+import { createInterleavePairs, interleavePairsBytes, packInterleavePairs, pairWords } from '../kernels/interleave_pairs';
+import { interleavePairsReference } from '../kernels/reference/interleave_pairs';
+import { compare, type KernelCase, onBench, random, worst } from './harness';
 
 type Row = { count: number; bytes: 2 | 4; before?: number; behind?: number; grid?: readonly [number, number]; why: string };
 

@@ -1,12 +1,13 @@
 /** The integer path of one token: quantise, and gemv_q4_int on what it wrote. */
-import type { MatrixFormat } from '../../../src/format/types';
-import type { Gpu } from '../../../src/gpu/device';
-import type { Kernel } from '../../../src/gpu/kernel';
-import { createQuantise } from '../../../src/kernels/gemv';
-import { createGemvQ4Int, createGemvQ4Wide, type Team, teamName } from '../../../src/kernels/gemv_teams';
-import { gemmReference } from '../../../src/kernels/reference/gemv';
-import { quantiseReference } from '../../../src/kernels/reference/quantise';
-import { type ActivationDtype, type Affine4, type IntDtype, intBytes, planesOf } from '../../../src/kernels/variants';
+import type { MatrixFormat } from '../format/types';
+import type { Gpu } from '../gpu/device';
+import type { Kernel } from '../gpu/kernel';
+import { createQuantise } from '../kernels/gemv';
+import { createGemvQ4Int, createGemvQ4Wide, type Team, teamName } from '../kernels/gemv_teams';
+import { gemmReference } from '../kernels/reference/gemv';
+import { quantiseReference } from '../kernels/reference/quantise';
+import { type ActivationDtype, type Affine4, type IntDtype, intBytes, planesOf } from '../kernels/variants';
+import { describeFormat, q4 } from './formats';
 import {
   type Bench,
   compare,
@@ -24,8 +25,7 @@ import {
   uniform,
   withReduction,
   worst,
-} from '../harness';
-import { describeFormat, q4 } from './formats';
+} from './harness';
 
 export const noInt8 = 'WGSL has no int8 dot product here';
 

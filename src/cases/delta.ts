@@ -1,4 +1,4 @@
-import type { Gpu } from '../../../src/gpu/device';
+import type { Gpu } from '../gpu/device';
 import {
   createDeltaChunkPrepare,
   createDeltaChunkScan,
@@ -10,16 +10,17 @@ import {
   type DeltaShape,
   deltaChannels,
   deltaChunk,
-} from '../../../src/kernels/delta';
-import { conv1dSiluReference } from '../../../src/kernels/reference/conv1d_silu';
+} from '../kernels/delta';
+import { conv1dSiluReference } from '../kernels/reference/conv1d_silu';
 import {
   deltaChunkPrepareReference,
   deltaGatesReference,
   deltaQkNormReference,
   deltaRuleReference,
-} from '../../../src/kernels/reference/delta';
-import { gatedRmsNormReference } from '../../../src/kernels/reference/gated_rms_norm';
-import { intBytes } from '../../../src/kernels/variants';
+} from '../kernels/reference/delta';
+import { gatedRmsNormReference } from '../kernels/reference/gated_rms_norm';
+import { intBytes } from '../kernels/variants';
+import { compareInt, decodeInt, noInt8 } from './gemv_int';
 import {
   type Bench,
   compare,
@@ -37,8 +38,7 @@ import {
   uniform,
   withReduction,
   worst,
-} from '../harness';
-import { compareInt, decodeInt, noInt8 } from './gemv_int';
+} from './harness';
 
 const describe = ({ keyHeads, valueHeads, keyDim, valueDim }: DeltaShape) =>
   `${keyHeads} x ${keyDim} to ${valueHeads} x ${valueDim}`;

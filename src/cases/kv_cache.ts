@@ -1,7 +1,7 @@
 /** A KV cache as f32 words: itself, or two f16 to a word. */
-import { halfBits, halfValue } from '../../../src/kernels/reference/half';
-import type { KvDtype } from '../../../src/kernels/variants';
-import { type Random, stored, uniform } from '../harness';
+import { halfBits, halfValue } from '../kernels/reference/half';
+import type { KvDtype } from '../kernels/variants';
+import { type Random, stored, uniform } from './harness';
 
 /** Words that hold `count` cached numbers. */
 export const cacheValues = (kv: KvDtype, count: number): number => (kv === 'f16' ? count / 2 : count);

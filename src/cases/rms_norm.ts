@@ -1,6 +1,6 @@
-import { rmsNormReference } from '../../../src/kernels/reference/rms_norm';
-import { createRmsNorm } from '../../../src/kernels/rms_norm';
-import { compare, type KernelCase, onBench, type Reduction, random, skip, ulp, uniform, withReduction } from '../harness';
+import { rmsNormReference } from '../kernels/reference/rms_norm';
+import { createRmsNorm } from '../kernels/rms_norm';
+import { compare, type KernelCase, onBench, type Reduction, random, skip, ulp, uniform, withReduction } from './harness';
 
 type Row = { reduction: Reduction; cols: number; tokens: number; firstRow?: number; size?: number; why: string };
 
