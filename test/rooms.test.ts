@@ -40,10 +40,11 @@ const map: Record<string, Rule> = {
   engine: { rooms: readers },
   synth: { rooms: ['format', 'text', 'kernels', 'engine'] },
   bench: { rooms: ['format', 'storage', 'gpu', 'protocol', 'plan', 'stream', 'kernels', 'engine', 'synth'], folders: ['wgsl'] },
+  doctor: { rooms: ['format', 'storage', 'gpu', 'plan', 'stream', 'kernels', 'cases', 'engine', 'synth', 'bench'] },
   api: { rooms: ['protocol'] },
   node: { rooms: [...readers, 'engine', 'synth', 'bench'], packages: ['webgpu'], node: true },
-  workers: { rooms: ['engine', 'text', 'protocol', 'storage'] },
-  demo: { rooms: ['api'], packages: ['idb-keyval'] },
+  workers: { rooms: ['engine', 'text', 'protocol', 'storage', 'bench', 'doctor'] },
+  demo: { rooms: ['api', 'bench', 'doctor'], packages: ['idb-keyval'] },
 };
 
 /** Folders of the repository, besides src/, that are rooms. */

@@ -37,6 +37,12 @@ export type Ceilings = {
 
 export type Effort = Pick<TimingOptions, 'seconds' | 'batchMs' | 'batches'>;
 
+/** Batches of 5 ms or more, at least five of them; on a CPU adapter, whose figures mean nothing, as little as shows that it runs. */
+export function effortOn({ adapter }: Gpu, seconds?: number): Effort {
+  if (adapter.isCpu) return { seconds: seconds ?? 0, batchMs: 0, batches: { least: 2, most: 10 } };
+  return { seconds: seconds ?? 0.15, batchMs: 5, batches: { least: 5, most: 15 } };
+}
+
 const mib = 2 ** 20;
 /** Lengths of the run that one workgroup reads: which is fastest differs between machines. */
 const stepChoices = [1, 4, 16];
