@@ -75,7 +75,7 @@ function speedWords(tokensPerSecond: number | undefined): string {
 
 /** Only where the ladder stopped because it was told to is there hope for more. */
 function moreMemory({ memory }: Findings): string {
-  return memory!.facts.end === 'as far as asked' ? 'The ladder was not asked to go further.' : '';
+  return memory!.facts.end === 'as far as asked' ? 'More was not tried.' : '';
 }
 
 function diskWords({ browser }: Findings, weightBytes: number): string {

@@ -1,5 +1,4 @@
 /** The private file system as the engine uses it: a synchronous handle, in a worker. Every count that the browser gives is checked. */
-import { summarise } from '../../bench/statistics';
 import { opfsDirectory, type StoreDirectory, type StoreFile } from '../../storage/store/directory';
 import { bytesText, type Context, figure, mib, type Outcome } from '../context';
 import type { DiskFacts } from '../report';
@@ -68,15 +67,15 @@ async function measure(directory: StoreDirectory, bytes: number, say: Context['s
   }
 }
 
-/** Median of one read. */
+/** Milliseconds of one read, of many together: some browsers' clocks are coarser than a read is long. */
 function randomReads(file: StoreFile, bytes: number): number {
   const block = new Uint8Array(randomPiece);
   const places = bytes / randomPiece;
-  const times = Array.from({ length: Math.min(64, 2 * places) }, (_, i) => {
-    const at = ((i * 7919) % places) * randomPiece;
-    return timed(() => exact(file.read(block, { at }), randomPiece, 'read'));
+  const count = Math.min(128, 4 * places);
+  const ms = timed(() => {
+    for (let i = 0; i < count; i++) exact(file.read(block, { at: ((i * 7919) % places) * randomPiece }), randomPiece, 'read');
   });
-  return summarise(times).median;
+  return ms / count;
 }
 
 /** Chrome alone has the mode, and others ignore what they do not know, so only a second handle tells. */
