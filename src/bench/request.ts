@@ -52,7 +52,7 @@ export function requestFromQuery(query: URLSearchParams): BenchRequest {
       .split(',')
       .filter(Boolean)
       .map((name) => chosen('disable', name, ['subgroups', 'f16'])!),
-    ...(seconds ? { seconds: Number(seconds) } : {}),
+    ...(seconds ? { seconds: secondsIn(seconds) } : {}),
     config: {
       ...(chunk > 0 ? { chunkTokens: chunk } : {}),
       ...(kv ? { kv } : {}),
@@ -66,6 +66,12 @@ function numberIn(name: string, text: string, least: number, most: number): numb
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (value >= least && value <= most) return value;
   throw new EngineError('invalid-request', `${name} must be a whole number from ${least} to ${most}; it is '${text}'.`);
+}
+
+function secondsIn(text: string): number {
+  const value = Number(text);
+  if (value >= 0 && value <= 60) return value;
+  throw new EngineError('invalid-request', `seconds-per must be a number from 0 to 60; it is '${text}'.`);
 }
 
 function chosen<T extends string>(name: string, text: string | null, choices: readonly T[]): T | undefined {

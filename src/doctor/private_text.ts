@@ -1,8 +1,7 @@
 /** A report is copied into bug trackers: no address, path, key or query may be in it, whoever's message it came from. */
 
 const replacements: [RegExp, string][] = [
-  [/\b[a-z][a-z0-9+.-]*:\/\/[^\s'"<>)]*/gi, '<address>'],
-  [/\bblob:[^\s'"<>)]*/gi, '<address>'],
+  [/\b(?:blob:|filesystem:)?[a-z][a-z0-9+.-]*:\/\/[^\s'"<>)]*/gi, '<address>'],
   [/\b(?:hf|sk|pk|gh[opsu])[_-][A-Za-z0-9_-]{8,}/g, '<key>'],
   [/\bBearer\s+\S+/gi, '<key>'],
   [/(^|[\s'"(=:])(?:~|\.{1,2})?\/(?:[\w.@~%+-]+\/)*[\w.@~%+-]+(?:\?[^\s'"<>)]*)?/g, '$1<path>'],

@@ -3,7 +3,7 @@
  * puppeteer knows, and only Playwright's own build of Firefox speaks Playwright's protocol.
  */
 import { type BrowserContext, chromium, type Page as PlaywrightPage, firefox as playwrightFirefox } from 'playwright-core';
-import puppeteer, { type Page as PuppeteerPage } from 'puppeteer-core';
+import puppeteer, { type KeyInput, type Page as PuppeteerPage } from 'puppeteer-core';
 import { driverEnvironment, findBrowsers } from '../../scripts/browsers.mjs';
 
 export type BrowserName = 'chromium' | 'firefox' | 'firefox-f16';
@@ -32,6 +32,10 @@ export interface TestPage {
   setViewport(viewport: Viewport): Promise<void>;
   /** Chromium only: the page's process dies at once, with nothing said to the page. A new page of the same profile takes its place. */
   crash(): Promise<void>;
+  /** Chromium only: the process that talks to the GPU dies, and every device of every page with it. */
+  crashGpu(): Promise<void>;
+  /** A key as a keyboard sends it, by its name: 'Tab', 'Enter', 'a'. */
+  press(key: string): Promise<void>;
   screenshot(path: string): Promise<void>;
   close(): Promise<void>;
 }
@@ -78,7 +82,11 @@ export async function launch(name: BrowserName): Promise<TestPage> {
 
 async function launchChromium(executablePath: string): Promise<TestPage> {
   const browser = await chromium.launch({ executablePath, args: CHROMIUM_FLAGS });
-  return playwrightPage(await browser.newContext(), () => browser.close());
+  const crashGpu = async () => {
+    const session = await browser.newBrowserCDPSession();
+    await session.send('Browser.crashGpuProcess');
+  };
+  return playwrightPage(await browser.newContext(), () => browser.close(), crashGpu);
 }
 
 async function launchPlaywrightFirefox(executablePath: string, env: Record<string, string>): Promise<TestPage> {
@@ -87,10 +95,18 @@ async function launchPlaywrightFirefox(executablePath: string, env: Record<strin
     firefoxUserPrefs: FIREFOX_PREFS,
     env: { ...process.env, ...env },
   });
-  return playwrightPage(await browser.newContext(), () => browser.close());
+  return playwrightPage(
+    await browser.newContext(),
+    () => browser.close(),
+    () => Promise.reject(new Error('Firefox cannot crash its GPU process.')),
+  );
 }
 
-async function playwrightPage(context: BrowserContext, close: () => Promise<void>): Promise<TestPage> {
+async function playwrightPage(
+  context: BrowserContext,
+  close: () => Promise<void>,
+  crashGpu: () => Promise<void>,
+): Promise<TestPage> {
   const errors: string[] = [];
   const requests: string[] = [];
   const onCrash = () => void errors.push('the page crashed');
@@ -121,6 +137,8 @@ async function playwrightPage(context: BrowserContext, close: () => Promise<void
       await page.close();
       page = await newPage();
     },
+    crashGpu,
+    press: (key) => page.keyboard.press(key),
     screenshot: async (path) => void (await page.screenshot({ path })),
     close,
   };
@@ -153,6 +171,8 @@ async function launchFirefox(executablePath: string, env: Record<string, string>
     setColorScheme: () => Promise.reject(new Error('Firefox over BiDi has no colour scheme emulation.')),
     setViewport: (viewport) => page.setViewport(viewport),
     crash: () => Promise.reject(new Error('Firefox over BiDi cannot crash a page.')),
+    crashGpu: () => Promise.reject(new Error('Firefox over BiDi cannot crash its GPU process.')),
+    press: (key) => page.keyboard.press(key as KeyInput),
     screenshot: async (path) => void (await page.screenshot({ path: path as `${string}.png` })),
     close: () => browser.close(),
   };

@@ -47,9 +47,8 @@ async function climb(gpu: Gpu, facts: MemoryFacts, { plant }: Context['options']
     facts.levelMs.push(performance.now() - started);
     facts.survivedBytes = heldBytes;
   }
-  const damaged = await firstDamaged(gpu, slabs);
-  if (damaged !== undefined)
-    Object.assign(facts, { end: 'damaged', detail: `slab ${damaged} of ${slabs.length} does not hold what it was given` });
+  const damaged = await firstDamaged(gpu, slabs, 1);
+  if (damaged !== undefined) Object.assign(facts, damage(damaged, slabs.length));
 }
 
 type End = Pick<MemoryFacts, 'end' | 'detail'>;
@@ -64,35 +63,50 @@ async function oneMore(gpu: Gpu, slabs: GPUBuffer[], bytes: number): Promise<End
     encoder.clearBuffer(slab); // memory that nothing was written to may not be there yet
     gpu.device.queue.submit([encoder.finish()]);
     for (const at of [0, bytes - stampBytes]) gpu.device.queue.writeBuffer(slab, at, stamp(slabs.length));
-    await submittedWorkDone(gpu);
-    return lossOf(gpu);
+    // Read back at once: a browser may take a while to notice that a device is gone, and grants everything meanwhile.
+    const damaged = await firstDamaged(gpu, [slab], slabs.length);
+    return damaged === undefined ? lossOf(gpu) : ((await lossSoon(gpu)) ?? damage(damaged, slabs.length));
   } catch (error) {
-    return lossOf(gpu) ?? { end: 'out of memory', detail: (error as Error).message };
+    return (await lossSoon(gpu)) ?? { end: 'out of memory', detail: (error as Error).message };
   }
 }
 
 const lossOf = ({ loss }: Gpu): End | undefined =>
   loss.info ? { end: 'device lost', detail: `${loss.info.reason}: ${loss.info.message}` } : undefined;
 
+/** The news of a loss may come after its effects. */
+async function lossSoon(gpu: Gpu): Promise<End | undefined> {
+  await Promise.race([gpu.device.lost, new Promise((resolve) => setTimeout(resolve, 1000))]);
+  return lossOf(gpu);
+}
+
 const stamp = (number: number): Float32Array<ArrayBuffer> => new Float32Array(stampBytes / 4).fill(number);
 
-async function firstDamaged(gpu: Gpu, slabs: readonly GPUBuffer[]): Promise<number | undefined> {
-  const readback = new Readback(gpu, 'doctor slab readback', 2 * stampBytes * slabs.length);
-  const encoder = gpu.device.createCommandEncoder();
-  const all = gpu.memory.create(
-    'doctor stamps',
-    2 * stampBytes * slabs.length,
-    GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC,
-  );
-  for (const [i, slab] of slabs.entries()) {
-    encoder.copyBufferToBuffer(slab, 0, all, 2 * i * stampBytes, stampBytes);
-    encoder.copyBufferToBuffer(slab, slab.size - stampBytes, all, (2 * i + 1) * stampBytes, stampBytes);
+const damage = (slab: number, of: number): End => ({
+  end: 'damaged',
+  detail: `slab ${slab} of ${of} does not hold what it was given`,
+});
+
+/** The number of the first slab without its stamps, `first` being that of the first one given. */
+async function firstDamaged(gpu: Gpu, slabs: readonly GPUBuffer[], first: number): Promise<number | undefined> {
+  const bytes = 2 * stampBytes * slabs.length;
+  const readback = new Readback(gpu, 'doctor stamps', bytes);
+  const all = gpu.memory.create('doctor stamps', bytes, GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC);
+  try {
+    const encoder = gpu.device.createCommandEncoder();
+    for (const [i, slab] of slabs.entries()) {
+      encoder.copyBufferToBuffer(slab, 0, all, 2 * i * stampBytes, stampBytes);
+      encoder.copyBufferToBuffer(slab, slab.size - stampBytes, all, (2 * i + 1) * stampBytes, stampBytes);
+    }
+    readback.copyFrom(encoder, all, 0, bytes);
+    gpu.device.queue.submit([encoder.finish()]);
+    const slabOf = (word: number) => Math.floor(word / ((2 * stampBytes) / 4)) + first;
+    const wrong = (await readback.floats(bytes)).findIndex((value, word) => value !== slabOf(word));
+    return wrong < 0 ? undefined : slabOf(wrong);
+  } finally {
+    readback.destroy();
+    gpu.memory.destroy(all);
   }
-  readback.copyFrom(encoder, all, 0, all.size);
-  gpu.device.queue.submit([encoder.finish()]);
-  const got = await readback.floats(all.size);
-  const wrong = got.findIndex((value, i) => value !== Math.floor(i / ((2 * stampBytes) / 4)) + 1);
-  return wrong < 0 ? undefined : Math.floor(wrong / ((2 * stampBytes) / 4)) + 1;
 }
 
 /** A page whose device was lost must get another one; some browsers want a moment. */
