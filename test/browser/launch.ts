@@ -24,6 +24,8 @@ export interface TestPage {
   /** Addresses asked for, since the start. */
   readonly requests: string[];
   open(url: string): Promise<void>;
+  /** `script` runs in every document from now on, before its own scripts. */
+  prepare(script: string): Promise<void>;
   /** Runs in the page; `argument` and the result cross as JSON. */
   evaluate<T>(run: () => T | Promise<T>): Promise<T>;
   evaluate<T, A>(run: (argument: A) => T | Promise<T>, argument: A): Promise<T>;
@@ -125,6 +127,7 @@ async function playwrightPage(
     errors,
     requests,
     open: async (url) => void (await page.goto(url)),
+    prepare: async (script) => void (await context.addInitScript(script)),
     evaluate: <T, A>(run: (argument: A) => T | Promise<T>, argument?: A) =>
       page.evaluate(run as (argument: unknown) => T, argument) as Promise<T>,
     setColorScheme: (colorScheme) => page.emulateMedia({ colorScheme }),
@@ -166,6 +169,7 @@ async function launchFirefox(executablePath: string, env: Record<string, string>
     errors,
     requests,
     open: async (url) => void (await page.goto(url, { timeout: 120_000 })),
+    prepare: async (script) => void (await page.evaluateOnNewDocument(script)),
     evaluate: <T, A>(run: (argument: A) => T | Promise<T>, argument?: A) =>
       page.evaluate(run as (argument: unknown) => T, argument) as Promise<T>,
     setColorScheme: () => Promise.reject(new Error('Firefox over BiDi has no colour scheme emulation.')),

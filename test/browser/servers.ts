@@ -29,6 +29,8 @@ export type TestServer = {
   reports: string[];
   /** Paths of requests that were answered with 404. */
   missing: string[];
+  /** What came to the `inbox`. */
+  posted: string[];
   close(): Promise<void>;
 };
 
@@ -39,6 +41,8 @@ export type StaticOptions = {
   headers?: Record<string, string>;
   /** Pages made up for a test: path below the base path -> HTML. */
   pages?: Record<string, string>;
+  /** A path that takes what is posted to it, into `posted`. */
+  inbox?: string;
 };
 
 /** Serves a folder as a plain static host does: ranges, types, no compression. */
@@ -47,13 +51,16 @@ export async function startStaticServer({
   basePath = '/',
   headers = {},
   pages = {},
+  inbox,
 }: StaticOptions): Promise<TestServer> {
   const reports: string[] = [];
+  const posted: string[] = [];
   const missing: string[] = [];
   const server = createServer((request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? '/', 'http://localhost').pathname);
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     if (path === REPORT_PATH) return void collect(request, response, reports);
+    if (path === inbox && request.method === 'POST') return void collect(request, response, posted);
     const page = pages[path.slice(basePath.length)];
     if (path.startsWith(basePath) && page !== undefined) return void sendPage(response, page);
     const file = path.startsWith(basePath) ? fileAt(folder, path.slice(basePath.length)) : undefined;
@@ -67,6 +74,7 @@ export async function startStaticServer({
     url: `http://127.0.0.1:${port}${basePath}`,
     reports,
     missing,
+    posted,
     close() {
       server.closeAllConnections();
       return new Promise((resolve) => server.close(() => resolve()));
@@ -97,7 +105,7 @@ export async function startDevServer({ headers = {} }: { headers?: Record<string
   });
   await server.listen();
   const { port } = server.httpServer!.address() as AddressInfo;
-  return { url: `http://127.0.0.1:${port}/`, reports, missing: [], close: () => server.close() };
+  return { url: `http://127.0.0.1:${port}/`, reports, missing: [], posted: [], close: () => server.close() };
 }
 
 async function collect(request: IncomingMessage, response: ServerResponse, reports: string[]): Promise<void> {
