@@ -129,7 +129,7 @@ function flat(value: unknown, name = ''): [string, string][] {
   }
   if (typeof value === 'object' && value !== null)
     return Object.entries(value).flatMap(([key, each]) => flat(each, name ? `${name} · ${key}` : key));
-  if (value === undefined) return [];
+  if (value === undefined || value === '') return [];
   return [[name, typeof value === 'number' ? numberText(value) : String(value)]];
 }
 

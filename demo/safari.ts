@@ -28,7 +28,9 @@ for (const input of document.querySelectorAll('input[type=radio]')) input.addEve
 onPress(start, () => void begin());
 onPress(cancel, () => loading?.abort());
 onPress(pause, () => setPaused(pause.textContent === 'Pause'));
-onPress(required('later', HTMLButtonElement), () => explained('Add the page to the Dock, and open it there.'));
+onPress(required('later', HTMLButtonElement), () =>
+  explained('Choose File › Add to Dock… in the menu bar, open the app from the Dock, and start there.'),
+);
 onPress(required('anyway', HTMLButtonElement), () => {
   explained('');
   void load();
@@ -123,7 +125,8 @@ function explained(words: string): void {
   required('explain', HTMLElement).hidden = true;
   setUnavailable(start, false);
   start.focus();
-  if (words) say(words);
+  required('run-line', HTMLElement).hidden = words === '';
+  showState(words);
 }
 
 /** In place of whatever runs: two models never share the memory. */

@@ -50,9 +50,10 @@ const ample = { bytes: 1024 * mib, rounds: 64, workgroups: 8192, dispatches: 128
 /** A CPU adapter is only asked whether the probes run. */
 const tiny = { bytes: mib, rounds: 1, workgroups: 2, dispatches: 8 };
 
-export async function measureCeilings(gpu: Gpu, effort: Effort): Promise<Ceilings> {
+/** `bytes`: most that the read probe goes through; copying holds as many again. */
+export async function measureCeilings(gpu: Gpu, effort: Effort, bytes = ample.bytes): Promise<Ceilings> {
   const own = { ...gpu, memory: gpu.memory.scope() };
-  const size = gpu.adapter.isCpu ? tiny : ample;
+  const size = gpu.adapter.isCpu ? tiny : { ...ample, bytes: Math.min(bytes, ample.bytes) };
   try {
     const sources = await randomBuffers(own, size.bytes);
     const probeBytes = sources.reduce((sum, { size }) => sum + size, 0);

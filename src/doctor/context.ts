@@ -36,6 +36,10 @@ export type Outcome<Facts> = {
 export const mib = 2 ** 20;
 export const gib = 2 ** 30;
 
+/** Of probes, a quarter of what the visitor lets the ladder try, in whole pieces: the ladder itself comes last. */
+export const probeBytes = ({ memoryBytes = 4 * gib }: ExamOptions): number =>
+  Math.min(gib, Math.max(64 * mib, Math.floor(memoryBytes / 4 / (64 * mib)) * 64 * mib));
+
 export const plural = (count: number, noun: string): string => `${count.toLocaleString('en')} ${noun}${count === 1 ? '' : 's'}`;
 /** Binary units, as memory is made of: '1.5 GiB'. */
 export const bytesText = (bytes: number): string =>

@@ -78,13 +78,14 @@ function moreMemory({ memory }: Findings): string {
   return memory!.facts.end === 'as far as asked' ? 'More was not tried.' : '';
 }
 
+/** Chrome tells of less than it grants. */
 function diskWords({ browser }: Findings, weightBytes: number): string {
-  const { quotaBytes, usageBytes = 0 } = browser?.facts.storage ?? {};
-  if (quotaBytes === undefined) return '';
-  const free = Math.max(0, quotaBytes - usageBytes);
-  return free >= weightBytes
-    ? ''
-    : ` To keep it takes ${bytesText(weightBytes)} of disk, and the browser grants ${bytesText(free)}.`;
+  if (browser?.facts.storage?.quotaBytes === undefined) return '';
+  const { storage, userAgent = '' } = browser.facts;
+  const free = Math.max(0, storage.quotaBytes! - (storage.usageBytes ?? 0));
+  if (free >= weightBytes) return '';
+  const least = /Chrom/.test(userAgent) ? 'at least ' : '';
+  return ` To keep it takes ${bytesText(weightBytes)} of disk; the browser grants ${least}${bytesText(free)}.`;
 }
 
 const readBytes = ({ model }: MemoryPlan): number =>

@@ -4,13 +4,13 @@ import { benchKernels, type KernelRow } from '../../bench/kernels';
 import { matricesOf, shrunk } from '../../bench/matrices';
 import { modelUnits } from '../../plan/units';
 import { describeSynthetic } from '../../synth/layout';
-import { type Context, figure, mib, type Outcome } from '../context';
+import { type Context, figure, mib, type Outcome, probeBytes } from '../context';
 import type { ProductFacts } from '../report';
 
 /** For a CPU adapter: enough to see that everything runs. */
 const small = { rows: 128, cols: 256 };
 
-export async function checkProducts({ gpu: open, say }: Context): Promise<Outcome<ProductFacts>> {
+export async function checkProducts({ gpu: open, options, say }: Context): Promise<Outcome<ProductFacts>> {
   const gpu = await open();
   const { isCpu } = gpu.adapter;
   const effort = effortOn(gpu, isCpu ? 0 : 0.06);
@@ -19,7 +19,7 @@ export async function checkProducts({ gpu: open, say }: Context): Promise<Outcom
   const matrices = isCpu ? shrunk(all, small) : all.filter(({ head }) => !head);
   let done = 0;
   await say({ done, total: matrices.length + 1, step: 'read bandwidth' });
-  const { readGBps } = await measureCeilings(gpu, effort);
+  const { readGBps } = await measureCeilings(gpu, effort, probeBytes(options));
   const rows: KernelRow[] = [];
   for (const matrix of matrices) {
     await say({ done: ++done, total: matrices.length + 1, step: matrix.label });

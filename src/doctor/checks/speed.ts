@@ -4,16 +4,16 @@ import { summarise } from '../../bench/statistics';
 import type { Gpu } from '../../gpu/device';
 import { Readback } from '../../gpu/readback';
 import { subgroupsWork } from '../../kernels/probe';
-import { type Context, figure, mib, type Outcome } from '../context';
+import { type Context, figure, mib, type Outcome, probeBytes } from '../context';
 import type { SpeedFacts } from '../report';
 
 /** A reply waits for this at every token that is read back. */
 const slowRoundTripMs = 20;
 
-export async function checkSpeed({ gpu: open, say }: Context): Promise<Outcome<SpeedFacts>> {
+export async function checkSpeed({ gpu: open, options, say }: Context): Promise<Outcome<SpeedFacts>> {
   const gpu = await open();
   await say({ done: 0, total: 2, step: 'bandwidth and arithmetic' });
-  const { probeBytes: _, ...ceilings } = await measureCeilings(gpu, effortOn(gpu));
+  const { probeBytes: _, ...ceilings } = await measureCeilings(gpu, effortOn(gpu), probeBytes(options));
   await say({ done: 1, total: 2, step: 'readback' });
   const readbackMs = await measureReadback(gpu);
   const facts = { ...ceilings, readbackMs, subgroupsReduce: gpu.subgroups ? await subgroupsWork(gpu) : undefined };
