@@ -2,6 +2,7 @@
  * The doctor's page. The query may hold `json` (runs at once and leaves nothing but JSON on the page), `checks=kernels,memory`,
  * `only=gemv` (a part of kernels' names), `memory=2` and `disk=0.5` (GiB), and `plant=…`, a fault for tests to find (src/doctor/plant.ts).
  */
+import { EngineError } from '../src/api';
 import { type ExamOptions, gib } from '../src/doctor/context';
 import { parsePlant } from '../src/doctor/plant';
 import { type CheckId, checkIds, type Report } from '../src/doctor/report';
@@ -21,10 +22,12 @@ else setUpPage();
 async function runForMachines(): Promise<void> {
   document.documentElement.dataset.state = 'running';
   const silent = { onStart: () => {}, onProgress: () => {}, onFinding: () => {} };
-  const text = await examine(new Examiner(silent)).then(
-    (report) => JSON.stringify(report, null, 1),
-    (error: Error) => JSON.stringify({ sluice: 'doctor', error: error.message }),
-  );
+  const text = await Promise.resolve(new Examiner(silent))
+    .then(examine)
+    .then(
+      (report) => JSON.stringify(report, null, 1),
+      (error: Error) => JSON.stringify({ sluice: 'doctor', error: error.message }),
+    );
   const main = document.createElement('main');
   const pre = document.createElement('pre');
   pre.className = 'json';
@@ -56,11 +59,16 @@ function setUpPage(): void {
     setUnavailable(start, true);
     setUnavailable(cancel, false);
     document.documentElement.dataset.state = 'running';
-    view.reset(askedChecks());
     announcer.textContent = 'The check has started';
-    shown = await examine(examiner);
-    view.end(shown);
-    document.documentElement.dataset.state = shown.state;
+    try {
+      view.reset(askedChecks());
+      shown = await examine(examiner);
+      view.end(shown);
+      document.documentElement.dataset.state = shown.state;
+    } catch (error) {
+      view.refuse((error as Error).message); // the address asks for something that there is not
+      document.documentElement.dataset.state = 'done';
+    }
     setUnavailable(start, false);
     setUnavailable(cancel, true);
   }
@@ -79,8 +87,12 @@ function examine(examiner: Examiner): Promise<Report> {
   return examiner.run(askedChecks(), options, died);
 }
 
+/** @throws EngineError 'invalid-request' */
 function askedChecks(): CheckId[] {
   const wanted = query.get('checks')?.split(',');
+  const stranger = wanted?.find((name) => !checkIds.some((id) => id === name));
+  if (stranger !== undefined)
+    throw new EngineError('invalid-request', `checks must be of ${checkIds.join(', ')}; '${stranger}' is none.`);
   return checkIds.filter((id) => !wanted || wanted.includes(id));
 }
 

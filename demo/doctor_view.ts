@@ -70,6 +70,11 @@ export class DoctorView {
     this.showReport(report);
   }
 
+  refuse(why: string): void {
+    this.#state.textContent = why;
+    this.announce(why);
+  }
+
   showReport(report: Report): void {
     required('report-section', HTMLElement).hidden = false;
     required('report', HTMLTextAreaElement).value = reportText(report);

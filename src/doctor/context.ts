@@ -47,3 +47,7 @@ export const bytesText = (bytes: number): string =>
 const trim = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toPrecision(3).replace(/\.?0+$/, ''));
 /** Three digits. */
 export const figure = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
+
+/** Empty where the browser does not tell, or has no storage here: an insecure address has none at all. */
+export const storageEstimate = async (): Promise<StorageEstimate> =>
+  (await navigator.storage?.estimate?.().catch(() => undefined)) ?? {};

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { accessibilityProblems } from './axe';
 import { type BrowserName, browserTitles, launch, poll, type TestPage } from './launch';
 import { repository, startStaticServer, type TestServer } from './servers';
+import { slowDown } from './slow_server';
 
 const safari =
   'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 Safari/605.1.15';
@@ -52,6 +53,33 @@ describe.each(names)('the page for Safari in %s', (name) => {
     });
     await arrive(page, await page.evaluate(() => location.hash));
     expect(await kept(page)).toBe('evicted');
+  });
+
+  test('a download that a closed page broke off is told, and goes on from there', async () => {
+    const slow = await slowDown(server, 600_000); // of each connection
+    try {
+      await arrive(page, '', 'ready', slow.url);
+      await page.evaluate(() => {
+        document.querySelector<HTMLInputElement>('input[value=bundled]')!.click();
+        document.querySelector<HTMLButtonElement>('#start')!.click();
+      });
+      await poll('a part of it', async () => slow.sentBytes > 4e6 || undefined);
+      const hash = await page.evaluate(() => location.hash);
+      await arrive(page, hash, 'ready', slow.url);
+      const { text, button } = await page.evaluate(() => ({
+        text: document.querySelector('#kept-text')!.textContent,
+        button: document.querySelector('#start')!.textContent,
+      }));
+      expect(text).toMatch(/^\d\.\d of 7\.\d MB are here; the download goes on from there\./);
+      expect(button).toBe('Go on with the download');
+      const sent = slow.sentBytes;
+      slow.bytesPerSecond = 1e9;
+      await page.evaluate(() => document.querySelector<HTMLButtonElement>('#start')!.click());
+      await reach(page, 'running');
+      expect(slow.sentBytes - sent).toBeLessThan(6e6);
+    } finally {
+      await slow.close();
+    }
   });
 
   test('a large download is explained first in Safari, and nothing is asked for until then', async () => {
@@ -113,9 +141,9 @@ async function pretend(page: TestPage): Promise<void> {
   await page.prepare(`Object.defineProperty(Navigator.prototype, 'userAgent', { get: () => ${JSON.stringify(safari)} });`);
 }
 
-async function arrive(page: TestPage, hash = '', state = 'ready'): Promise<void> {
+async function arrive(page: TestPage, hash = '', state = 'ready', from = server.url): Promise<void> {
   await page.open('about:blank'); // a change of the hash alone would load nothing
-  await page.open(`${server.url}demo/safari.html${hash}`);
+  await page.open(`${from}demo/safari.html${hash}`);
   await reach(page, state);
 }
 

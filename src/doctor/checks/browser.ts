@@ -1,13 +1,13 @@
 /** What the browser offers to a worker, by asking for it, never by its name. */
-import type { Context, Outcome } from '../context';
+import { type Context, type Outcome, storageEstimate } from '../context';
 import type { BrowserFacts } from '../report';
 
 type Hints = { deviceMemory?: number };
 
 export async function checkBrowser(_: Context): Promise<Outcome<BrowserFacts>> {
   const { userAgent, hardwareConcurrency } = navigator;
-  const { quota, usage } = await navigator.storage.estimate().catch((): StorageEstimate => ({}));
-  const persisted = await navigator.storage.persisted?.().catch(() => undefined);
+  const { quota, usage } = await storageEstimate();
+  const persisted = await navigator.storage?.persisted?.().catch(() => undefined);
   const has = await offered();
   const facts: BrowserFacts = {
     userAgent,

@@ -1,6 +1,6 @@
 /** The private file system as the engine uses it: a synchronous handle, in a worker. Every count that the browser gives is checked. */
 import { opfsDirectory, type StoreDirectory, type StoreFile } from '../../storage/store/directory';
-import { bytesText, type Context, figure, mib, type Outcome } from '../context';
+import { bytesText, type Context, figure, mib, type Outcome, storageEstimate } from '../context';
 import type { DiskFacts } from '../report';
 
 const piece = 4 * mib;
@@ -14,13 +14,15 @@ export async function checkDisk({ gpu: open, options, say }: Context): Promise<O
     () => false, // a disk needs no GPU
   );
   const wanted = options.diskBytes ?? (isCpu ? 16 : 256) * mib;
-  const { quota, usage } = await navigator.storage.estimate().catch((): StorageEstimate => ({}));
+  const { quota, usage } = await storageEstimate();
   const free = quota === undefined ? wanted : Math.max(0, quota - (usage ?? 0));
   const bytes = Math.floor(Math.min(wanted, free / 2) / piece) * piece;
   const none = { bytes: 0, writeGBps: 0, readGBps: 0, randomGBps: 0, flushMs: 0, sharedHandles: false };
   if (bytes === 0)
     return { status: 'noted', summary: `The browser grants ${bytesText(free)} only: too little for a model.`, facts: none };
-  const directory = await ownFolder();
+  const directory = await ownFolder().catch(() => undefined);
+  if (!directory)
+    return { status: 'skipped', summary: 'The browser keeps no files for this site here: a private window?', facts: none };
   try {
     const facts = await measure(directory, bytes, say);
     const summary = `${figure(facts.writeGBps)} GB/s written, ${figure(facts.readGBps)} GB/s read, ${figure(facts.randomGBps)} GB/s at random, ${bytesText(bytes)}.`;
