@@ -49,6 +49,7 @@ function setUpPage(): void {
     onFinding: (id, finding) => view.finding(id, finding),
   });
   const [start, cancel] = [required('start', HTMLButtonElement), required('cancel', HTMLButtonElement)];
+  if (isHandheld()) required('memory-limit', HTMLSelectElement).value = '1';
   if (died) showDeath(view);
   onPress(start, () => void run());
   onPress(cancel, () => examiner.cancel());
@@ -106,6 +107,14 @@ function chosenMemory(): { memoryBytes?: number } {
   const select = document.getElementById('memory-limit');
   if (!(select instanceof HTMLSelectElement)) return {};
   return select.selectedOptions[0]?.defaultSelected ? {} : { memoryBytes: Number(select.value) * gib };
+}
+
+/** Phones and tablets kill a tab at little more than this, an iPad that calls itself a Mac included. */
+function isHandheld(): boolean {
+  return (
+    /\b(?:iPhone|iPad|Android|Mobile)\b/.test(navigator.userAgent) ||
+    (/Macintosh/.test(navigator.userAgent) && navigator.maxTouchPoints > 1)
+  );
 }
 
 /** A ladder that killed the tab is climbed half as far, unless the visitor says otherwise. */
