@@ -26,7 +26,7 @@ export class DoctorView {
     });
     required('checks', HTMLOListElement).replaceChildren(...rows);
     this.#bar.value = 0;
-    for (const id of ['verdict-section', 'report-section']) required(id, HTMLElement).hidden = true;
+    for (const id of ['verdict-section', 'report-section', 'died']) required(id, HTMLElement).hidden = true;
   }
 
   start(id: CheckId): void {

@@ -20,15 +20,19 @@ const dispatchesPerLayer = 10;
 const mixture = { model: 'Qwen3.5 35B-A3B', weightBytes: 19.5e9 };
 
 export function verdictsOf(findings: Findings): Verdict[] {
-  const { device, memory } = findings;
+  const { device, memory, kernels, model, chat } = findings;
+  const wrong = [kernels, model, chat].some((finding) => finding?.status === 'failed');
   const dense = presetNames.map((preset) => {
-    const model = titleOf(preset);
-    if (!device || device.status === 'failed') return unknown(model, 'No GPU device could be opened.');
-    if (!memory || memory.status === 'failed') return unknown(model, 'How much memory there is was not found out.');
+    const title = titleOf(preset);
+    if (wrong) return unknown(title, WRONG);
+    if (!device || device.status === 'failed') return unknown(title, 'No GPU device could be opened.');
+    if (!memory || memory.status === 'failed') return unknown(title, 'How much memory there is was not found out.');
     return verdictOf(preset, findings);
   });
   return [...dense, { ...mixture, answer: 'not supported', words: 'Mixtures of experts do not run in this build.' }];
 }
+
+const WRONG = 'What is computed here is wrong, or could not be checked: do not trust its answers.';
 
 const unknown = (model: string, words: string): Verdict => ({ model, answer: 'unknown', words, weightBytes: 0 });
 

@@ -81,3 +81,11 @@ test.each(['device', 'memory'] as const)('without a %s nothing is claimed', (nam
   const answers = verdictsOf(mac(4, { [name]: finding({}, 'failed') })).map(({ answer }) => answer);
   expect(new Set(answers)).toEqual(new Set(['unknown', 'not supported']));
 });
+
+test.each(['kernels', 'model', 'chat'] as const)('nothing is recommended where %s are wrong', (name) => {
+  const verdicts = verdictsOf(mac(32, { [name]: finding({}, 'failed') }));
+  for (const { answer, tokensPerSecond } of verdicts) {
+    expect(['unknown', 'not supported']).toContain(answer);
+    expect(tokensPerSecond).toBeUndefined();
+  }
+});
