@@ -1,9 +1,10 @@
 /**
- * Dev server, demo site and test projects. `vite` serves index.html as it is; `vite build` writes dist/site, which works under any
+ * Dev server, demo site and test projects. `vite` serves the pages as they are; `vite build` writes dist/site, which works under any
  * path; the library and the command line are built by scripts/build.mjs.
  */
-import { cpSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import { cpSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
@@ -23,8 +24,13 @@ export default defineConfig({
     outDir: 'dist/site',
     emptyOutDir: true,
     target: 'es2022',
-    rolldownOptions: { input: ['index.html', 'demo/embed.html'].map((page) => join(root, page)) },
+    rolldownOptions: {
+      input: ['index.html', ...['embed', 'doctor', 'bench', 'safari'].map((page) => `demo/${page}.html`)].map((page) =>
+        join(root, page),
+      ),
+    },
   },
+  define: { SLUICE_BUILD: JSON.stringify(buildName()) },
   worker: { format: 'es' },
   // Named, so that a first visit with an empty cache does not reload the page when the server meets them.
   optimizeDeps: {
@@ -90,14 +96,20 @@ export default defineConfig({
   },
 });
 
-/** The page reads the model by URL at run time, so no import tells the bundler of it. The reference output stays behind. */
+/** What a report is made with: version, and the commit where git knows it. */
+function buildName(): string {
+  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
+  const { stdout } = spawnSync('git', ['rev-parse', '--short', 'HEAD'], { cwd: root, encoding: 'utf8' });
+  return [version, stdout?.trim()].filter(Boolean).join(' ');
+}
+
+/** Pages read the model by URL at run time, so no import tells the bundler of it. */
 function copyBundledModel(): Plugin {
   return {
     name: 'sluice:bundled-model',
     apply: 'build',
     writeBundle({ dir }) {
-      const wanted = (path: string) => basename(path) !== 'expected.safetensors';
-      cpSync(join(root, 'demo/model'), join(dir!, 'demo/model'), { recursive: true, filter: wanted });
+      cpSync(join(root, 'demo/model'), join(dir!, 'demo/model'), { recursive: true });
     },
   };
 }

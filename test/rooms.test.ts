@@ -36,17 +36,22 @@ const map: Record<string, Rule> = {
   plan: { rooms: ['format'] },
   stream: { rooms: ['format', 'storage', 'plan', 'gpu'] },
   kernels: { rooms: ['format', 'gpu'], folders: ['wgsl'] },
+  cases: { rooms: ['format', 'gpu', 'plan', 'kernels'] },
   model: { rooms: ['format', 'plan', 'gpu', 'kernels'] },
   engine: { rooms: readers },
   synth: { rooms: ['format', 'text', 'kernels', 'engine'] },
   bench: { rooms: ['format', 'storage', 'gpu', 'protocol', 'plan', 'stream', 'kernels', 'engine', 'synth'], folders: ['wgsl'] },
+  doctor: { rooms: ['format', 'storage', 'gpu', 'plan', 'stream', 'kernels', 'cases', 'engine', 'synth', 'bench'] },
   endpoint: { rooms: ['protocol'] },
   api: { rooms: ['endpoint', 'protocol'] },
   element: { rooms: ['api'] },
   adapters: { rooms: ['api'], packages: ['ai', '@ai-sdk/provider'] },
   node: { rooms: [...readers, 'engine', 'synth', 'bench'], packages: ['webgpu'], node: true },
-  workers: { rooms: ['engine', 'text', 'protocol', 'storage'] },
-  demo: { rooms: ['api', 'element'], packages: ['idb-keyval', 'markdown-it', 'lowlight', 'highlight.js', 'temml', 'dompurify'] },
+  workers: { rooms: ['engine', 'text', 'protocol', 'storage', 'bench', 'doctor'] },
+  demo: {
+    rooms: ['api', 'element', 'bench', 'doctor'],
+    packages: ['idb-keyval', 'markdown-it', 'lowlight', 'highlight.js', 'temml', 'dompurify'],
+  },
 };
 
 /** Folders of the repository, besides src/, that are rooms. */

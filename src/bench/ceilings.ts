@@ -37,6 +37,12 @@ export type Ceilings = {
 
 export type Effort = Pick<TimingOptions, 'seconds' | 'batchMs' | 'batches'>;
 
+/** Batches of 5 ms or more, at least five of them; on a CPU adapter, whose figures mean nothing, as little as shows that it runs. */
+export function effortOn({ adapter }: Gpu, seconds?: number): Effort {
+  if (adapter.isCpu) return { seconds: seconds ?? 0, batchMs: 0, batches: { least: 2, most: 10 } };
+  return { seconds: seconds ?? 0.15, batchMs: 5, batches: { least: 5, most: 15 } };
+}
+
 const mib = 2 ** 20;
 /** Lengths of the run that one workgroup reads: which is fastest differs between machines. */
 const stepChoices = [1, 4, 16];
@@ -44,9 +50,10 @@ const ample = { bytes: 1024 * mib, rounds: 64, workgroups: 8192, dispatches: 128
 /** A CPU adapter is only asked whether the probes run. */
 const tiny = { bytes: mib, rounds: 1, workgroups: 2, dispatches: 8 };
 
-export async function measureCeilings(gpu: Gpu, effort: Effort): Promise<Ceilings> {
+/** `bytes`: most that the read probe goes through; copying holds as many again. */
+export async function measureCeilings(gpu: Gpu, effort: Effort, bytes = ample.bytes): Promise<Ceilings> {
   const own = { ...gpu, memory: gpu.memory.scope() };
-  const size = gpu.adapter.isCpu ? tiny : ample;
+  const size = gpu.adapter.isCpu ? tiny : { ...ample, bytes: Math.min(bytes, ample.bytes) };
   try {
     const sources = await randomBuffers(own, size.bytes);
     const probeBytes = sources.reduce((sum, { size }) => sum + size, 0);

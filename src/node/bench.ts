@@ -2,7 +2,7 @@
  * `bench`: the machine's ceilings, and Sluice held against them: a whole model at several lengths of context, or with --kernels every
  * candidate of its matrix products. A preset's random weights are made on the device.
  */
-import { type Effort, measureCeilings } from '../bench/ceilings';
+import { type Effort, effortOn, measureCeilings } from '../bench/ceilings';
 import { ceilingsText } from '../bench/report';
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
@@ -106,12 +106,6 @@ function engineConfig(o: Raw): EngineConfig {
 function contextLengths(value: string | boolean | undefined): number[] {
   if (typeof value !== 'string') return [0, 4096, 32768];
   return [...new Set(value.split(',').map((length) => wholeNumber('context', length.trim(), { least: 0, most: 1 << 24 })!))];
-}
-
-/** Batches of 5 ms or more, at least five of them. */
-function effortOn({ adapter }: Gpu, seconds?: number): Effort {
-  if (adapter.isCpu) return { seconds: seconds ?? 0, batchMs: 0, batches: { least: 2, most: 10 } };
-  return { seconds: seconds ?? 0.15, batchMs: 5, batches: { least: 5, most: 15 } };
 }
 
 /** The full name, or what follows `qwen3.5-`. */

@@ -1,17 +1,12 @@
 /** `bench --kernels`: every candidate of a preset's matrix products. */
 import type { Ceilings, Effort } from '../bench/ceilings';
 import { benchKernels, type KernelRow } from '../bench/kernels';
-import { matricesOf, shrunk } from '../bench/matrices';
 import { kernelTable, productTotals, totalsText, withShares } from '../bench/report';
+import { kernelBench } from '../bench/run';
 import type { Gpu } from '../gpu/device';
-import { modelUnits } from '../plan/units';
-import { describeSynthetic, type SyntheticModel } from '../synth/layout';
+import type { SyntheticModel } from '../synth/layout';
 import { wholeNumber } from './arguments';
 import { keep } from './bench_file';
-
-const mib = 2 ** 20;
-/** For a CPU adapter, whose figures mean nothing: enough to see that everything runs. */
-const small = { rows: 128, cols: 256, tokens: 4 };
 
 export type KernelOptions = { model: SyntheticModel; tokens: number[]; only?: string; json?: string };
 
@@ -26,18 +21,7 @@ export async function reportKernels(gpu: Gpu, options: KernelOptions, effort: Ef
     const now = { ...report, kernels: rows.map((row) => withShares(row, ceilings)) };
     kept = kept.then(() => keep(options.json, now));
   };
-  const { isCpu } = gpu.adapter;
-  const matrices = matricesOf(
-    modelUnits(describeSynthetic(options.model).tensors, { slotBytes: Number.POSITIVE_INFINITY, residentEmbedding: true }),
-  );
-  await benchKernels(gpu, {
-    matrices: isCpu ? shrunk(matrices, small) : matrices,
-    tokens: isCpu ? [...new Set(options.tokens.map((count) => Math.min(count, small.tokens)))] : options.tokens,
-    rotateBytes: isCpu ? mib / 4 : 256 * mib,
-    effort,
-    ...(options.only === undefined ? {} : { only: options.only }),
-    onRows,
-  });
+  await benchKernels(gpu, { ...kernelBench(gpu, options, effort), onRows });
   await kept;
   const totals = productTotals(rows, ceilings);
   console.log(`\n${totalsText(totals)}`);

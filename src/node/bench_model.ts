@@ -2,13 +2,14 @@
 import type { Ceilings } from '../bench/ceilings';
 import { benchModel, type ModelBench } from '../bench/model';
 import { modelTable, profileTable, type ReportedContext, withModelShares } from '../bench/model_report';
-import { openPreset, smallShapes } from '../bench/preset';
+import { openPreset } from '../bench/preset';
+import { fittedTo } from '../bench/run';
 import { sessionOptions, withSpeeds } from '../engine/engine_core';
 import { ModelSession, variantsOf } from '../engine/model_session';
 import type { Gpu } from '../gpu/device';
 import type { EngineConfig } from '../protocol/engine';
 import { type ModelSource, openModelSource } from '../stream/model_source';
-import { describeSynthetic, type SyntheticModel, syntheticShapes } from '../synth/layout';
+import { describeSynthetic, type SyntheticModel } from '../synth/layout';
 import { keep } from './bench_file';
 import { openDirectory } from './file_source';
 
@@ -20,12 +21,9 @@ export type ModelOptions = Pick<ModelBench, 'contexts' | 'promptTokens' | 'decod
   json?: string;
 };
 
-/** For a CPU adapter: enough to see that everything runs. */
-const small = { context: 32, promptTokens: 16, decodeTokens: 4, repeat: 2 };
-
 /** Prints every context as soon as it is there, and keeps the file up to date: a run may be cut short. */
 export async function reportModel(gpu: Gpu, given: ModelOptions, report: { ceilings: Ceilings }) {
-  const options = gpu.adapter.isCpu ? shrunk(given) : given;
+  const options = fittedTo(gpu, given);
   const { contexts, promptTokens, decodeTokens, repeat, label, profile } = options;
   const rows: ReportedContext[] = [];
   let kept = Promise.resolve();
@@ -78,16 +76,4 @@ async function openFiles(gpu: Gpu, model: ModelSource, config: EngineConfig): Pr
   const { checkpoint, sources } = model;
   const options = await withSpeeds({ gpu, model }, sessionOptions(config, checkpoint, gpu), undefined);
   return ModelSession.load(gpu, { config: checkpoint.config, tensors: checkpoint.tensors, sources }, options);
-}
-
-function shrunk(options: ModelOptions): ModelOptions {
-  const { model, contexts, promptTokens, decodeTokens, repeat } = options;
-  return {
-    ...options,
-    model: typeof model === 'string' ? model : { shapes: smallShapes(syntheticShapes(model)), bits: model.bits },
-    contexts: [...new Set(contexts.map((context) => Math.min(context, small.context)))],
-    promptTokens: Math.min(promptTokens, small.promptTokens),
-    decodeTokens: Math.min(decodeTokens, small.decodeTokens),
-    repeat: Math.min(repeat, small.repeat),
-  };
 }

@@ -1,6 +1,8 @@
 /** Runs every kernel case on this browser's adapter; the test asks how far it is. */
-import { type Gpu, openGpu } from '../../src/gpu/device';
-import { kernelCases } from '../kernels/suite';
+
+import { kernelCases } from '../../src/cases/suite';
+import { runCases } from '../../src/doctor/run_cases';
+import { openGpu } from '../../src/gpu/device';
 
 export type KernelRow = { title: string; failure?: string; skipped?: string };
 export type KernelReport = {
@@ -20,9 +22,6 @@ declare global {
   }
 }
 
-/** Pipelines compile beside each other; more at once would only make one slow case look like many. */
-const AT_ONCE = 4;
-
 async function main(): Promise<void> {
   const gpu = await openGpu(navigator.gpu);
   const { vendor, architecture, description } = gpu.adapter;
@@ -41,25 +40,10 @@ async function main(): Promise<void> {
   gpu.device.addEventListener('uncapturederror', ({ error }) => {
     report.broken ??= `uncaptured: ${error.message}`;
   });
-  const waiting = kernelCases.values();
-  await Promise.all(Array.from({ length: AT_ONCE }, () => runAll(waiting, gpu, report)));
+  await runCases(gpu, kernelCases, ({ case: { kernel, name, why }, ...outcome }) => {
+    report.rows.push({ title: `${kernel}: ${name} (${why})`, ...outcome });
+  });
   report.finished = true;
-}
-
-async function runAll(waiting: Iterable<(typeof kernelCases)[number]>, gpu: Gpu, report: KernelReport): Promise<void> {
-  for (const each of waiting) {
-    report.rows.push({ title: `${each.kernel}: ${each.name} (${each.why})`, ...(await outcomeOf(each, gpu)) });
-  }
-}
-
-async function outcomeOf(each: (typeof kernelCases)[number], gpu: Gpu): Promise<Omit<KernelRow, 'title'>> {
-  try {
-    const { error, tolerance, detail, skipped } = await each.run(gpu);
-    if (skipped !== undefined) return { skipped };
-    return error <= tolerance ? {} : { failure: `error ${error} is over ${tolerance}. ${detail}` }; // NaN is a failure too
-  } catch (error) {
-    return { failure: String(error) };
-  }
 }
 
 main().catch((error: unknown) => {

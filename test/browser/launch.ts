@@ -24,6 +24,8 @@ export interface TestPage {
   /** Addresses asked for, since the start. */
   readonly requests: string[];
   open(url: string): Promise<void>;
+  /** `script` runs in every document from now on, before its own scripts. */
+  prepare(script: string): Promise<void>;
   /** Runs in the page; `argument` and the result cross as JSON. */
   evaluate<T>(run: () => T | Promise<T>): Promise<T>;
   evaluate<T, A>(run: (argument: A) => T | Promise<T>, argument: A): Promise<T>;
@@ -36,6 +38,8 @@ export interface TestPage {
   setViewport(viewport: Viewport): Promise<void>;
   /** Chromium only: the page's process dies at once, with nothing said to the page. A new page of the same profile takes its place. */
   crash(): Promise<void>;
+  /** Chromium only: the process that talks to the GPU dies, and every device of every page with it. */
+  crashGpu(): Promise<void>;
   screenshot(path: string): Promise<void>;
   close(): Promise<void>;
 }
@@ -82,7 +86,11 @@ export async function launch(name: BrowserName): Promise<TestPage> {
 
 async function launchChromium(executablePath: string): Promise<TestPage> {
   const browser = await chromium.launch({ executablePath, args: CHROMIUM_FLAGS });
-  return playwrightPage(await browser.newContext(), () => browser.close());
+  const crashGpu = async () => {
+    const session = await browser.newBrowserCDPSession();
+    await session.send('Browser.crashGpuProcess');
+  };
+  return playwrightPage(await browser.newContext(), () => browser.close(), crashGpu);
 }
 
 async function launchPlaywrightFirefox(executablePath: string, env: Record<string, string>): Promise<TestPage> {
@@ -91,10 +99,18 @@ async function launchPlaywrightFirefox(executablePath: string, env: Record<strin
     firefoxUserPrefs: FIREFOX_PREFS,
     env: { ...process.env, ...env },
   });
-  return playwrightPage(await browser.newContext(), () => browser.close());
+  return playwrightPage(
+    await browser.newContext(),
+    () => browser.close(),
+    () => Promise.reject(new Error('Firefox cannot crash its GPU process.')),
+  );
 }
 
-async function playwrightPage(context: BrowserContext, close: () => Promise<void>): Promise<TestPage> {
+async function playwrightPage(
+  context: BrowserContext,
+  close: () => Promise<void>,
+  crashGpu: () => Promise<void>,
+): Promise<TestPage> {
   const errors: string[] = [];
   const requests: string[] = [];
   const onCrash = () => void errors.push('the page crashed');
@@ -113,6 +129,7 @@ async function playwrightPage(context: BrowserContext, close: () => Promise<void
     errors,
     requests,
     open: async (url) => void (await page.goto(url)),
+    prepare: async (script) => void (await context.addInitScript(script)),
     evaluate: <T, A>(run: (argument: A) => T | Promise<T>, argument?: A) =>
       page.evaluate(run as (argument: unknown) => T, argument) as Promise<T>,
     press: (key) => page.keyboard.press(key),
@@ -127,6 +144,7 @@ async function playwrightPage(context: BrowserContext, close: () => Promise<void
       await page.close();
       page = await newPage();
     },
+    crashGpu,
     screenshot: async (path) => void (await page.screenshot({ path })),
     close,
   };
@@ -154,6 +172,7 @@ async function launchFirefox(executablePath: string, env: Record<string, string>
     errors,
     requests,
     open: async (url) => void (await page.goto(url, { timeout: 120_000 })),
+    prepare: async (script) => void (await page.evaluateOnNewDocument(script)),
     evaluate: <T, A>(run: (argument: A) => T | Promise<T>, argument?: A) =>
       page.evaluate(run as (argument: unknown) => T, argument) as Promise<T>,
     async press(key) {
@@ -166,6 +185,7 @@ async function launchFirefox(executablePath: string, env: Record<string, string>
     setColorScheme: () => Promise.reject(new Error('Firefox over BiDi has no colour scheme emulation.')),
     setViewport: (viewport) => page.setViewport(viewport),
     crash: () => Promise.reject(new Error('Firefox over BiDi cannot crash a page.')),
+    crashGpu: () => Promise.reject(new Error('Firefox over BiDi cannot crash its GPU process.')),
     screenshot: async (path) => void (await page.screenshot({ path: path as `${string}.png` })),
     close: () => browser.close(),
   };

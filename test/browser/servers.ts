@@ -31,6 +31,8 @@ export type TestServer = {
   missing: string[];
   /** Paths of all requests to a static server, in order. */
   asked: string[];
+  /** What came to the `inbox`. */
+  posted: string[];
   close(): Promise<void>;
 };
 
@@ -41,6 +43,8 @@ export type StaticOptions = {
   headers?: Record<string, string>;
   /** Pages made up for a test: path below the base path -> HTML. */
   pages?: Record<string, string>;
+  /** A path that takes what is posted to it, into `posted`. */
+  inbox?: string;
 };
 
 /** Serves a folder as a plain static host does: ranges, types, no compression. */
@@ -49,8 +53,10 @@ export async function startStaticServer({
   basePath = '/',
   headers = {},
   pages = {},
+  inbox,
 }: StaticOptions): Promise<TestServer> {
   const reports: string[] = [];
+  const posted: string[] = [];
   const missing: string[] = [];
   const asked: string[] = [];
   const server = createServer((request, response) => {
@@ -58,6 +64,7 @@ export async function startStaticServer({
     asked.push(path);
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
     if (path === REPORT_PATH) return void collect(request, response, reports);
+    if (path === inbox && request.method === 'POST') return void collect(request, response, posted);
     const name = path.slice(basePath.length);
     const page = pages[name] ?? pages[`${name}index.html`];
     if (path.startsWith(basePath) && page !== undefined) return void sendPage(response, path, page);
@@ -73,6 +80,7 @@ export async function startStaticServer({
     reports,
     missing,
     asked,
+    posted,
     close() {
       server.closeAllConnections();
       return new Promise((resolve) => server.close(() => resolve()));
@@ -103,7 +111,7 @@ export async function startDevServer({ headers = {} }: { headers?: Record<string
   });
   await server.listen();
   const { port } = server.httpServer!.address() as AddressInfo;
-  return { url: `http://127.0.0.1:${port}/`, reports, missing: [], asked: [], close: () => server.close() };
+  return { url: `http://127.0.0.1:${port}/`, reports, missing: [], asked: [], posted: [], close: () => server.close() };
 }
 
 async function collect(request: IncomingMessage, response: ServerResponse, reports: string[]): Promise<void> {

@@ -1,6 +1,8 @@
 /** How weights get from a file into a slab: the layout of blocks, the pieces that fill them, and where blocks lie. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { affine, bf16, f16, f32, q3, q4 } from '../../src/cases/formats';
+import { random, randomMatrix, type TestMatrix, uniform } from '../../src/cases/harness';
 import { EngineError } from '../../src/errors';
 import type { Dtype, FloatDtype, MatrixFormat, MatrixSource, StorageDtype, TensorInfo } from '../../src/format/types';
 import { bf16Bits, bf16Value, halfBits, halfValue } from '../../src/kernels/reference/half';
@@ -10,8 +12,6 @@ import { Packer } from '../../src/plan/units';
 import { windowsOf } from '../../src/plan/windows';
 import { memorySource } from '../../src/storage/memory';
 import { toFloat32, WindowFiller } from '../../src/stream/fill';
-import { affine, bf16, f16, f32, q3, q4 } from './cases/formats';
-import { random, randomMatrix, type TestMatrix, uniform } from './harness';
 
 const fileDtype: Record<StorageDtype, FloatDtype> = { bf16: 'BF16', f16: 'F16', f32: 'F32' };
 

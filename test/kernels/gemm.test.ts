@@ -1,13 +1,13 @@
 /** What a recording runs for several tokens, and that cutting a matrix or a prompt elsewhere changes nothing: budgets do both. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { bf16, q3, q4 } from '../../src/cases/formats';
+import { onBench, random, randomMatrix, uniform, withReduction } from '../../src/cases/harness';
 import type { Gpu } from '../../src/gpu/device';
 import { type Kernel, kernelByTokens } from '../../src/gpu/kernel';
 import { chooseGemm, type GemmShape } from '../../src/kernels/gemm';
 import { createRmsNorm } from '../../src/kernels/rms_norm';
 import { createSwiglu } from '../../src/kernels/swiglu';
 import { openNodeGpu } from '../../src/node/open_gpu';
-import { bf16, q3, q4 } from './cases/formats';
-import { onBench, random, randomMatrix, uniform, withReduction } from './harness';
 
 let gpu: Gpu;
 beforeAll(async () => {

@@ -1,10 +1,10 @@
 /** What a recording runs for one token, and that cutting a matrix elsewhere changes nothing: budgets do both. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { affine, bf16, q3, q4 } from '../../src/cases/formats';
+import { onBench, random, randomMatrix, uniform, withReduction } from '../../src/cases/harness';
 import type { Gpu } from '../../src/gpu/device';
 import { chooseGemv, type GemvShape } from '../../src/kernels/gemv';
 import { openNodeGpu } from '../../src/node/open_gpu';
-import { affine, bf16, q3, q4 } from './cases/formats';
-import { onBench, random, randomMatrix, uniform, withReduction } from './harness';
 
 let gpu: Gpu;
 beforeAll(async () => {

@@ -2,6 +2,9 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { q3, q4 } from '../../src/cases/formats';
+import { compare, onBench, random, randomMatrix, requireStem, uniform } from '../../src/cases/harness';
+import { kernelCases } from '../../src/cases/suite';
 import type { Gpu } from '../../src/gpu/device';
 import type { Kernel } from '../../src/gpu/kernel';
 import { createAdvance } from '../../src/kernels/advance';
@@ -49,9 +52,6 @@ import {
 } from '../../src/kernels/sample';
 import { createSwiglu, createSwigluUnits } from '../../src/kernels/swiglu';
 import { openNodeGpu } from '../../src/node/open_gpu';
-import { q3, q4 } from './cases/formats';
-import { compare, onBench, random, randomMatrix, requireStem, uniform } from './harness';
-import { kernelCases } from './suite';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -278,7 +278,7 @@ describe('a planted fault', () => {
       const path = `../../src/kernels/reference/${name}`;
       vi.doMock(path, async () => faulty(await vi.importActual<Record<string, unknown>>(path)));
     }
-    const { kernelCases: spoiled } = await import('./suite');
+    const { kernelCases: spoiled } = await import('../../src/cases/suite');
     const passed: string[] = [];
     for (const { kernel, name, run } of spoiled) {
       const { error, tolerance, skipped } = await run(gpu);

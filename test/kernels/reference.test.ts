@@ -1,9 +1,9 @@
 /** The references' own number formats, by known values and by round trip. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { random, uniform } from '../../src/cases/harness';
 import { dequantise, packBits, quantise, unpackBits } from '../../src/kernels/reference/affine';
 import { bf16Bits, bf16Value, halfBits, halfValue } from '../../src/kernels/reference/half';
-import { random, uniform } from './harness';
 
 describe('f16', () => {
   test.each([

@@ -1,5 +1,6 @@
 /** Draws on the GPU against the CPU's sampler: the same numbers from the generator give the same tokens. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { random } from '../../src/cases/harness';
 import { Random } from '../../src/engine/random';
 import { argmax, distribution, type SamplingParams, sample, TokenHistory } from '../../src/engine/sampling';
 import type { Gpu } from '../../src/gpu/device';
@@ -11,7 +12,6 @@ import { Sampler } from '../../src/model/sampler';
 import { openNodeGpu } from '../../src/node/open_gpu';
 import { samplerBytes } from '../../src/plan/shapes';
 import { chiSquaredP } from '../engine/chi_squared';
-import { random } from './harness';
 
 let gpu: Gpu;
 beforeAll(async () => {

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
+import { random } from '../../src/cases/harness';
 import { SlotPolicy } from '../../src/plan/slot_policy';
-import { random } from '../kernels/harness';
 
 type Text = {
   /** Popularity of the nth expert is 1 / n^zipf. */

@@ -1,0 +1,133 @@
+/**
+ * The benchmark's page. The query takes the command line's words (src/bench/request.ts); with `run` or `post` it starts at once, and
+ * `post=/result` sends the results there as JSON when it is over, an error included: to this page's own origin alone.
+ */
+import { proxy, type Remote, wrap } from 'comlink';
+import { requestFromQuery } from '../src/bench/request';
+import type { BenchResult, BenchWorkerApi } from '../src/bench/run';
+import workerUrl from '../workers/bench.worker.ts?worker&url';
+import { hideResult, showResult } from './bench_view';
+import { onPress, required, setUnavailable } from './dom';
+import { setUpTheme } from './theme';
+
+const query = new URL(location.href).searchParams;
+const [start, cancel] = [required('start', HTMLButtonElement), required('cancel', HTMLButtonElement)];
+const state = required('run-state', HTMLElement);
+const announcer = required('announcer', HTMLElement);
+const form = required('options', HTMLFormElement);
+let stop: (() => void) | undefined;
+/** Held while it works: comlink ends the worker's side with a proxy that is collected. */
+let remote: Remote<BenchWorkerApi> | undefined;
+
+setUpTheme();
+fillForm();
+form.addEventListener('submit', (event) => {
+  event.preventDefault();
+  if (!stop) void run(queryOfForm());
+});
+onPress(cancel, () => stop?.());
+onPress(required('copy', HTMLButtonElement), () => void copy());
+if (query.has('run') || query.has('post')) void unattended();
+
+async function unattended(): Promise<void> {
+  const outcome = await run(query);
+  const post = query.get('post');
+  if (!post) return;
+  const to = new URL(post, location.href);
+  if (to.origin !== location.origin) say(`Results are posted to this page’s own origin only, not to ${to.origin}.`);
+  else await fetch(to, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(outcome) });
+  document.documentElement.dataset.state = 'posted';
+}
+
+/** Never rejects: an error is an outcome. */
+async function run(options: URLSearchParams): Promise<object> {
+  const started = performance.now();
+  document.documentElement.dataset.state = 'running';
+  setUnavailable(start, true);
+  setUnavailable(cancel, false);
+  hideResult();
+  const about = { sluice: 'bench', userAgent: navigator.userAgent, options: String(withoutPost(options)) };
+  try {
+    const result = await inWorker(options, (text) => {
+      state.textContent = `${text[0]!.toUpperCase()}${text.slice(1)} …`;
+    });
+    const seconds = Math.round((performance.now() - started) / 1000);
+    say(`Done in ${seconds} s.`);
+    const outcome = { ...about, seconds, ...result };
+    required('report', HTMLTextAreaElement).value = JSON.stringify(outcome, null, 1);
+    return outcome;
+  } catch (error) {
+    const { message } = error as Error;
+    say(message);
+    return { ...about, error: message };
+  } finally {
+    stop = undefined;
+    setUnavailable(start, false);
+    setUnavailable(cancel, true);
+    document.documentElement.dataset.state = 'done';
+  }
+}
+
+async function inWorker(options: URLSearchParams, onStep: (text: string) => void): Promise<BenchResult> {
+  const request = requestFromQuery(options);
+  const worker = new Worker(new URL(workerUrl, import.meta.url), { type: 'module', name: 'sluice bench' });
+  remote = wrap<BenchWorkerApi>(worker);
+  const ended = new Promise<never>((_, reject) => {
+    worker.addEventListener('error', ({ message }) => reject(new Error(`The worker failed: ${message}`)));
+    stop = () => reject(new Error('Cancelled.'));
+  });
+  try {
+    const result = await Promise.race([remote.run(request, proxy(onStep), proxy(showResult)), ended]);
+    showResult(result);
+    return result;
+  } finally {
+    worker.terminate();
+    remote = undefined;
+  }
+}
+
+function withoutPost(options: URLSearchParams): URLSearchParams {
+  const rest = new URLSearchParams(options);
+  rest.delete('post');
+  return rest;
+}
+
+function say(text: string): void {
+  state.textContent = text;
+  announcer.textContent = text;
+}
+
+function fieldOf(name: string): HTMLInputElement | HTMLSelectElement {
+  return name === 'context' ? required(name, HTMLInputElement) : required(name, HTMLSelectElement);
+}
+
+/** What the address asks for shows in the form, which may change it; the rest of the query stays as it is. */
+function fillForm(): void {
+  for (const name of ['preset', 'context', 'precision']) {
+    const field = fieldOf(name);
+    const asked = query.get(name);
+    if (asked !== null) field.value = name === 'preset' && !asked.startsWith('qwen') ? `qwen3.5-${asked}` : asked;
+  }
+  if (query.has('kernels')) required('what', HTMLSelectElement).value = 'kernels';
+}
+
+function queryOfForm(): URLSearchParams {
+  const options = withoutPost(query);
+  for (const name of ['preset', 'context', 'precision']) {
+    options.set(name, fieldOf(name).value.replaceAll(/\s/g, ''));
+  }
+  if (required('what', HTMLSelectElement).value === 'kernels') options.set('kernels', '');
+  else options.delete('kernels');
+  return options;
+}
+
+async function copy(): Promise<void> {
+  const text = required('report', HTMLTextAreaElement);
+  try {
+    await navigator.clipboard.writeText(text.value);
+    announcer.textContent = 'The results are copied';
+  } catch {
+    text.select(); // not allowed here: Ctrl+C or Cmd+C does it now
+    announcer.textContent = 'The browser did not allow copying. The results are selected: copy them yourself.';
+  }
+}

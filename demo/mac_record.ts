@@ -1,0 +1,71 @@
+/**
+ * What this page remembers of its last visit. Safari deletes everything that a script stored at once, this record too, so the address says
+ * it as well: a bookmark, a restored tab and a Dock app still know what was here.
+ */
+import { type MacMemory, macMemories } from './mac_models';
+
+export type MacRecord = { memory: MacMemory; model: string; complete: boolean };
+
+const KEY = 'sluice.safari';
+
+export function loadRecord(hash: string): MacRecord | undefined {
+  return parsed(read()) ?? fromHash(hash);
+}
+
+export function saveRecord(record: MacRecord | undefined): void {
+  try {
+    if (record) localStorage.setItem(KEY, JSON.stringify(record));
+    else localStorage.removeItem(KEY);
+  } catch (error) {
+    if (!(error instanceof DOMException)) throw error; // storage is off: the address remembers
+  }
+  history.replaceState(null, '', record ? hashOf(record) : location.pathname + location.search);
+}
+
+export const hashOf = ({ memory, model, complete }: MacRecord): string =>
+  `#${new URLSearchParams({ memory, model, ...(complete ? { kept: '' } : {}) })}`;
+
+export function fromHash(hash: string): MacRecord | undefined {
+  const words = new URLSearchParams(hash.replace(/^#/, ''));
+  return checked({ memory: words.get('memory'), model: words.get('model'), complete: words.has('kept') });
+}
+
+function read(): string | null {
+  try {
+    return localStorage.getItem(KEY);
+  } catch (error) {
+    if (error instanceof DOMException) return null;
+    throw error;
+  }
+}
+
+function parsed(text: string | null): MacRecord | undefined {
+  try {
+    return checked(JSON.parse(text ?? 'null'));
+  } catch (error) {
+    if (error instanceof SyntaxError) return undefined;
+    throw error;
+  }
+}
+
+function checked(value: { [K in keyof MacRecord]?: unknown } | null): MacRecord | undefined {
+  const memory = macMemories.find((known) => known === value?.memory);
+  if (!memory || typeof value?.model !== 'string' || value.model === '') return undefined;
+  return { memory, model: value.model, complete: value.complete === true };
+}
+
+const withoutSlash = (address: string): string => address.replace(/\/$/, '');
+
+type Stored = { model: string; storedBytes: number; totalBytes: number; complete: boolean };
+
+/** What became of the last visit's model. */
+export type Kept = { state: 'new' | 'ready' | 'evicted' } | { state: 'begun'; storedBytes: number; totalBytes: number };
+
+/** `stored`: what is in the browser's store now. */
+export function keptOf(record: MacRecord | undefined, stored: readonly Stored[]): Kept {
+  if (!record) return { state: 'new' };
+  const found = stored.find(({ model }) => withoutSlash(model) === withoutSlash(record.model));
+  if (found?.complete) return { state: 'ready' };
+  if (found && found.storedBytes > 0) return { state: 'begun', storedBytes: found.storedBytes, totalBytes: found.totalBytes };
+  return { state: record.complete ? 'evicted' : 'new' };
+}

@@ -1,0 +1,476 @@
+import type { Gpu } from '../gpu/device';
+import {
+  createDeltaChunkPrepare,
+  createDeltaChunkScan,
+  createDeltaGates,
+  createDeltaPrepare,
+  createDeltaQkNorm,
+  createDeltaRuleDirect,
+  createDeltaStep,
+  type DeltaShape,
+  deltaChannels,
+  deltaChunk,
+} from '../kernels/delta';
+import { conv1dSiluReference } from '../kernels/reference/conv1d_silu';
+import {
+  deltaChunkPrepareReference,
+  deltaGatesReference,
+  deltaQkNormReference,
+  deltaRuleReference,
+} from '../kernels/reference/delta';
+import { gatedRmsNormReference } from '../kernels/reference/gated_rms_norm';
+import { intBytes } from '../kernels/variants';
+import { compareInt, decodeInt, noInt8 } from './gemv_int';
+import {
+  type Bench,
+  compare,
+  expUlps,
+  type KernelCase,
+  largest,
+  type Output,
+  onBench,
+  type Random,
+  type Reduction,
+  type Run,
+  random,
+  skip,
+  ulp,
+  uniform,
+  withReduction,
+  worst,
+} from './harness';
+
+const describe = ({ keyHeads, valueHeads, keyDim, valueDim }: DeltaShape) =>
+  `${keyHeads} x ${keyDim} to ${valueHeads} x ${valueDim}`;
+
+// ---- delta_qk_norm --------------------------------------------------------------------------------------------------
+
+type NormRow = { reduction: Reduction; shape: DeltaShape; tokens: number; why: string };
+
+const normRows: NormRow[] = [
+  { reduction: 'direct', shape: { keyHeads: 1, valueHeads: 1, keyDim: 4, valueDim: 16 }, tokens: 1, why: 'the smallest' },
+  {
+    reduction: 'direct',
+    shape: { keyHeads: 2, valueHeads: 6, keyDim: 128, valueDim: 32 },
+    tokens: 7,
+    why: 'values between the tokens stay',
+  },
+  {
+    reduction: 'workgroup',
+    shape: { keyHeads: 2, valueHeads: 2, keyDim: 128, valueDim: 32 },
+    tokens: 2,
+    why: 'half the lanes idle',
+  },
+  { reduction: 'subgroups', shape: { keyHeads: 2, valueHeads: 6, keyDim: 128, valueDim: 32 }, tokens: 33, why: 'many tokens' },
+  { reduction: 'subgroups', shape: { keyHeads: 1, valueHeads: 1, keyDim: 32, valueDim: 64 }, tokens: 1, why: 'most lanes idle' },
+];
+
+const normCases: KernelCase[] = normRows.map(({ reduction, shape, tokens, why }) => ({
+  kernel: 'delta_qk_norm',
+  name: `${reduction}, ${tokens} tokens, ${describe(shape)}`,
+  why,
+  run: async (device) => {
+    const gpu = withReduction(device, reduction);
+    if (typeof gpu === 'string') return skip(gpu);
+    const before = uniform(random(10), tokens * deltaChannels(shape));
+    return onBench(gpu, async (bench) => {
+      const qkv = bench.output(before);
+      await bench.run({ kernel: createDeltaQkNorm(gpu, shape), bindings: { qkv }, tokens });
+      // A sum of keyDim squares, halved by the root; two inverseSqrt of 2 each, three products.
+      return compare('qkv', await bench.read(qkv), deltaQkNormReference(before, shape), (shape.keyDim / 2 + 8) * ulp);
+    });
+  },
+}));
+
+// ---- delta_gates ----------------------------------------------------------------------------------------------------
+
+type GateRow = { heads: number; tokens: number; size: number; why: string };
+
+const gateRows: GateRow[] = [
+  { heads: 1, tokens: 1, size: 3, why: 'the smallest' },
+  { heads: 6, tokens: 33, size: 3, why: 'heads not a multiple of four, threads past the end' },
+  { heads: 6, tokens: 7, size: 25, why: 'softplus(-25) is 1e-11, where 1 + e^x is 1; softplus(25) is 25' },
+];
+
+const gateCases: KernelCase[] = gateRows.map(({ heads, tokens, size, why }) => ({
+  kernel: 'delta_gates',
+  name: `${tokens} x ${heads}, |a| < ${size}`,
+  why,
+  run: (gpu) =>
+    onBench(gpu, async (bench) => {
+      const next = random(11);
+      const a = uniform(next, tokens * heads, -size, size);
+      const b = uniform(next, tokens * heads, -size, size);
+      const negExpA = uniform(next, heads, -4, -0.1);
+      const dtBias = uniform(next, heads);
+      const gates = bench.output(2 * a.length);
+      await bench.run({
+        kernel: createDeltaGates(gpu, { valueHeads: heads }),
+        bindings: { a: bench.input(a), b: bench.input(b), gates, step: bench.step({ tokens }) },
+        weights: bench.vectors(negExpA, dtBias),
+        tokens,
+      });
+      // e^-|x|, with x = a + dt_bias itself rounded; a division; the series of seven terms (each a product and a sum, what
+      // follows them under a quarter ulp); two more products and a sum.
+      const tolerance = (expUlps(size + 1) + size + 1 + 2.5 + 14 + 4) * ulp;
+      return compare('gates', await bench.read(gates), deltaGatesReference(a, b, negExpA, dtBias), tolerance);
+    }),
+}));
+
+// ---- delta_prepare ----------------------------------------------------------------------------------------------------
+
+type StepRow = {
+  reduction: Exclude<Reduction, 'direct'>;
+  shape: DeltaShape;
+  tokens: 0 | 1;
+  source: number;
+  target: number;
+  why: string;
+};
+
+const stepRows: StepRow[] = [
+  {
+    reduction: 'workgroup',
+    shape: { keyHeads: 1, valueHeads: 1, keyDim: 4, valueDim: 16 },
+    ...{ tokens: 1, source: 0, target: 0 },
+    why: 'the smallest, in place',
+  },
+  {
+    reduction: 'subgroups',
+    shape: { keyHeads: 2, valueHeads: 6, keyDim: 128, valueDim: 128 },
+    ...{ tokens: 1, source: 2, target: 0 },
+    why: 'heads not a multiple of four; the source slot stays as it was',
+  },
+  {
+    reduction: 'subgroups',
+    shape: { keyHeads: 2, valueHeads: 2, keyDim: 64, valueDim: 272 },
+    ...{ tokens: 1, source: 1, target: 1 },
+    why: 'values wider than a workgroup has lanes',
+  },
+  {
+    reduction: 'subgroups',
+    shape: { keyHeads: 2, valueHeads: 2, keyDim: 64, valueDim: 64 },
+    ...{ tokens: 0, source: 1, target: 1 },
+    why: 'a step of no tokens leaves the state as it is',
+  },
+];
+
+const stepCases: KernelCase[] = stepRows.map(({ reduction, shape, tokens, source, target, why }) => ({
+  kernel: 'delta_prepare',
+  name: `${reduction}, ${Object.values(shape).join(' x ')}, ${tokens} tokens, slot ${source} to ${target}`,
+  why,
+  run: async (device) => {
+    const gpu = withReduction(device, reduction);
+    if (typeof gpu === 'string') return skip(gpu);
+    const channels = deltaChannels(shape);
+    const next = random(14);
+    const x = uniform(next, channels, -2, 2);
+    const [a, b] = [uniform(next, shape.valueHeads, -3, 3), uniform(next, shape.valueHeads, -3, 3)];
+    const w = uniform(next, channels * 4);
+    const negExpA = uniform(next, shape.valueHeads, -4, -0.1);
+    const dtBias = uniform(next, shape.valueHeads);
+    const before = uniform(next, 3 * 3 * channels, -2, 2);
+    return onBench(gpu, async (bench) => {
+      const [qkv, gates, state] = [bench.output(channels), bench.output(2 * shape.valueHeads), bench.output(before)];
+      const step = bench.step({ tokens, sourceSlot: source, targetSlot: target });
+      await bench.run({
+        kernel: createDeltaPrepare(gpu, shape),
+        bindings: { x: bench.input(x), a: bench.input(a), b: bench.input(b), qkv, gates, state, step },
+        weights: bench.vectors(w, negExpA, dtBias),
+      });
+      const slot = before.subarray(source * 3 * channels, (source + 1) * 3 * channels);
+      const want = conv1dSiluReference(x, w, slot, channels);
+      const after = Float64Array.from(before);
+      after.set(tokens === 0 ? slot : want.state, target * 3 * channels);
+      const normed = deltaQkNormReference(want.y, shape);
+      // As conv1d_silu; a norm divides what it gets by its size, errors too.
+      const keys = 2 * shape.keyHeads * shape.keyDim;
+      const grown = Math.max(1, ...normed.subarray(0, keys).map((value, i) => Math.abs(value / (want.y[i]! || 1))));
+      const tolerance = (1.1 * 8 + 4 + expUlps(largest(want.y)) + shape.keyDim / 2 + 8) * ulp * grown;
+      return worst(
+        compare('qkv', await bench.read(qkv), normed, tolerance, 8),
+        compare('gates', await bench.read(gates), deltaGatesReference(a, b, negExpA, dtBias), (expUlps(4) + 4 + 20.5) * ulp),
+        compare('state', await bench.read(state), after, 0, 1),
+      );
+    });
+  },
+}));
+
+// ---- the rule and its chunked form ----------------------------------------------------------------------------------
+
+/** -g lies between these. */
+const decays = { none: [0, 0], some: [0, 0.5], strong: [20, 60] } as const;
+type Decay = keyof typeof decays;
+type RuleRow = {
+  form: 'direct' | 'chunked';
+  shape: DeltaShape;
+  tokens: number;
+  /** Tokens that qkv and gates hold, where the step takes fewer of them. */
+  recorded?: number;
+  decay?: Decay;
+  source?: number;
+  target?: number;
+  why: string;
+};
+
+const slots = 3;
+const r1: DeltaShape = { keyHeads: 2, valueHeads: 2, keyDim: 32, valueDim: 64 };
+const r2: DeltaShape = { keyHeads: 1, valueHeads: 2, keyDim: 64, valueDim: 128 };
+const r3: DeltaShape = { keyHeads: 2, valueHeads: 6, keyDim: 128, valueDim: 32 };
+const r4: DeltaShape = { keyHeads: 1, valueHeads: 4, keyDim: 128, valueDim: 128 };
+
+const ruleRows: RuleRow[] = [
+  { form: 'direct', shape: r1, tokens: 1, source: 0, target: 2, why: 'one token from slot to slot' },
+  { form: 'direct', shape: r1, tokens: 40, decay: 'none', why: 'nothing fades' },
+  { form: 'direct', shape: r2, tokens: 5, source: 1, target: 2, why: 'two value heads a key head' },
+  {
+    form: 'direct',
+    shape: r3,
+    tokens: 17,
+    decay: 'strong',
+    source: 2,
+    target: 0,
+    why: 'three value heads a key head; all but the last token fades',
+  },
+  {
+    form: 'direct',
+    shape: r3,
+    tokens: 5,
+    recorded: 16,
+    source: 0,
+    target: 1,
+    why: 'replay of the first five of sixteen recorded tokens',
+  },
+  { form: 'direct', shape: r4, tokens: 16, why: 'four value heads a key head' },
+
+  { form: 'chunked', shape: r1, tokens: 1, why: 'a chunk of one token' },
+  { form: 'chunked', shape: r1, tokens: 40, decay: 'none', source: 2, target: 0, why: 'two chunks and a half; nothing fades' },
+  { form: 'chunked', shape: r2, tokens: 5, source: 1, target: 2, why: 'part of a chunk; two value heads a key head' },
+  { form: 'chunked', shape: r3, tokens: 16, why: 'exactly a chunk; three value heads a key head' },
+  {
+    form: 'chunked',
+    shape: r3,
+    tokens: 17,
+    decay: 'strong',
+    source: 0,
+    target: 1,
+    why: 'a second chunk of one token; e^c underflows',
+  },
+  {
+    form: 'chunked',
+    shape: r3,
+    tokens: 33,
+    recorded: 40,
+    source: 2,
+    target: 1,
+    why: 'replay of the first tokens of a longer step',
+  },
+  { form: 'chunked', shape: r4, tokens: 33, why: 'the shape of the large models: K fills its tile' },
+];
+
+/**
+ * Units in the last place by which e^(c_i - c_j) may be off, because c is itself a sum: of 16 decays of at most 0.5 the i-th
+ * sum rounds by i / 2, 64 in all. Strong decays round by more, but there e^(c_i - c_j) is under 1e-8 or exactly 1.
+ */
+const sumOfDecays = 64;
+
+type Sequence = { qkv: Float32Array<ArrayBuffer>; gates: Float32Array<ArrayBuffer> };
+
+/** Normalised q and k, values, log decays and write strengths of `tokens` tokens. */
+function randomSequence(next: Random, shape: DeltaShape, tokens: number, decay: Decay): Sequence {
+  const qkv = Float32Array.from(deltaQkNormReference(uniform(next, tokens * deltaChannels(shape)), shape));
+  const [least, most] = decays[decay];
+  const gates = Float32Array.from({ length: tokens * shape.valueHeads * 2 }, (_, i) =>
+    i % 2 === 0 ? -(least + (most - least) * next()) : 0.05 + 0.9 * next(),
+  );
+  return { qkv, gates };
+}
+
+function chunkOutputs(bench: Bench, { valueHeads, keyDim, valueDim }: DeltaShape, tokens: number) {
+  const padded = Math.ceil(tokens / deltaChunk) * deltaChunk;
+  return {
+    u: bench.output(padded * valueHeads * valueDim),
+    w: bench.output(padded * valueHeads * keyDim),
+    p: bench.output(padded * valueHeads * deltaChunk),
+  };
+}
+
+function ruleRuns(gpu: Gpu, bench: Bench, row: RuleRow, sequence: Sequence, o: Output, state: Output): Run[] {
+  const { form, shape, tokens, source = 0, target = 0 } = row;
+  const inputs = { qkv: bench.input(sequence.qkv), gates: bench.input(sequence.gates) };
+  const step = bench.step({ tokens, sourceSlot: source, targetSlot: target });
+  if (form === 'direct') return [{ kernel: createDeltaRuleDirect(gpu, shape), bindings: { ...inputs, o, state, step }, tokens }];
+  const chunks = chunkOutputs(bench, shape, tokens);
+  return [
+    { kernel: createDeltaChunkPrepare(gpu, shape), bindings: { ...inputs, ...chunks, step }, tokens },
+    { kernel: createDeltaChunkScan(gpu, shape), bindings: { ...inputs, ...chunks, o, state, step }, tokens },
+  ];
+}
+
+const stems = { direct: 'delta_rule_direct', chunked: 'delta_chunk_scan' };
+
+const ruleCases: KernelCase[] = ruleRows.map((row) => ({
+  kernel: stems[row.form],
+  name: `${row.tokens} tokens, ${describe(row.shape)}, decay ${row.decay ?? 'some'}, slot ${row.source ?? 0} to ${row.target ?? 0}`,
+  why: row.why,
+  run: (gpu) =>
+    onBench(gpu, async (bench) => {
+      const { shape, tokens, recorded = tokens, decay = 'some', source = 0, target = 0 } = row;
+      const { valueHeads, keyDim, valueDim } = shape;
+      const next = random(12);
+      const sequence = randomSequence(next, shape, recorded, decay);
+      const slot = valueHeads * keyDim * valueDim;
+      const before = uniform(next, slots * slot);
+      const o = bench.output(tokens * valueHeads * valueDim);
+      const state = bench.output(before);
+      await bench.run(...ruleRuns(gpu, bench, row, sequence, o, state));
+      const start = before.subarray(source * slot, (source + 1) * slot);
+      const want = deltaRuleReference(sequence.qkv, sequence.gates, start, shape, tokens);
+      // |k| = 1 and 0 < beta < 1, so a step shrinks old errors and adds its own: a sum of keyDim products (in the chunked
+      // form two more of 16), the decay's exp (3 + 2 |g| times e^g is 3 at most), a few products. Errors are relative to the
+      // longest column of S, once decayed, or v.
+      const tolerance = tokens * (keyDim + 2 * deltaChunk + 12 + (row.form === 'chunked' ? sumOfDecays : 0)) * ulp;
+      const size = Math.max(Math.exp(-decays[decay][0]) * longestColumn(start, shape), longestColumn(want.state, shape), 1);
+      const after = await bench.read(state);
+      const written = after.subarray(target * slot, (target + 1) * slot);
+      const others = [0, 1, 2].filter((s) => s !== target);
+      return worst(
+        compare('o', await bench.read(o), want.o, tolerance, size / Math.sqrt(keyDim)),
+        compare('state', written, want.state, tolerance, size),
+        ...others.map((s) =>
+          compare(`slot ${s}`, after.subarray(s * slot, (s + 1) * slot), before.subarray(s * slot, (s + 1) * slot), 0),
+        ),
+      );
+    }),
+}));
+
+// ---- delta_step -------------------------------------------------------------------------------------------------------
+
+type OneStepRow = { shape: DeltaShape; tokens: 0 | 1; decay: Decay; source: number; target: number; why: string };
+
+const oneStepRows: OneStepRow[] = [
+  {
+    shape: { ...r1, valueDim: 32 },
+    tokens: 1,
+    decay: 'some',
+    source: 0,
+    target: 0,
+    why: 'the narrowest; more parts than key rows',
+  },
+  { shape: r4, tokens: 1, decay: 'some', source: 1, target: 1, why: 'the shape of the large models, in place' },
+  { shape: r4, tokens: 1, decay: 'strong', source: 2, target: 0, why: 'everything fades; from slot to slot' },
+  { shape: { ...r2, valueDim: 256 }, tokens: 1, decay: 'none', source: 0, target: 1, why: 'wide values; nothing fades' },
+  { shape: r4, tokens: 0, decay: 'some', source: 1, target: 1, why: 'a step of no tokens leaves the state as it is' },
+];
+
+const oneStepCases: KernelCase[] = oneStepRows.flatMap(({ shape, tokens, decay, source, target, why }) =>
+  (['f32', 'int16'] as const).map((dtype) => ({
+    kernel: 'delta_step',
+    name: `${tokens} tokens, ${describe(shape)}, decay ${decay}, slot ${source} to ${target}, to ${dtype}`,
+    why,
+    run: (gpu: Gpu) => {
+      if (dtype !== 'f32' && !gpu.int8Dot) return Promise.resolve(skip(noInt8));
+      return onBench(gpu, async (bench) => {
+        const { valueHeads, keyDim, valueDim } = shape;
+        const eps = Math.fround(1e-6);
+        const next = random(15);
+        const sequence = randomSequence(next, shape, 1, decay);
+        const slot = valueHeads * keyDim * valueDim;
+        const before = uniform(next, slots * slot);
+        const z = uniform(next, valueHeads * valueDim, -4, 4);
+        const w = uniform(next, valueDim, 0.5, 1.5);
+        const state = bench.output(before);
+        const y = bench.output(dtype === 'f32' ? z.length : intBytes(z.length, dtype) / 4);
+        const step = bench.step({ tokens, sourceSlot: source, targetSlot: target });
+        const inputs = { qkv: bench.input(sequence.qkv), gates: bench.input(sequence.gates), z: bench.input(z) };
+        await bench.run({
+          kernel: createDeltaStep(gpu, { ...shape, eps, y: dtype }),
+          bindings: { ...inputs, y, state, step },
+          weights: bench.vectors(w),
+        });
+        const start = before.subarray(source * slot, (source + 1) * slot);
+        const rule = deltaRuleReference(sequence.qkv, sequence.gates, start, shape, 1);
+        const want = gatedRmsNormReference(rule.o, z, w, eps);
+        const size = Math.max(Math.exp(-decays[decay][0]) * longestColumn(start, shape), longestColumn(rule.state, shape), 1);
+        const tolerance = (keyDim + 12) * ulp; // of o and the state, as above
+        const after = Float64Array.from(before);
+        after.set(deltaRuleReference(sequence.qkv, sequence.gates, start, shape, tokens).state, target * slot);
+        const left = compare('state', await bench.read(state), after, tokens === 0 ? 0 : tolerance, size);
+        if (tokens === 0) return left; // nobody reads what comes out
+        // The norm divides by the size of o, errors too.
+        const norms = Array.from({ length: valueHeads }, (_, h) => {
+          const o = rule.o.subarray(h * valueDim, (h + 1) * valueDim);
+          return Math.sqrt(o.reduce((sum, value) => sum + value * value, 0) / valueDim);
+        });
+        const grown = Math.max(1, ...norms.map((norm) => size / Math.sqrt(keyDim) / norm));
+        const noise = tolerance * grown * 8 + (valueDim / 2 + 12 + expUlps(4)) * ulp;
+        const got = await bench.read(y);
+        const most = largest(want);
+        if (dtype === 'f32') return worst(left, compare('y', got, want, noise, most));
+        // What the integers stand for is what the same kernel gives as f32, which has a case of its own.
+        const exact = bench.output(z.length);
+        await bench.run({
+          kernel: createDeltaStep(gpu, { ...shape, eps, y: 'f32' }),
+          bindings: { ...inputs, y: exact, state: bench.output(before), step },
+          weights: bench.vectors(w),
+        });
+        return worst(left, compareInt(Float32Array.from(await bench.read(exact)), decodeInt(got, dtype), dtype, 4 * ulp));
+      });
+    },
+  })),
+);
+
+/** The largest Euclidean length of a column of S [valueHeads, keyDim, valueDim]. */
+function longestColumn(s: ArrayLike<number>, { valueHeads, keyDim, valueDim }: DeltaShape): number {
+  let longest = 0;
+  for (let head = 0; head < valueHeads; head++) {
+    for (let j = 0; j < valueDim; j++) {
+      let squares = 0;
+      for (let i = 0; i < keyDim; i++) squares += s[(head * keyDim + i) * valueDim + j]! ** 2;
+      longest = Math.max(longest, Math.sqrt(squares));
+    }
+  }
+  return longest;
+}
+
+type PrepareRow = { shape: DeltaShape; tokens: number; decay: Decay; why: string };
+
+const prepareRows: PrepareRow[] = [
+  { shape: r1, tokens: 1, decay: 'some', why: 'a chunk of one token: T is the identity' },
+  { shape: r3, tokens: 40, decay: 'none', why: 'two chunks and a half: rows past the end are zero' },
+  { shape: r2, tokens: 16, decay: 'strong', why: 'e^(c_i - c_j) underflows' },
+];
+
+const prepareCases: KernelCase[] = prepareRows.map(({ shape, tokens, decay, why }) => ({
+  kernel: 'delta_chunk_prepare',
+  name: `${tokens} tokens, ${describe(shape)}, decay ${decay}`,
+  why,
+  run: (gpu) =>
+    onBench(gpu, async (bench) => {
+      const sequence = randomSequence(random(13), shape, tokens, decay);
+      const chunks = chunkOutputs(bench, shape, tokens);
+      await bench.run({
+        kernel: createDeltaChunkPrepare(gpu, shape),
+        bindings: { qkv: bench.input(sequence.qkv), gates: bench.input(sequence.gates), ...chunks, step: bench.step({ tokens }) },
+        tokens,
+      });
+      const want = deltaChunkPrepareReference(sequence.qkv, sequence.gates, shape, tokens, deltaChunk);
+      // T's rows are the recurrence's own products, so no larger than 1; each of at most 16 rows adds the error of its
+      // k . k (a chain of keyDim / 4 sums, four more for the lanes), the decay, and 16 products.
+      const tolerance = deltaChunk * (shape.keyDim / 4 + 4 + 3 + sumOfDecays + deltaChunk) * ulp;
+      return worst(
+        compare('p', await bench.read(chunks.p), want.p, tolerance, 1 / Math.sqrt(shape.keyDim)),
+        compare('u', await bench.read(chunks.u), want.u, tolerance, Math.max(1, largest(want.u))),
+        compare('w', await bench.read(chunks.w), want.w, tolerance, Math.max(2 ** -100, largest(want.w))),
+      );
+    }),
+}));
+
+export const deltaCases: KernelCase[] = [
+  ...normCases,
+  ...gateCases,
+  ...stepCases,
+  ...prepareCases,
+  ...ruleCases,
+  ...oneStepCases,
+];

@@ -1,0 +1,253 @@
+/** The integer path of one token: quantise, and gemv_q4_int on what it wrote. */
+import type { MatrixFormat } from '../format/types';
+import type { Gpu } from '../gpu/device';
+import type { Kernel } from '../gpu/kernel';
+import { createQuantise } from '../kernels/gemv';
+import { createGemvQ4Int, createGemvQ4Wide, type Team, teamName } from '../kernels/gemv_teams';
+import { gemmReference } from '../kernels/reference/gemv';
+import { quantiseReference } from '../kernels/reference/quantise';
+import { type ActivationDtype, type Affine4, type IntDtype, intBytes, planesOf } from '../kernels/variants';
+import { describeFormat, q4 } from './formats';
+import {
+  type Bench,
+  compare,
+  type KernelCase,
+  largest,
+  type Outcome,
+  type Output,
+  onBench,
+  type Reduction,
+  random,
+  randomMatrix,
+  requireStem,
+  skip,
+  ulp,
+  uniform,
+  withReduction,
+  worst,
+} from './harness';
+
+export const noInt8 = 'WGSL has no int8 dot product here';
+
+/** What the units of emit_int stand for: values scale * code, and the sum and the excess of each unit. */
+export function decodeInt(floats: Float32Array, dtype: IntDtype) {
+  const bytes = new DataView(floats.buffer, floats.byteOffset, floats.byteLength);
+  const planes = planesOf(dtype);
+  const stride = 4 * (2 * planes + 1);
+  const units = floats.length / stride;
+  const values = new Float64Array(units * 32);
+  const sums = new Float64Array(units);
+  const excesses = new Float64Array(units);
+  for (let u = 0; u < units; u++) {
+    const tail = stride * (u + 1) - 4;
+    const [scale, excess, sum] = floats.subarray(tail, tail + 3) as unknown as [number, number, number];
+    for (let c = 0; c < 32; c++) {
+      const at = (plane: number) => bytes.getInt8(4 * stride * u + 32 * plane + 16 * (c % 2) + Math.floor(c / 2));
+      values[32 * u + c] = scale * (planes === 1 ? at(0) : 256 * at(0) + at(1));
+    }
+    sums[u] = sum;
+    excesses[u] = excess;
+  }
+  return { values, sums, excesses };
+}
+
+const perUnit = (values: ArrayLike<number>, of: (unit: number[]) => number): Float64Array =>
+  Float64Array.from({ length: values.length / 32 }, (_, u) => of(Array.from({ length: 32 }, (_, c) => values[32 * u + c]!)));
+const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
+
+async function quantised(
+  gpu: Gpu,
+  bench: Bench,
+  x: Float32Array<ArrayBuffer>,
+  dtype: IntDtype,
+): Promise<{ y: Output } & ReturnType<typeof decodeInt>> {
+  const y = bench.output(intBytes(x.length, dtype) / 4);
+  await bench.run({ kernel: createQuantise(gpu, { cols: x.length, y: dtype }), bindings: { x: bench.input(x), y } });
+  return { y, ...decodeInt(await bench.read(y), dtype) };
+}
+
+/** @param x what was quantised, `noise` its own relative error. */
+export function compareInt(x: Float32Array, got: ReturnType<typeof decodeInt>, dtype: IntDtype, noise = 0): Outcome {
+  const want = quantiseReference(x);
+  const sizes = perUnit(x.map(Math.abs), sum);
+  const most = Float64Array.from(x, (_, i) => largest(x.subarray(i - (i % 32), i - (i % 32) + 32)) || 1);
+  const excess = perUnit(want.values, sum).map((all, u) => 8 * (all - sum(Array.from(got.values.subarray(32 * u, 32 * u + 32)))));
+  return worst(
+    compare('values', got.values, want.values, 0.5 / (dtype === 'int8' ? 127 : 32512) + 8 * ulp + noise, most),
+    compare('sums', got.sums, want.sums, 32 * ulp + noise, sizes),
+    compare(
+      'excess',
+      got.excesses,
+      excess,
+      40 * ulp + noise,
+      sizes.map((size) => 16 * size || 1),
+    ),
+  );
+}
+
+const vectors: { cols: number; change(x: number, i: number): number; why: string }[] = [
+  { cols: 32, change: (x) => x, why: 'one unit' },
+  { cols: 2112, change: (x) => x, why: 'more units than a workgroup' },
+  { cols: 96, change: (x, i) => (i < 32 ? 0 : x * 1e-3), why: 'a unit of zeros' },
+  { cols: 64, change: (x, i) => (i % 32 === 7 ? -200 : 0.3 * Math.abs(x)), why: 'one value makes the others round to nothing' },
+];
+
+const quantiseCases = vectors.flatMap(({ cols, change, why }) =>
+  (['int8', 'int16'] as const).map(
+    (dtype): KernelCase => ({
+      kernel: 'quantise',
+      name: `${cols} to ${dtype}`,
+      why,
+      run: async (gpu) => {
+        if (!gpu.int8Dot) return skip(noInt8);
+        const x = uniform(random(8), cols).map(change);
+        return onBench(gpu, async (bench) => compareInt(x, await quantised(gpu, bench, x, dtype), dtype));
+      },
+    }),
+  ),
+);
+
+type Row = {
+  reduction: Exclude<Reduction, 'direct'>;
+  rows: number;
+  cols: number;
+  format: MatrixFormat & { kind: 'affine'; bits: 4 };
+  team: Team;
+  x: IntDtype;
+  accumulate?: boolean;
+  cuts?: number[];
+  baseUnits?: number;
+  why: string;
+};
+
+const table: Row[] = [
+  {
+    reduction: 'workgroup',
+    rows: 21,
+    cols: 576,
+    format: q4(64, 'bf16'),
+    team: { rows: 2, lanes: 8, teams: 2 },
+    x: 'int8',
+    why: 'two units left on the last step; rows end within a team',
+  },
+  {
+    reduction: 'workgroup',
+    rows: 70,
+    cols: 96,
+    format: q4(32, 'f32'),
+    team: { rows: 4, lanes: 8, teams: 4 },
+    x: 'int16',
+    baseUnits: 1,
+    why: 'fewer units than lanes; pairs of f32, an odd number a row',
+  },
+  {
+    reduction: 'subgroups',
+    rows: 10,
+    cols: 640,
+    format: q4(128, 'f16'),
+    team: { rows: 4, lanes: 32, teams: 2 },
+    x: 'int16',
+    accumulate: true,
+    cuts: [3, 8],
+    baseUnits: 7,
+    why: 'three parts add to y',
+  },
+];
+
+const productCases = table.map(
+  (row): KernelCase => ({
+    kernel: 'gemv_q4_int',
+    name: `${row.reduction}, ${describeFormat(row.format)}, ${row.rows} x ${row.cols}, ${row.x}, ${teamName(row.team)}`,
+    why: row.why,
+    run: async (device) => {
+      const gpu = withReduction(device, row.reduction);
+      if (typeof gpu === 'string') return skip(gpu);
+      return gpu.int8Dot ? onBench(gpu, (bench) => product(gpu, bench, row)) : skip(noInt8);
+    },
+  }),
+);
+
+async function product(gpu: Gpu, bench: Bench, row: Row): Promise<Outcome> {
+  const { rows, cols, format, team, x: dtype, accumulate = false, cuts = [], baseUnits = 0 } = row;
+  const next = random(9);
+  const matrix = randomMatrix(next, rows, cols, format);
+  const x = uniform(next, cols);
+  const before = accumulate ? uniform(next, rows) : new Float32Array(rows);
+  const y = bench.output(accumulate ? before : rows);
+  const kernel = createGemvQ4Int(gpu, { cols, format, accumulate, team, x: dtype });
+  requireStem(kernel, 'gemv_q4_int');
+  const codes = await quantised(gpu, bench, x, dtype);
+  const parts = bench.matrix(matrix, { baseUnits, cuts });
+  await bench.run(...parts.map((part) => ({ kernel, bindings: { x: codes.y, y }, ...part })));
+  const shape = { tokens: 1, rows, cols };
+  // What the codes leave of x meets the middle of each group's range, scale * 8 + bias, in place of the weight itself.
+  const rest = Float64Array.from(x, (value, i) => value - codes.values[i]!);
+  const main = gemmReference(codes.values, matrix.values, shape);
+  const left = gemmReference(rest, matrix.middle(), shape);
+  const want = main.map((value, r) => value + left[r]! + before[r]!);
+  const scale = gemmReference(x.map(Math.abs), matrix.sizes, shape).map((size, r) => size + Math.abs(before[r]!));
+  return compare('y', await bench.read(y), want, (cols + 40) * ulp, scale); // the excess of a unit rounds as its sum of 32 does
+}
+
+// ---- several matrices in one dispatch -------------------------------------------------------------------------------
+
+type SeveralRow = {
+  stem: string;
+  create(gpu: Gpu, shape: { cols: number; format: Affine4; accumulate: false }): Kernel;
+  x: ActivationDtype;
+};
+const team: Team = { rows: 4, lanes: 8, teams: 2 };
+const severalRows: SeveralRow[] = [
+  { stem: 'gemv_q4_int', create: (gpu, shape) => createGemvQ4Int(gpu, { ...shape, team, x: 'int16' }), x: 'int16' },
+  {
+    stem: 'gemv_q4_staged',
+    create: (gpu, shape) => createGemvQ4Wide(gpu, { ...shape, team: { ...team, x: 'staged', kib: 16, nibbles: 'convert' } }),
+    x: 'f32',
+  },
+  {
+    stem: 'gemv_q4_held',
+    create: (gpu, shape) =>
+      createGemvQ4Wide(gpu, { ...shape, team: { ...team, teams: 1, x: 'held', blocks: 2, kib: 16, nibbles: 'convert' } }),
+    x: 'f32',
+  },
+];
+
+const severalCases = severalRows.map(
+  ({ stem, create, x: dtype }): KernelCase => ({
+    kernel: stem,
+    name: 'four matrices in one dispatch',
+    why: 'none of them ends with a workgroup; each goes to a place of its own',
+    run: async (device) => {
+      const gpu = withReduction(device, 'workgroup');
+      if (typeof gpu === 'string') return skip(gpu);
+      if (dtype !== 'f32' && !gpu.int8Dot) return skip(noInt8);
+      return onBench(gpu, async (bench) => {
+        const cols = 256;
+        const format = q4(64, 'bf16');
+        const next = random(10);
+        const matrices = [21, 3, 40, 1].map((rows) => randomMatrix(next, rows, cols, format));
+        const ats = [64, 48, 0, 60];
+        const x = uniform(next, cols);
+        const y = bench.output(85);
+        const kernel = create(gpu, { cols, format, accumulate: false });
+        const per = kernel.rowsPerWorkgroup!;
+        const rows = matrices.reduce((sum, matrix) => sum + Math.ceil(matrix.rows / per) * per, 0);
+        const codes = dtype === 'f32' ? undefined : await quantised(gpu, bench, x, dtype);
+        const weights = bench.several(matrices, ats);
+        await bench.run({ kernel, bindings: { x: codes?.y ?? bench.input(x), y }, weights, rows });
+        const got = await bench.read(y);
+        return worst(
+          ...matrices.map((matrix, i) => {
+            const shape = { tokens: 1, rows: matrix.rows, cols };
+            const scale = gemmReference(x.map(Math.abs), matrix.sizes, shape);
+            const own = got.subarray(ats[i]!, ats[i]! + matrix.rows);
+            const rounding = dtype === 'f32' ? 0 : 1 / 32512;
+            return compare(`matrix ${i}`, own, gemmReference(x, matrix.values, shape), (cols + 40) * ulp + rounding, scale);
+          }),
+        );
+      });
+    },
+  }),
+);
+
+export const gemvIntCases: KernelCase[] = [...quantiseCases, ...productCases, ...severalCases];

@@ -1,0 +1,39 @@
+/** Every kernel against its reference, as data: tests run them in Node and in browsers, and the doctor on a visitor's device. */
+import { advanceCases } from './advance';
+import { attentionCases } from './attention';
+import { conv1dSiluCases } from './conv1d_silu';
+import { deltaCases } from './delta';
+import { embedCases } from './embed';
+import { gatedRmsNormCases } from './gated_rms_norm';
+import { gemmCases } from './gemm';
+import { gemvCases } from './gemv';
+import { gemvIntCases } from './gemv_int';
+import type { KernelCase } from './harness';
+import { interleavePairsCases } from './interleave_pairs';
+import { moeCases } from './moe';
+import { qkNormRopeCases } from './qk_norm_rope';
+import { rmsNormCases } from './rms_norm';
+import { sampleCases } from './sample';
+import { swigluCases } from './swiglu';
+import { unitsCases } from './units';
+
+export type { KernelCase, Outcome } from './harness';
+
+export const kernelCases: KernelCase[] = [
+  ...embedCases,
+  ...rmsNormCases,
+  ...gemvCases,
+  ...gemvIntCases,
+  ...gemmCases,
+  ...qkNormRopeCases,
+  ...attentionCases,
+  ...conv1dSiluCases,
+  ...deltaCases,
+  ...gatedRmsNormCases,
+  ...swigluCases,
+  ...unitsCases,
+  ...moeCases,
+  ...advanceCases,
+  ...interleavePairsCases,
+  ...sampleCases,
+];

@@ -1,0 +1,84 @@
+/** What a decode step runs between its products: kernels that write whole units of 32 activations, as f32 or as integers. */
+import type { Gpu } from '../gpu/device';
+import type { Kernel } from '../gpu/kernel';
+import type { BufferRange } from '../gpu/memory';
+import { rmsNormReference } from '../kernels/reference/rms_norm';
+import { swigluReference } from '../kernels/reference/swiglu';
+import { createRmsNormUnits } from '../kernels/rms_norm';
+import { createSwigluUnits } from '../kernels/swiglu';
+import { type ActivationDtype, intBytes } from '../kernels/variants';
+import { compareInt, decodeInt, noInt8 } from './gemv_int';
+import { type Bench, compare, expUlps, type KernelCase, onBench, random, skip, ulp, uniform, type Weights } from './harness';
+
+type Subject = {
+  kernel: Kernel;
+  bindings: Record<string, BufferRange>;
+  weights?: Weights;
+  want: Float64Array;
+  /** Of each value of `want`, relative to the largest of its unit for integers, to itself for f32. */
+  tolerance: number;
+};
+
+const dtypes = ['f32', 'int8', 'int16'] as const;
+
+function unitCases(kernel: string, name: string, why: string, make: (gpu: Gpu, bench: Bench, y: ActivationDtype) => Subject) {
+  return dtypes.map(
+    (dtype): KernelCase => ({
+      kernel,
+      name: `${name} to ${dtype}`,
+      why,
+      run: async (gpu) => {
+        if (dtype !== 'f32' && !gpu.int8Dot) return skip(noInt8);
+        return onBench(gpu, async (bench) => {
+          const { kernel, bindings, weights, want, tolerance } = make(gpu, bench, dtype);
+          const y = bench.output(dtype === 'f32' ? want.length : intBytes(want.length, dtype) / 4);
+          await bench.run({ kernel, bindings: { ...bindings, y }, ...(weights ? { weights } : {}) });
+          const got = await bench.read(y);
+          if (dtype === 'f32') return compare('y', got, want, tolerance);
+          return compareInt(Float32Array.from(want), decodeInt(got, dtype), dtype, tolerance);
+        });
+      },
+    }),
+  );
+}
+
+const normRows: { cols: number; firstRow: number; why: string }[] = [
+  { cols: 32, firstRow: 0, why: 'the smallest: one unit' },
+  { cols: 1056, firstRow: 2, why: 'a later row; most threads have none' },
+  { cols: 8224, firstRow: 0, why: 'more units than threads: x is read twice' },
+];
+const normCases = normRows.flatMap(({ cols, firstRow, why }) =>
+  unitCases('rms_norm_units', `${cols} from row ${firstRow}`, why, (gpu, bench, y) => {
+    const eps = Math.fround(1e-6);
+    const next = random(21);
+    const x = uniform(next, (firstRow + 1) * cols);
+    const w = uniform(next, cols, 0.5, 1.5);
+    return {
+      kernel: createRmsNormUnits(gpu, { cols, eps, y }),
+      bindings: { x: bench.input(x), step: bench.step({ tokens: 1, firstRow }) },
+      weights: bench.vectors(w),
+      want: rmsNormReference(x.subarray(firstRow * cols), w, eps),
+      tolerance: (cols / 2 + 8) * ulp, // as rms_norm
+    };
+  }),
+);
+
+const swigluRows: { cols: number; gates: number; why: string }[] = [
+  { cols: 32, gates: 4, why: 'one unit' },
+  { cols: 2112, gates: 30, why: 'more units than a workgroup; gates that silu closes or passes whole' },
+];
+const swigluCases = swigluRows.flatMap(({ cols, gates, why }) =>
+  unitCases('swiglu_units', `${cols}, |gate| < ${gates}`, why, (gpu, bench, y) => {
+    const next = random(22);
+    const gate = uniform(next, cols, -gates, gates);
+    const up = uniform(next, cols);
+    return {
+      kernel: createSwigluUnits(gpu, { cols, y }),
+      bindings: { gate: bench.input(gate), up: bench.input(up) },
+      want: swigluReference(gate, up),
+      tolerance: (6 + expUlps(gates)) * ulp, // as swiglu
+    };
+  }),
+);
+
+export const unitsCases: KernelCase[] = [...normCases, ...swigluCases];

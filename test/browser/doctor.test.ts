@@ -1,0 +1,195 @@
+/** The doctor's page: sound on a sound device, finds a wrong kernel, outlives a lost device, and a dead tab is told of at the next visit. */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Report } from '../../src/doctor/report';
+import { accessibilityProblems } from './axe';
+import { type BrowserName, browserTitles, launch, poll, type TestPage } from './launch';
+import { repository, sealed, startStaticServer, type TestServer } from './servers';
+
+/** Every kernel runs in kernels.test.ts, through the same code. */
+const few = 'only=rms_norm:';
+
+const site = { folder: join(repository, 'dist/site'), basePath: '/some/path/' };
+let server: TestServer;
+/** Its pages may do nothing that their Content-Security-Policy does not name. */
+let strict: TestServer;
+beforeAll(async () => {
+  server = await startStaticServer(site);
+  strict = await startStaticServer({ ...site, headers: sealed });
+});
+afterAll(async () => {
+  await server?.close();
+  await strict?.close();
+});
+
+const most = 'browser,device,kernels,model,chat,speed,upload,disk,memory';
+/** Products are compiled for a long time on a CPU adapter, so they run in one of the two. */
+const browsers: { name: BrowserName; checks: string }[] = [
+  { name: 'chromium', checks: most.replace('upload', 'products,upload') },
+  { name: 'firefox', checks: most },
+];
+
+describe.each(browsers)('the doctor in $name', ({ name, checks }) => {
+  let page: TestPage;
+  beforeAll(async () => {
+    page = await launch(name);
+  });
+  afterAll(() => page?.close());
+
+  test(`${browserTitles[name]}: the checks, unattended, as JSON`, async () => {
+    const report = await examined(page, `json&${few}${name === 'firefox' ? `&checks=${checks}` : ''}`);
+    const failed = Object.entries(report.findings).filter(([, { status }]) => status === 'failed');
+    expect(failed).toEqual([]);
+    expect(Object.keys(report.findings)).toEqual(checks.split(','));
+    expect(strict.reports).toEqual([]);
+    expect(report).toMatchObject({ state: 'done', verdicts: { length: 6 } });
+    const { kernels, model, chat, disk, memory, device } = report.findings;
+    expect(kernels!.facts.ran).toBeGreaterThan(3);
+    expect(model!.facts.prompts.map(({ tokensEqual }) => tokensEqual)).toEqual([12, 12, 12, 12]);
+    expect(chat!.facts.replies.map(({ equal }) => equal)).toEqual([true, true]);
+    expect(disk!.facts.bytes).toBe(2 ** 24);
+    expect(memory!.facts).toMatchObject({ survivedBytes: 2 ** 28, end: 'as far as asked' });
+    expect(device!.facts.limits.maxBufferSize).toBeGreaterThanOrEqual(2 ** 28);
+    const text = JSON.stringify(report);
+    for (const secret of ['127.0.0.1', '/some/path', 'json&', '://']) expect(text).not.toContain(secret);
+    expect(page.errors).toEqual([]);
+  });
+
+  test('a wrong kernel is found, named, and shown with its numbers', async () => {
+    const report = await examined(page, `json&checks=kernels&${few}&plant=rms_norm,inverseSqrt,sqrt`);
+    const { status, summary, facts } = report.findings.kernels!;
+    expect({ status, summary }).toEqual({ status: 'failed', summary: expect.stringContaining('are wrong: rms_norm') });
+    expect(new Set(facts.failed.map(({ kernel }) => kernel))).toEqual(new Set(['rms_norm'])); // not gated_rms_norm, which ran as well
+    expect(facts.failed.length).toBeGreaterThan(3);
+    expect(facts.failed.length).toBeLessThan(facts.ran);
+    expect(facts.failed[0]).toMatchObject({
+      kernel: 'rms_norm',
+      what: expect.stringMatching(/over .*got .* want .*<- first bad/),
+    });
+    expect(report.planted).toBe("rms_norm with 'sqrt' for 'inverseSqrt'");
+  });
+
+  test('a device lost in the ladder is told, and the checks after it get another one', async () => {
+    const report = await examined(page, 'json&checks=device,memory&plant=lose-device,150000000');
+    expect(report.findings.memory).toMatchObject({
+      status: 'noted',
+      facts: { end: 'device lost', survivedBytes: 2 ** 27, recovered: true },
+    });
+  });
+});
+
+describe('in Chromium, where processes can be made to die', () => {
+  let page: TestPage;
+  beforeAll(async () => {
+    page = await launch('chromium');
+  });
+  afterAll(() => page?.close());
+
+  test('the GPU’s process dies in the ladder: the page goes on and says so', async () => {
+    await climbing(page);
+    await page.crashGpu();
+    await untilDone(page);
+    const said = await page.evaluate(() => document.querySelector('[data-check=memory]')!.textContent);
+    expect(said).toMatch(/The device was lost beyond .*, and the browser gave another one/);
+  });
+
+  test('the tab dies in the ladder: the next visit says how far it came, and goes half as far', async () => {
+    await climbing(page);
+    await page.crash();
+    await page.open(`${server.url}demo/doctor.html?checks=browser`);
+    const { text, limit, report } = await page.evaluate(() => ({
+      text: document.querySelector<HTMLElement>('#died:not([hidden])')?.textContent,
+      limit: document.querySelector<HTMLSelectElement>('#memory-limit')!.value,
+      report: document.querySelector<HTMLTextAreaElement>('#report')!.value,
+    }));
+    expect(text).toMatch(/while \d+ (MiB|GiB) of GPU memory were asked for/);
+    expect(limit).toBe('1');
+    expect(report).toContain("An earlier visit died during 'memory'");
+    await start(page);
+    await untilDone(page);
+    const after = await page.evaluate(() => document.querySelector<HTMLTextAreaElement>('#report')!.value);
+    expect(reportIn(after).died).toMatchObject({ check: 'memory', heldBytes: expect.any(Number) });
+  });
+
+  test('a cancelled run stops at once and keeps what it found', async () => {
+    await page.open(`${server.url}demo/doctor.html?checks=browser,kernels`);
+    await start(page);
+    await poll('the first kernels', () =>
+      page.evaluate(() => /\b\d+ of/.test(document.querySelector('#run-state')!.textContent!) || undefined),
+    );
+    await page.evaluate(() => document.querySelector<HTMLElement>('#cancel')!.click());
+    await untilDone(page);
+    const report = reportIn(await page.evaluate(() => document.querySelector<HTMLTextAreaElement>('#report')!.value));
+    expect(report).toMatchObject({ state: 'cancelled', findings: { browser: { status: 'passed' } }, verdicts: [] });
+  });
+
+  test('by keyboard alone: start, and copy', async () => {
+    await page.open(`${server.url}demo/doctor.html?checks=browser,device,memory`);
+    expect(await accessibilityProblems(page)).toEqual([]);
+    await pressUntilFocused(page, 'start');
+    await page.press('Enter');
+    await untilDone(page);
+    await pressUntilFocused(page, 'copy');
+    await page.press('Enter');
+    await poll('the word of it', () =>
+      page.evaluate(() => /copied|selected/.test(document.querySelector('#announcer')!.textContent!) || undefined),
+    );
+  });
+
+  test.each(['light', 'dark'] as const)('looks right and is accessible when done, %s', async (scheme) => {
+    await page.setColorScheme(scheme);
+    await page.evaluate(() => {
+      for (const details of document.querySelectorAll('details')) details.open = true;
+    });
+    mkdirSync(join(repository, 'test/screenshots'), { recursive: true });
+    for (const width of [390, 900, 1600]) {
+      await page.setViewport({ width, height: 1000 });
+      await page.screenshot(join(repository, `test/screenshots/doctor-${width}-${scheme}.png`));
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      expect({ width, overflow }).toEqual({ width, overflow: 0 });
+    }
+    expect(await accessibilityProblems(page)).toEqual([]);
+  });
+});
+
+/** Opens the page so that it runs by itself, and reads the JSON that it leaves. */
+async function examined(page: TestPage, query: string): Promise<Report> {
+  await page.open(`${strict.url}demo/doctor.html?${query}`);
+  await untilDone(page);
+  return JSON.parse(await page.evaluate(() => document.body.innerText)) as Report;
+}
+
+async function untilDone(page: TestPage): Promise<void> {
+  const ended = () =>
+    page.evaluate(() => ['done', 'cancelled'].includes(document.documentElement.dataset.state ?? '') || undefined);
+  await poll('the check', ended, { timeoutMs: 240_000 }).catch(async (error: Error) => {
+    const at = await page.evaluate(() => document.querySelector('#run-state')?.textContent);
+    throw new Error(`${error.message}; it was at: ${at}. ${page.errors.join('; ')}`);
+  });
+}
+
+const start = (page: TestPage) => page.evaluate(() => document.querySelector<HTMLElement>('#start')!.click());
+
+/** A ladder of many small steps, some way up. */
+async function climbing(page: TestPage): Promise<void> {
+  await page.open(`${server.url}demo/doctor.html?checks=memory&memory=3`);
+  await start(page);
+  const far = () =>
+    page.evaluate(
+      () => /holding (?:[2-9]\d\d MiB|[12].* GiB)/.test(document.querySelector('#run-state')!.textContent!) || undefined,
+    );
+  await poll('the ladder', far, { everyMs: 5 });
+}
+
+async function pressUntilFocused(page: TestPage, id: string): Promise<void> {
+  for (let i = 0; i < 40; i++) {
+    if ((await page.evaluate(() => document.activeElement?.id)) === id) return;
+    await page.press('Tab');
+  }
+  throw new Error(`Tab never came to #${id}`);
+}
+
+function reportIn(text: string): Report {
+  return JSON.parse(/```json\n(.*)\n```/s.exec(text)![1]!) as Report;
+}

@@ -1,0 +1,33 @@
+/** What the benchmark's page takes from its address. */
+import { describe, expect, test } from 'vitest';
+import { requestFromQuery } from '../../src/bench/request';
+
+const of = (query: string) => requestFromQuery(new URLSearchParams(query));
+
+test('without a word it measures the smallest model', () => {
+  expect(of('')).toMatchObject({
+    ...{ model: { preset: 'qwen3.5-0.8b', bits: 4 }, kernels: false, contexts: [0, 4096], promptTokens: 512, decodeTokens: 128 },
+    ...{ repeat: 3, disable: [], config: {} },
+  });
+});
+
+test('every word of the command line is understood', () => {
+  const words =
+    'preset=27b&bits=3&context=0,32768&prompt=64&decode=16&repeat=1&gpu-budget=4GB&precision=exact&kv=f32&chunk=128' +
+    '&kernels&tokens=1,8&only=gate&disable=subgroups,f16&seconds-per=0.5&post=/result';
+  expect(of(words)).toEqual({
+    ...{ model: { preset: 'qwen3.5-27b', bits: 3 }, kernels: true, tokens: [1, 8], only: 'gate', contexts: [0, 32768] },
+    ...{ promptTokens: 64, decodeTokens: 16, repeat: 1, disable: ['subgroups', 'f16'], seconds: 0.5 },
+    config: { chunkTokens: 128, kv: 'f32', precision: 'exact', gpuBudget: '4GB' },
+  });
+});
+
+describe('what cannot be is refused by name', () => {
+  test.each([
+    ['preset=7b', "preset must be qwen3.5-0.8b or qwen3.5-2b or qwen3.5-4b or qwen3.5-9b or qwen3.5-27b; it is '7b'."],
+    ['context=0,far', "context must be a whole number from 0 to 16777216; it is 'far'."],
+    ['decode=1', "decode must be a whole number from 2 to 1048576; it is '1'."],
+    ['precision=best', "precision must be exact or fast; it is 'best'."],
+    ['seconds-per=soon', "seconds-per must be a number from 0 to 60; it is 'soon'."],
+  ])('%s', (query, message) => expect(() => of(query)).toThrow(expect.objectContaining({ code: 'invalid-request', message })));
+});

@@ -1,0 +1,91 @@
+/** From what was found to what runs: arithmetic, so without a GPU. */
+import { describe, expect, test } from 'vitest';
+import { gib } from '../../src/doctor/context';
+import type { Finding, Findings, Report } from '../../src/doctor/report';
+import { verdictsOf } from '../../src/doctor/verdict';
+
+const finding = <Facts>(facts: Partial<Facts>, status: Finding['status'] = 'passed'): Finding<Facts> => ({
+  ...{ status, summary: '', problems: [], ms: 1 },
+  facts: facts as Facts,
+});
+const rate = (value: number) => ({ value, spread: 0 });
+
+/** A Mac of 2023, as far as one can guess: 100 GB/s, 4 GB/s of disk. */
+function mac(heldGiB: number, more: Partial<Findings> = {}): Report['findings'] {
+  const limits = { maxBufferSize: 4 * gib, maxStorageBufferBindingSize: 4 * gib - 4 };
+  return {
+    browser: finding<Findings['browser']['facts']>({ storage: { quotaBytes: 200e9, usageBytes: 0, persisted: false } }),
+    device: finding<Findings['device']['facts']>({ isCpu: false, limits }),
+    speed: finding<Findings['speed']['facts']>({ dispatchUs: rate(3), encodeUs: rate(4) }),
+    products: finding<Findings['products']['facts']>({ gbPerSecond: 70 }),
+    upload: finding<Findings['upload']['facts']>({ write: { 4: 6 }, mapped: { 4: 5 } }),
+    disk: finding<Findings['disk']['facts']>({ readGBps: 4 }),
+    memory: finding<Findings['memory']['facts']>({ survivedBytes: heldGiB * gib, end: 'as far as asked' }),
+    ...more,
+  };
+}
+
+const of = (findings: Report['findings'], model: string) => verdictsOf(findings).find((verdict) => verdict.model === model)!;
+
+test('every published size has a verdict, the mixture too', () => {
+  const models = verdictsOf(mac(4)).map(({ model }) => model);
+  expect(models).toEqual(['0.8B', '2B', '4B', '9B', '27B', '35B-A3B'].map((size) => `Qwen3.5 ${size}`));
+});
+
+describe('with 4 GiB held', () => {
+  test.each([
+    ['Qwen3.5 0.8B', 'memory'],
+    ['Qwen3.5 4B', 'memory'],
+    ['Qwen3.5 9B', 'streams'],
+    ['Qwen3.5 27B', 'streams'],
+    ['Qwen3.5 35B-A3B', 'not supported'],
+  ])('%s: %s', (model, answer) => expect(of(mac(4), model).answer).toBe(answer));
+
+  test('a resident model decodes at the rate of its products and dispatches', () => {
+    const { tokensPerSecond, weightBytes } = of(mac(4), 'Qwen3.5 4B');
+    const ms = weightBytes / 70e6 + (32 * 10 * 4) / 1000;
+    expect(tokensPerSecond).toBeCloseTo(1000 / ms, 1);
+  });
+
+  test('a streamed one is as slow as the disk is for what does not fit, or slower', () => {
+    const { tokensPerSecond, weightBytes, budgetBytes } = of(mac(4), 'Qwen3.5 27B');
+    expect(tokensPerSecond).toBeLessThan(4e9 / (weightBytes - budgetBytes!));
+    expect(tokensPerSecond).toBeGreaterThan(0.1);
+  });
+});
+
+test('more memory is never a worse answer', () => {
+  const speeds = [1, 2, 4, 8, 16, 32].map((held) => of(mac(held), 'Qwen3.5 27B').tokensPerSecond!);
+  expect(speeds).toEqual([...speeds].sort((a, b) => a - b));
+  expect(of(mac(32), 'Qwen3.5 27B').answer).toBe('memory');
+});
+
+test('too little memory for a ring of slots is said with what would do', () => {
+  const { answer, words } = of(mac(0.25), 'Qwen3.5 27B');
+  expect(answer).toBe('too large');
+  expect(words).toMatch(/^Needs \d+ MiB; 256 MiB were held/);
+});
+
+test('a disk that grants too little is said', () => {
+  const small = finding<Findings['browser']['facts']>({ storage: { quotaBytes: 2e9, usageBytes: 1e9, persisted: false } });
+  expect(of(mac(4, { browser: small }), 'Qwen3.5 4B').words).toContain('the browser grants 954 MiB');
+});
+
+test('a CPU adapter gets no speeds', () => {
+  const { limits } = mac(4).device!.facts;
+  const device = finding<Findings['device']['facts']>({ isCpu: true, limits });
+  for (const { tokensPerSecond } of verdictsOf(mac(4, { device }))) expect(tokensPerSecond).toBeUndefined();
+});
+
+test.each(['device', 'memory'] as const)('without a %s nothing is claimed', (name) => {
+  const answers = verdictsOf(mac(4, { [name]: finding({}, 'failed') })).map(({ answer }) => answer);
+  expect(new Set(answers)).toEqual(new Set(['unknown', 'not supported']));
+});
+
+test.each(['kernels', 'model', 'chat'] as const)('nothing is recommended where %s are wrong', (name) => {
+  const verdicts = verdictsOf(mac(32, { [name]: finding({}, 'failed') }));
+  for (const { answer, tokensPerSecond } of verdicts) {
+    expect(['unknown', 'not supported']).toContain(answer);
+    expect(tokensPerSecond).toBeUndefined();
+  }
+});
