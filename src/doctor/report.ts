@@ -135,7 +135,7 @@ export type Findings = {
 
 export type Verdict = {
   model: string;
-  answer: 'memory' | 'streams' | 'too large' | 'not supported' | 'unknown';
+  answer: 'memory' | 'streams' | 'too large' | 'unknown';
   /** For people; the others are its figures. */
   words: string;
   weightBytes: number;

@@ -16,20 +16,17 @@ const contextTokens = 4096;
 const chunkTokens = 256;
 /** Of a decode step, recorded for a GPU: see docs of `bench`. */
 const dispatchesPerLayer = 10;
-/** 4 bits in groups of 64, text model alone; this build reads dense models only. */
-const mixture = { model: 'Qwen3.5 35B-A3B', weightBytes: 19.5e9 };
 
 export function verdictsOf(findings: Findings): Verdict[] {
   const { device, memory, kernels, model, chat } = findings;
   const wrong = [kernels, model, chat].some((finding) => finding?.status === 'failed');
-  const dense = presetNames.map((preset) => {
+  return presetNames.map((preset) => {
     const title = titleOf(preset);
     if (wrong) return unknown(title, WRONG);
     if (!device || device.status === 'failed') return unknown(title, 'No GPU device could be opened.');
     if (!memory || memory.status === 'failed') return unknown(title, 'How much memory there is was not found out.');
     return verdictOf(preset, findings);
   });
-  return [...dense, { ...mixture, answer: 'not supported', words: 'Mixtures of experts do not run in this build.' }];
 }
 
 const WRONG = 'What is computed here is wrong, or could not be checked: do not trust its answers.';
@@ -37,7 +34,10 @@ const WRONG = 'What is computed here is wrong, or could not be checked: do not t
 const unknown = (model: string, words: string): Verdict => ({ model, answer: 'unknown', words, weightBytes: 0 });
 
 /** 'qwen3.5-0.8b' -> 'Qwen3.5 0.8B' */
-const titleOf = (preset: PresetName): string => preset.replace('qwen', 'Qwen').replace('-', ' ').replace(/b$/, 'B');
+function titleOf(preset: PresetName): string {
+  const [, family, size] = /^(.*?)-(\d.*)$/.exec(preset) as unknown as [string, string, string];
+  return `${family.replace('qwen', 'Qwen').replace('next', 'Next')} ${size.toUpperCase()}`;
+}
 
 function verdictOf(preset: PresetName, findings: Findings): Verdict {
   const { limits } = findings.device!.facts;
@@ -63,7 +63,8 @@ function verdictOf(preset: PresetName, findings: Findings): Verdict {
     return { ...base, answer: 'too large', words };
   }
   const tokensPerSecond = streamedSpeed({ ...input, gpuBudgetBytes: proved }, findings);
-  const words = `Streams from disk for every token, in ${bytesText(proved)}${speedWords(tokensPerSecond)}.${disk} ${moreMemory(findings)}`;
+  const what = config.moe ? 'Experts are fetched from disk as the text needs them' : 'Streams from disk for every token';
+  const words = `${what}, in ${bytesText(proved)}${speedWords(tokensPerSecond)}.${disk} ${moreMemory(findings)}`;
   return {
     ...base,
     answer: 'streams',
@@ -92,8 +93,10 @@ function diskWords({ browser }: Findings, weightBytes: number): string {
   return ` To keep it takes ${bytesText(weightBytes)} of disk; the browser grants ${least}${bytesText(free)}.`;
 }
 
-const readBytes = ({ model }: MemoryPlan): number =>
-  model.units.reduce((sum, { bytes, kind }) => sum + (kind === 'embed' ? 0 : bytes), 0);
+function readBytes({ model, experts }: MemoryPlan): number {
+  const units = model.units.reduce((sum, { bytes, kind }) => sum + (kind === 'embed' ? 0 : bytes), 0);
+  return units + (experts ? experts.perToken * experts.slotBytes : 0);
+}
 
 /** Weights at the rate of this device's own products, and what the dispatches of a step cost beside. */
 function residentSpeed(plan: MemoryPlan, config: ModelConfig, { device, products, speed }: Findings): number | undefined {
