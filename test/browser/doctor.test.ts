@@ -43,7 +43,7 @@ describe.each(browsers)('the doctor in $name', ({ name, checks }) => {
     expect(failed).toEqual([]);
     expect(Object.keys(report.findings)).toEqual(checks.split(','));
     expect(strict.reports).toEqual([]);
-    expect(report).toMatchObject({ state: 'done', verdicts: { length: 6 } });
+    expect(report).toMatchObject({ state: 'done', verdicts: { length: 9 } });
     const { kernels, model, chat, disk, memory, device } = report.findings;
     expect(kernels!.facts.ran).toBeGreaterThan(3);
     expect(model!.facts.prompts.map(({ tokensEqual }) => tokensEqual)).toEqual([12, 12, 12, 12]);
