@@ -9,6 +9,8 @@ export type StepState = {
   /** Recurrent and conv state before and after the step; they may be equal. */
   sourceSlot: number;
   targetSlot: number;
+  /** First tile of query rows that attention_tiled takes. */
+  firstTile: number;
 };
 
 export const stepBytes = 32;
@@ -20,7 +22,7 @@ export function packStep(step: Partial<StepState>): Uint32Array<ArrayBuffer> {
     step.firstRow ?? 0,
     step.sourceSlot ?? 0,
     step.targetSlot ?? 0,
-    0,
+    step.firstTile ?? 0,
     0,
     0,
   );

@@ -8,7 +8,7 @@ import type { Gpu } from '../gpu/device';
 import type { Dispatch } from '../gpu/dispatch';
 import type { Kernel } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
-import { createAttention, createAttentionDirect } from '../kernels/attention';
+import { chooseAttention } from '../kernels/attention';
 import { createConv1dSilu } from '../kernels/conv1d_silu';
 import {
   createDeltaChunkPrepare,
@@ -110,9 +110,8 @@ export class Recorder {
   attention(vectors: VectorBlock<'qNorm' | 'kNorm'>, state: AttentionState, _reader: MatrixBlocks): void {
     const { gpu } = this.context;
     const { shape, cache } = this.prepareAttention(vectors, state);
-    const attend = gpu.direct ? createAttentionDirect(gpu, shape) : createAttention(gpu, shape);
     const ranges = { q: this.at('q'), qGate: this.at('qGate'), ...cache, y: this.at('mixed'), step: this.step };
-    this.add(attend, ranges);
+    this.add(chooseAttention(gpu, shape), ranges);
   }
 
   protected prepareAttention(vectors: VectorBlock<'qNorm' | 'kNorm'>, state: AttentionState) {

@@ -10,6 +10,7 @@ import {
   createAttentionCombine,
   createAttentionDirect,
   createAttentionSplit,
+  createAttentionTiled,
 } from '../../src/kernels/attention';
 import { createConv1dSilu } from '../../src/kernels/conv1d_silu';
 import {
@@ -88,6 +89,37 @@ test('tiles of a GEMM give the same bits whatever their shape, so that slices of
   });
 });
 
+test('a prompt gives the same bits in chunks of any length', { timeout: 240_000 }, async () => {
+  const shape = { heads: 6, kvHeads: 2, headDim: 36, kv: 'f32' as const };
+  const [tokens, width] = [75, 6 * 36];
+  const next = random(6);
+  const [q, qGate] = [uniform(next, tokens * width, -9, 9), uniform(next, tokens * 2 * width)];
+  const [keys, values] = [uniform(next, (tokens + 40) * 72), uniform(next, (tokens + 40) * 72)];
+  const kernel = createAttentionTiled(gpu, { ...shape, tile: { rows: 32, wide: false, ahead: false } });
+  await onBench(gpu, async (bench) => {
+    const cache = { keys: bench.input(keys), values: bench.input(values) };
+    const outputs: number[][] = [];
+    for (const lengths of [[75], [1, 37, 32, 5]]) {
+      const all: number[] = [];
+      let first = 0;
+      for (const count of lengths) {
+        const y = bench.output(count * width);
+        const own = {
+          q: bench.input(q.slice(first * width, (first + count) * width)),
+          qGate: bench.input(qGate.slice(2 * first * width, 2 * (first + count) * width)),
+        };
+        const step = bench.step({ tokens: count, position: 40 + first });
+        await bench.run({ kernel, bindings: { ...own, ...cache, y, step }, tokens: count });
+        all.push(...(await bench.read(y)));
+        first += count;
+      }
+      outputs.push(all);
+    }
+    expect(outputs[0]!.some((value) => value !== 0)).toBe(true);
+    expect(outputs[1]).toEqual(outputs[0]);
+  });
+});
+
 test('parts of the context give the same bits however many there could be, so that a longer limit changes no reply', {
   timeout: 240_000,
 }, async () => {
@@ -128,6 +160,10 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   attention_combine: { reference: 'attention', create: (gpu) => createAttentionCombine(gpu, { ...heads, parts: 2 }) },
   attention_direct: { reference: 'attention', create: (gpu) => createAttentionDirect(gpu, heads) },
   attention_split: { reference: 'attention', create: (gpu) => createAttentionSplit(gpu, { ...heads, parts: 2 }) },
+  attention_tiled: {
+    reference: 'attention',
+    create: (gpu) => createAttentionTiled(gpu, { ...heads, tile: { rows: 32, wide: false, ahead: false } }),
+  },
   advance: { reference: 'advance', create: (gpu) => createAdvance(gpu) },
   conv1d_silu: { reference: 'conv1d_silu', create: (gpu) => createConv1dSilu(gpu, { channels: 4 }) },
   delta_chunk_prepare: { reference: 'delta', create: (gpu) => createDeltaChunkPrepare(gpu, delta) },
