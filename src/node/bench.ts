@@ -18,7 +18,7 @@ import { openNodeGpu } from './open_gpu';
 const usage =
   `bench [--preset <${presetNames.join('|')}> [--bits 3|4|16] | --model <dir>] [--prompt <n>] [--decode <n>] [--context 0,4096,32768] ` +
   '[--gpu-budget <bytes|4GB>] [--chunk <n>] [--kv f16|f32] [--precision exact|fast] [--repeat <n>] [--profile] | bench --kernels [--preset …] [--tokens 1,8,64,512] ' +
-  '[--only <part of a matrix or candidate>]; both: [--disable subgroups,f16] [--seconds-per <n>] [--json <file>]';
+  '[--context …] [--kv f16|f32] [--only <part of a matrix, of a candidate or of "attention 512 at 4096">]; both: [--disable subgroups,f16] [--seconds-per <n>] [--json <file>]';
 
 type Raw = Record<string, string | boolean | undefined>;
 
@@ -60,6 +60,8 @@ function kernelRun(o: Raw, json: { json?: string }): Run {
   const options = {
     model: { preset: presetNamed(o.preset), bits: 4 } satisfies SyntheticModel,
     tokens: tokenCounts(o.tokens),
+    contexts: contextLengths(o.context),
+    kv: oneOf('kv', o.kv, ['f16', 'f32']) ?? 'f16',
     ...(typeof o.only === 'string' ? { only: o.only } : {}),
     ...json,
   };
