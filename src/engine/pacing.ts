@@ -1,3 +1,5 @@
+import { attentionFlopPerDispatch } from './passes';
+
 /**
  * How much work one submit may hold. Windows resets a GPU after about 2 s on one packet, a page that shares the GPU stutters
  * long before that, and a cancel takes effect between packets: 100 ms on a GPU, a second on a CPU adapter.
@@ -6,6 +8,8 @@ export class Pacer {
   readonly #limitMs: number;
   /** Smoothed milliseconds per section, by mode and token count rounded up to a power of two. */
   readonly #msPerSection = new Map<string, number>();
+  /** Of attention in a long context: no less than the fastest pass shows, with all else that it did. */
+  #attentionFlopPerMs = 0;
 
   constructor(isCpu: boolean) {
     this.#limitMs = isCpu ? 1000 : 100;
@@ -24,6 +28,16 @@ export class Pacer {
     const last = this.#msPerSection.get(key);
     const now = ms / sections;
     this.#msPerSection.set(key, last === undefined ? now : 0.7 * last + 0.3 * now);
+  }
+
+  /** Flop of attention that a submit may hold. */
+  attentionFlop(): number {
+    return Math.max(attentionFlopPerDispatch, this.#limitMs * this.#attentionFlopPerMs);
+  }
+
+  /** Records that a pass took `ms`, of which attention of all layers was so much. */
+  measuredAttention(flop: number, ms: number): void {
+    this.#attentionFlopPerMs = Math.max(this.#attentionFlopPerMs, flop / ms);
   }
 }
 

@@ -9,12 +9,16 @@ export type Chunk = { first: number; tokens: number; position: number };
 export type Slice = { firstToken: number; rows: number; mode: Mode };
 
 /** 100 ms at half a TFLOP/s, which a slow integrated GPU gives attention. */
-const attentionFlopPerDispatch = 5e10;
+export const attentionFlopPerDispatch = 5e10;
+
+/** Of one layer, at most: as if every token saw the last one. */
+export const attentionFlop = ({ numAttentionHeads, headDim }: ModelConfig, { position, tokens }: Omit<Chunk, 'first'>): number =>
+  4 * numAttentionHeads * headDim * (position + tokens) * tokens;
 
 /**
- * One dispatch of attention reads every earlier position for each of its tokens, and no submit can be shorter than a dispatch: far
- * into a long context chunks shrink, so that a slow GPU stays below its watchdog. Nothing here depends on a budget, so results do not.
- * `cuts`: counts of tokens, rising, after which a chunk ends in any case.
+ * `cuts`: counts of tokens, rising, after which a chunk ends in any case. `mostFlop`: of a layer's attention, where that is one dispatch
+ * whatever it takes: far into a long context chunks shrink, so that no submit takes long. Nothing here depends on a budget, so results
+ * do not.
  */
 export function chunksOf(
   config: ModelConfig,
@@ -22,12 +26,12 @@ export function chunksOf(
   tokens: number,
   chunkTokens: number,
   cuts: readonly number[] = [],
+  mostFlop = Number.POSITIVE_INFINITY,
 ): Chunk[] {
-  const { numAttentionHeads, headDim } = config;
   const chunks: Chunk[] = [];
   for (let first = 0; first < tokens; ) {
-    const flopPerToken = 4 * numAttentionHeads * headDim * (position + first + chunkTokens);
-    const most = Math.min(chunkTokens, Math.max(16, Math.floor(attentionFlopPerDispatch / flopPerToken)));
+    const flopPerToken = attentionFlop(config, { position: position + first, tokens: chunkTokens }) / chunkTokens;
+    const most = Math.min(chunkTokens, Math.max(16, Math.floor(mostFlop / flopPerToken)));
     const end = cuts.find((cut) => cut > first) ?? tokens;
     const count = Math.min(most, tokens - first, end - first);
     chunks.push({ first, tokens: count, position: position + first });

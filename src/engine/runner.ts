@@ -2,9 +2,9 @@
 import { EngineError, throwIfAborted, unlessAborted } from '../errors';
 import type { ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
-import type { Dispatch } from '../gpu/dispatch';
+import { type Dispatch, someTiles } from '../gpu/dispatch';
 import { deviceLostError, Readback } from '../gpu/readback';
-import { packStep } from '../kernels/step';
+import { firstTileAt, packStep } from '../kernels/step';
 import type { HeadSection, Recordings } from '../model/qwen35';
 import type { Mode, Section } from '../model/recorder';
 import type { Scratch } from '../model/scratch';
@@ -15,7 +15,7 @@ import type { EmbeddingRows } from '../stream/embedding_rows';
 import type { WeightStream } from '../stream/weight_stream';
 import { Batches, bySlab } from './batch';
 import { Pacer } from './pacing';
-import { type Chunk, chunksOf, headSlices, passesOf, type Slice } from './passes';
+import { attentionFlop, attentionFlopPerDispatch, type Chunk, chunksOf, headSlices, passesOf, type Slice } from './passes';
 
 /** Which rows of logits a step returns: none, that of the last token, or every token's. */
 export type WantedLogits = 'none' | 'last' | 'all';
@@ -226,7 +226,9 @@ export class Runner {
     const { passTokens, chunkTokens } = plan.scratch;
     const { snapshots = [] } = part;
     const cuts = snapshots.map(({ after }) => after);
-    const chunks = inSlots(chunksOf(this.#config, sequence.length, tokens.length, chunkTokens, cuts), sequence.slot, snapshots);
+    const mostFlop = this.#gpu.direct ? attentionFlopPerDispatch : Number.POSITIVE_INFINITY; // elsewhere it goes in pieces
+    const all = chunksOf(this.#config, sequence.length, tokens.length, chunkTokens, cuts, mostFlop);
+    const chunks = inSlots(all, sequence.slot, snapshots);
     // Far into a long context two chunks may be shorter than one; without room for residual rows each is a pass all the same.
     for (const group of passesOf(chunks, scratch.residual ? passTokens : 0)) {
       const first = group[0]!.first;
@@ -258,7 +260,13 @@ export class Runner {
       await this.#batches.done();
     }
     weights.endPass();
-    if (!pass.shared) this.#pacer.measured(pass.ids.length, this.#sections(pass).length, performance.now() - started);
+    if (!pass.shared) this.#measured(pass, performance.now() - started);
+  }
+
+  #measured(pass: Pass, ms: number): void {
+    this.#pacer.measured(pass.ids.length, this.#sections(pass).length, ms);
+    const layers = this.#config.layerTypes.filter((type) => type === 'full_attention').length;
+    this.#pacer.measuredAttention(layers * attentionFlop(this.#config, pass.chunks[0]!), ms);
   }
 
   #sections({ recordings, chunks }: Pass): readonly Section[] {
@@ -277,7 +285,7 @@ export class Runner {
       if (section.unit === -1 && this.#parts.rows && !pass.shared) await this.#parts.rows.load(pass.ids, pass.signal);
       const streamed = plan.streamed[section.unit] === true;
       if (pass.shared) await this.#sharedSection(pass, index, first);
-      else await this.#runUnit(section, pass.ids.length, streamed);
+      else await this.#runUnit(section, pass.chunks[0]!, streamed);
       if (streamed || this.#batches.sections >= perSubmit) {
         this.#batches.submit();
         if (streamed) weights.release(section.unit);
@@ -291,13 +299,42 @@ export class Runner {
    * A streamed unit that takes the GPU long goes in several submits: copies of the next one queue between them, where they would
    * otherwise wait for all of it, with every staging buffer full and no read under way. One token's unit is short on a GPU.
    */
-  async #runUnit({ dispatches }: Section, tokens: number, streamed: boolean): Promise<void> {
-    if (!streamed || (tokens === 1 && !this.#gpu.adapter.isCpu)) return this.#batches.run(dispatches, tokens);
+  async #runUnit({ dispatches }: Section, chunk: Chunk, streamed: boolean): Promise<void> {
+    if (!streamed || (chunk.tokens === 1 && !this.#gpu.adapter.isCpu)) return this.#runPieces(dispatches, chunk);
     for (const run of bySlab(dispatches)) {
-      this.#batches.run(run, tokens);
+      await this.#runPieces(run, chunk);
       this.#batches.submit();
       await this.#batches.room();
     }
+  }
+
+  /**
+   * Attention reads every earlier position for each token, and no submit can be shorter than a dispatch: far into a long context it
+   * goes in several, so that a slow GPU stays below its watchdog. How many changes no bit of what it computes.
+   */
+  async #runPieces(dispatches: readonly Dispatch[], chunk: Chunk): Promise<void> {
+    const { tokens } = chunk;
+    const count = Math.ceil(attentionFlop(this.#config, chunk) / this.#pacer.attentionFlop());
+    const long = count > 1 ? dispatches.findIndex(({ kernel }) => (kernel.tiles?.(tokens) ?? 1) > 1) : -1;
+    if (long < 0) return this.#batches.run(dispatches, tokens);
+    const dispatch = dispatches[long]!;
+    const tiles = dispatch.kernel.tiles!(tokens);
+    const perPiece = Math.ceil(tiles / count);
+    this.#batches.run(dispatches.slice(0, long), tokens);
+    for (let first = 0; first < tiles; first += perPiece) {
+      this.#batches.submit();
+      await this.#batches.room();
+      this.#setFirstTile(first);
+      this.#batches.run([someTiles(dispatch, Math.min(perPiece, tiles - first))], tokens);
+    }
+    this.#batches.submit();
+    this.#setFirstTile(0);
+    this.#batches.run(dispatches.slice(long + 1), tokens);
+  }
+
+  /** For what is submitted from then on. */
+  #setFirstTile(tile: number): void {
+    this.#gpu.device.queue.writeBuffer(this.#parts.scratch.step, firstTileAt, Uint32Array.of(tile));
   }
 
   /** One section over every chunk: the chunk's residual rows come in and go out by copy, everything else is chunk-sized. */
@@ -313,7 +350,7 @@ export class Runner {
       this.#writeStep(pass, chunk, at);
       if (index === 0 && rows) await rows.load(pass.ids.subarray(at, at + chunk.tokens), pass.signal);
       if (index > 0) this.#batches.copy(residual, at * rowBytes, scratch.hidden, 0, bytes);
-      await this.#runUnit(section, chunk.tokens, this.#parts.plan.streamed[section.unit] === true);
+      await this.#runUnit(section, chunk, this.#parts.plan.streamed[section.unit] === true);
       this.#batches.copy(scratch.hidden, 0, residual, at * rowBytes, bytes);
       this.#batches.submit();
       await this.#batches.room();

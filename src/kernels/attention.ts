@@ -83,6 +83,7 @@ export function createAttentionTiled(gpu: Gpu, { tile, ...shape }: AttentionShap
     },
     bindings: { q: 'read', qGate: 'read', keys: 'read', values: 'read', y: 'write', step: 'uniform' },
     grid: (tokens) => [kvHeads, tilesOf(shape, tile, tokens)],
+    tiles: true,
   });
 }
 

@@ -14,6 +14,8 @@ export type StepState = {
 };
 
 export const stepBytes = 32;
+/** Byte offset of firstTile. */
+export const firstTileAt = 20;
 
 export function packStep(step: Partial<StepState>): Uint32Array<ArrayBuffer> {
   return Uint32Array.of(
