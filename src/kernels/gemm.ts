@@ -7,6 +7,7 @@ import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, kernelByTokens } from '../gpu/kernel';
 import type { Candidate, ProductShape } from './candidates';
+import { chooseGemmFew } from './gemm_few';
 import { type Affine4, isAffine4, matrix, requireMultiple, shared, tile, wideReduction } from './variants';
 
 /** `outCols`: columns of y, all parts together. `accumulate`: add to y. `f16`: round operand tiles to f16 where the device can. */
@@ -153,10 +154,12 @@ export function chooseGemm(gpu: Gpu, shape: GemmShape, sliced = false): Kernel {
   if (gpu.direct && !f16) return createGemmDirect(gpu, shape);
   if (!isAffine4(format) || format.group % 32 !== 0) return createGemm(gpu, shape);
   if (sliced) return createGemmQ4(gpu, { ...shape, format, tile: slicedTile });
+  const few = chooseGemmFew(gpu, { ...shape, format });
   const split = createGemmQ4Split(gpu, { ...shape, format, wide: false });
-  if (outCols < fewRows) return split;
+  if (outCols < fewRows) return kernelByTokens([...few, { upTo: Number.POSITIVE_INFINITY, kernel: split }]);
   const enough = 64 * Math.ceil(fewTiles / Math.ceil(outCols / 64) - 1); // tokens that still make fewer tiles than that
   return kernelByTokens([
+    ...few,
     { upTo: Math.min(256, Math.max(32, enough)), kernel: split },
     { upTo: Number.POSITIVE_INFINITY, kernel: createGemmQ4(gpu, { ...shape, format, tile: usualTile }) },
   ]);

@@ -91,7 +91,11 @@ export class DecodeRecorder extends Recorder {
     this.add(createAttentionCombine(gpu, split), { ...sums, qGate: this.at('qGate'), y: mixed, step: this.step });
     const dtype = this.#inputDtype([reader]);
     if (dtype !== 'f32')
-      this.add(createQuantise(gpu, { cols: reader.cols, y: dtype }), { y: this.#input('mixed', dtype), x: mixed });
+      this.add(createQuantise(gpu, { cols: reader.cols, y: dtype }), {
+        y: this.#input('mixed', dtype),
+        x: mixed,
+        step: this.step,
+      });
   }
 
   override deltaNet(vectors: DeltaNetLayer['vectors'], state: DeltaNetState, reader: MatrixBlocks): void {

@@ -25,6 +25,7 @@ import {
 import { createEmbed } from '../../src/kernels/embed';
 import { createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
 import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Split } from '../../src/kernels/gemm';
+import { createGemmQ4Few, createGemmQ4FewInt } from '../../src/kernels/gemm_few';
 import { createGemv, createGemvDirect, createGemvQ4, createQuantise } from '../../src/kernels/gemv';
 import { createGemvQ4Int, createGemvQ4Wide } from '../../src/kernels/gemv_teams';
 import { createInterleavePairs } from '../../src/kernels/interleave_pairs';
@@ -181,6 +182,14 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
     create: (gpu) => createGemmQ4(gpu, { ...linear, format: q4(64, 'bf16'), tile: { tx: 8, ty: 8, wide: true, ahead: false } }),
   },
   gemm_q4_direct: { reference: 'gemv', create: (gpu) => createGemmDirect(gpu, { ...linear, format: q4(64, 'bf16') }) },
+  gemm_q4_few: {
+    reference: 'gemv',
+    create: (gpu) => createGemmQ4Few(gpu, { ...wide, team: { lanes: 16, teams: 4, tokens: 8 } }),
+  },
+  gemm_q4_few_int: {
+    reference: 'gemv',
+    create: (gpu) => createGemmQ4FewInt(gpu, { ...wide, team: { lanes: 16, teams: 4, tokens: 8 }, x: 'int16' }),
+  },
   gemm_q4_split: {
     reference: 'gemv',
     create: (gpu) => createGemmQ4Split(gpu, { ...linear, format: q4(64, 'bf16'), wide: false }),

@@ -6,6 +6,7 @@ import { deltaCases } from './cases/delta';
 import { embedCases } from './cases/embed';
 import { gatedRmsNormCases } from './cases/gated_rms_norm';
 import { gemmCases } from './cases/gemm';
+import { gemmFewCases } from './cases/gemm_few';
 import { gemvCases } from './cases/gemv';
 import { gemvIntCases } from './cases/gemv_int';
 import { interleavePairsCases } from './cases/interleave_pairs';
@@ -24,6 +25,7 @@ export const kernelCases: KernelCase[] = [
   ...gemvCases,
   ...gemvIntCases,
   ...gemmCases,
+  ...gemmFewCases,
   ...qkNormRopeCases,
   ...attentionCases,
   ...conv1dSiluCases,

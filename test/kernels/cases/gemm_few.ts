@@ -1,0 +1,111 @@
+/** A few tokens times 4-bit weights, on f32 and on what quantise wrote. */
+import type { MatrixFormat } from '../../../src/format/types';
+import type { Gpu } from '../../../src/gpu/device';
+import type { Grid } from '../../../src/gpu/kernel';
+import { createGemmQ4Few, createGemmQ4FewInt, type FewTeam, fewName } from '../../../src/kernels/gemm_few';
+import { createQuantise } from '../../../src/kernels/gemv';
+import { gemmReference } from '../../../src/kernels/reference/gemv';
+import { type Affine4, type IntDtype, intBytes } from '../../../src/kernels/variants';
+import { compare, type KernelCase, onBench, random, randomMatrix, requireStem, skip, ulp, uniform } from '../harness';
+import { describeFormat, q4 } from './formats';
+import { noInt8 } from './gemv_int';
+
+type Row = {
+  x?: IntDtype;
+  team: FewTeam;
+  rows: number;
+  cols: number;
+  format: MatrixFormat;
+  tokens: number;
+  accumulate?: boolean;
+  cuts?: number[];
+  baseUnits?: number;
+  grid?: Grid;
+  why: string;
+};
+
+const eight: FewTeam = { lanes: 16, teams: 4, tokens: 8 };
+const usual = { rows: 37, cols: 1600, format: q4(64, 'bf16'), baseUnits: 2 };
+const table: Row[] = [
+  { team: eight, rows: 1, cols: 32, format: q4(32, 'bf16'), tokens: 1, why: 'one row of one group, one token; most lanes idle' },
+  ...[2, 3, 8, 9].map((tokens) => ({
+    team: eight,
+    ...usual,
+    tokens,
+    why: `${tokens} tokens of blocks of eight; lanes idle in the last step, rows end within a workgroup`,
+  })),
+  {
+    team: { lanes: 8, teams: 8, tokens: 2 },
+    rows: 70,
+    cols: 64,
+    format: q4(32, 'f32'),
+    tokens: 2,
+    grid: [2, 1, 2],
+    why: 'row blocks folded into z; pairs of f32',
+  },
+  {
+    team: { lanes: 64, teams: 1, tokens: 4 },
+    rows: 33,
+    cols: 256,
+    format: q4(128, 'f16'),
+    accumulate: true,
+    tokens: 7,
+    cuts: [1, 30],
+    baseUnits: 5,
+    why: 'three parts add to y; two blocks of four tokens',
+  },
+  { team: { lanes: 32, teams: 4, tokens: 4 }, ...usual, tokens: 4, why: 'workgroups of 128 threads' },
+];
+
+export const gemmFewCases: KernelCase[] = table.flatMap((row) =>
+  ([undefined, 'int8', 'int16'] as const).map((x): KernelCase => {
+    const named = x ? { ...row, x } : row;
+    return {
+      kernel: x ? 'gemm_q4_few_int' : 'gemm_q4_few',
+      name: nameOf(named),
+      why: row.why,
+      run: (gpu) => run(gpu, named),
+    };
+  }),
+);
+
+function nameOf({ x, team, rows, cols, format, tokens, accumulate, cuts = [] }: Row): string {
+  const rest = [accumulate ? 'accumulate' : '', cuts.length ? `cut before ${cuts}` : ''];
+  return [x, fewName(team), describeFormat(format), `${tokens} x ${rows} x ${cols}`, ...rest].filter(Boolean).join(', ');
+}
+
+async function run(gpu: Gpu, row: Row): ReturnType<KernelCase['run']> {
+  const { x: dtype, team, rows, cols, tokens, accumulate = false, cuts = [], baseUnits = 0, grid } = row;
+  if (dtype && !gpu.int8Dot) return skip(noInt8);
+  const format = row.format as Affine4;
+  const next = random(7);
+  const matrix = randomMatrix(next, rows, cols, format);
+  const x = uniform(next, tokens * cols);
+  const before = uniform(next, tokens * rows);
+  return onBench(gpu, async (bench) => {
+    const step = bench.step({ tokens });
+    let input = bench.input(x);
+    if (dtype) {
+      const codes = bench.output((tokens * intBytes(cols, dtype)) / 4);
+      await bench.run({ kernel: createQuantise(gpu, { cols, y: dtype }), bindings: { x: input, y: codes, step }, tokens });
+      await bench.read(codes);
+      input = codes;
+    }
+    const y = bench.output(accumulate ? before : tokens * rows);
+    const shape = { cols, format, accumulate, team };
+    const kernel = dtype ? createGemmQ4FewInt(gpu, { ...shape, x: dtype }) : createGemmQ4Few(gpu, shape);
+    requireStem(kernel, dtype ? 'gemm_q4_few_int' : 'gemm_q4_few');
+    const used = grid ? { ...kernel, grid: () => grid } : kernel;
+    const parts = bench.matrix(matrix, { baseUnits, cuts });
+    await bench.run(...parts.map((part) => ({ kernel: used, bindings: { x: input, y, step }, tokens, ...part })));
+    const want = gemmReference(x, matrix.values, { tokens, rows, cols });
+    const scale = gemmReference(x.map(Math.abs), matrix.sizes, { tokens, rows, cols });
+    for (let i = 0; i < want.length && accumulate; i++) {
+      want[i]! += before[i]!;
+      scale[i]! += Math.abs(before[i]!);
+    }
+    // As gemm. Codes are off by half a step of the largest of 32, at most 1 here; their errors meet q - 8 in place of q.
+    const rounding = dtype === 'int8' ? 1 / 127 : dtype === 'int16' ? 1 / 32512 : 0;
+    return compare('y', await bench.read(y), want, (cols + 40) * ulp + rounding, scale);
+  });
+}
