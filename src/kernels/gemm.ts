@@ -2,6 +2,7 @@ import source from '../../wgsl/gemm.wgsl?raw';
 import sourceDirect from '../../wgsl/gemm_direct.wgsl?raw';
 import sourceQ4 from '../../wgsl/gemm_q4.wgsl?raw';
 import sourceQ4Direct from '../../wgsl/gemm_q4_direct.wgsl?raw';
+import sourceOuter from '../../wgsl/gemm_q4_outer.wgsl?raw';
 import sourceSplit from '../../wgsl/gemm_q4_split.wgsl?raw';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
@@ -109,6 +110,42 @@ export function createGemmQ4(
   });
 }
 
+/** A tile of 8 ty tokens by 4 tx rows (`wide`: 8 tx), `columns` at a time. No thread may bring more than two parts of either. */
+export type OuterTile = { tx: 8 | 16 | 32; ty: 4 | 8 | 16; wide: boolean; columns: 16 | 32; ahead: boolean };
+
+/**
+ * The same bits as createGemmQ4 from tiles that lie turned, which need fewer registers.
+ * @throws EngineError 'shape' unless 32 divides group and group divides cols.
+ */
+export function createGemmQ4Outer(
+  gpu: Gpu,
+  { cols, format, accumulate, tile }: Pick<GemmShape, 'cols' | 'accumulate'> & { format: Affine4; tile: OuterTile },
+): Kernel {
+  const { tx, ty, wide, columns, ahead } = tile;
+  const piece = matrix(format);
+  const label = `gemm_q4_outer${piece.suffix} ${outerName(tile)}`;
+  requireMultiple(label, 'group', format.group, 32);
+  requireMultiple(label, 'cols', cols, format.group);
+  return createKernel(gpu, {
+    label,
+    sources: [...piece.sources, shared.step, sourceOuter],
+    constants: {
+      ...{ COLS: cols, ACCUMULATE: Number(accumulate) },
+      ...{ TX: tx, TY: ty, WIDE: Number(wide), AHEAD: Number(ahead), K: columns },
+      ...piece.constants,
+    },
+    bindings: { x: 'read', y: 'write', step: 'uniform' },
+    weights: true,
+    grid: (tokens, rows) => {
+      const [x, z] = fold(Math.ceil(rows / (tx * (wide ? 8 : 4))));
+      return [x, Math.ceil(tokens / (8 * ty)), z];
+    },
+  });
+}
+
+const outerName = ({ tx, ty, wide, columns, ahead }: OuterTile): string =>
+  `${8 * ty}x${tx * (wide ? 8 : 4)}, ${wide ? '8x8' : '8x4'} a thread, ${columns} columns${ahead ? ', ahead' : ''}`;
+
 /**
  * The same for few rows, where tiles would leave most of a GPU without work: a workgroup's lanes share the columns.
  * @throws EngineError 'shape' unless 8 divides group and group divides cols.
@@ -172,6 +209,16 @@ const tiles: Omit<GemmTile, 'ahead'>[] = [
   { tx: 16, ty: 4, wide: false },
 ];
 
+/** 16 KiB at most; threads of 128 or 256. */
+const outerTiles: Omit<OuterTile, 'ahead'>[] = [
+  { tx: 16, ty: 8, wide: true, columns: 16 },
+  { tx: 8, ty: 8, wide: true, columns: 32 },
+  { tx: 8, ty: 16, wide: true, columns: 16 },
+  { tx: 16, ty: 16, wide: true, columns: 16 },
+  { tx: 16, ty: 8, wide: false, columns: 32 },
+  { tx: 16, ty: 8, wide: false, columns: 16 },
+];
+
 /** What a GPU may run for several tokens; sums are f32 and operands are not rounded. */
 export function gemmCandidates({ cols, outCols, format, accumulate }: ProductShape): Candidate[] {
   const shape = { cols, outCols, accumulate, f16: false };
@@ -182,9 +229,17 @@ export function gemmCandidates({ cols, outCols, format, accumulate }: ProductSha
     const name = `tile ${8 * tile.ty}x${(tile.wide ? 8 : 4) * tile.tx}, ${tile.wide ? '8x8' : '8x4'} a thread${tile.ahead ? ', ahead' : ''}`;
     return { name, create: (gpu) => createGemmQ4(gpu, { ...shape, format, tile }) };
   });
+  const outer = [false, true]
+    .flatMap((ahead) => outerTiles.map((tile) => ({ ...tile, ahead })))
+    .map(
+      (tile): Candidate => ({
+        name: `outer ${outerName(tile)}`,
+        create: (gpu) => createGemmQ4Outer(gpu, { cols, format, accumulate, tile }),
+      }),
+    );
   const split = [false, true].map((wide): Candidate => {
     const name = `split, ${wide ? 8 : 4} rows`;
     return { name, create: (gpu) => createGemmQ4Split(gpu, { ...shape, format, wide }) };
   });
-  return [plain, ...tiled, ...split];
+  return [plain, ...tiled, ...outer, ...split];
 }

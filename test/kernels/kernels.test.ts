@@ -24,7 +24,7 @@ import {
 } from '../../src/kernels/delta';
 import { createEmbed } from '../../src/kernels/embed';
 import { createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
-import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Split } from '../../src/kernels/gemm';
+import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Outer, createGemmQ4Split } from '../../src/kernels/gemm';
 import { createGemmQ4Few, createGemmQ4FewInt } from '../../src/kernels/gemm_few';
 import { createGemv, createGemvDirect, createGemvQ4, createQuantise } from '../../src/kernels/gemv';
 import { createGemvQ4Int, createGemvQ4Wide } from '../../src/kernels/gemv_teams';
@@ -75,18 +75,20 @@ test('tiles of a GEMM give the same bits whatever their shape, so that slices of
   const shape = { cols, outCols: rows, format: q4(32, 'bf16'), accumulate: false, f16: false };
   await onBench(gpu, async (bench) => {
     const outputs = [];
-    for (const tile of [
-      { tx: 16, ty: 8, wide: false, ahead: false } as const,
-      { tx: 8, ty: 4, wide: true, ahead: true } as const,
+    for (const kernel of [
+      createGemmQ4(gpu, { ...shape, tile: { tx: 16, ty: 8, wide: false, ahead: false } }),
+      createGemmQ4(gpu, { ...shape, tile: { tx: 8, ty: 4, wide: true, ahead: true } }),
+      createGemmQ4Outer(gpu, { ...shape, tile: { tx: 8, ty: 8, wide: true, columns: 16, ahead: false } }),
     ]) {
       const y = bench.output(tokens * rows);
       const bindings = { x: bench.input(x), y, step: bench.step({ tokens }) };
       const [part] = bench.matrix(matrix);
-      await bench.run({ kernel: createGemmQ4(gpu, { ...shape, tile }), bindings, tokens, ...part! });
+      await bench.run({ kernel, bindings, tokens, ...part! });
       outputs.push(await bench.read(y));
     }
     expect(outputs[0]!.some((value) => value !== 0)).toBe(true);
     expect(outputs[1]).toEqual(outputs[0]);
+    expect(outputs[2]).toEqual(outputs[0]);
   });
 });
 
@@ -189,6 +191,10 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   gemm_q4_few_int: {
     reference: 'gemv',
     create: (gpu) => createGemmQ4FewInt(gpu, { ...wide, team: { lanes: 16, teams: 4, tokens: 8 }, x: 'int16' }),
+  },
+  gemm_q4_outer: {
+    reference: 'gemv',
+    create: (gpu) => createGemmQ4Outer(gpu, { ...wide, tile: { tx: 16, ty: 8, wide: true, columns: 16, ahead: false } }),
   },
   gemm_q4_split: {
     reference: 'gemv',
