@@ -36,6 +36,8 @@ export type KernelSpec = {
 export type Kernel = {
   label: string;
   rowsPerWorkgroup?: number;
+  /** The one that a step of `tokens` tokens runs, where it is one of several. */
+  chosen?(tokens: number): Kernel;
   /** Tiles of a step of `tokens` tokens, where the dispatch may go in pieces of them. */
   tiles?(tokens: number): number;
   /** Of source and constants: kernels with the same digest compute the same. */
@@ -131,6 +133,7 @@ export function kernelByTokens(choices: readonly { upTo: number; kernel: Kernel 
     label: choices.map(({ kernel }) => kernel.label).join(' | '),
     digest: choices.map(({ kernel }) => kernel.digest).join(),
     bindings: first.kernel.bindings,
+    chosen: of,
     tiles: (tokens) => of(tokens).tiles?.(tokens) ?? 1,
     ready,
     grid: (tokens, rows) => of(tokens).grid(tokens, rows),

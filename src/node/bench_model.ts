@@ -44,7 +44,7 @@ export async function reportModel(gpu: Gpu, given: ModelOptions, report: { ceili
       const row = withModelShares(figures, report.ceilings);
       rows.push(row);
       console.log(`\n${modelTable(label, bench, [row])}`);
-      if (!('skipped' in row) && row.profile.length > 0) console.log(`\n${profileTable(row)}`);
+      if (!('skipped' in row)) for (const profile of row.profiles) console.log(`\n${profileTable(row.context, profile)}`);
       const now = { ...report, model: rows };
       kept = kept.then(() => keep(options.json, now));
     },
