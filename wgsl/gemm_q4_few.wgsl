@@ -12,10 +12,13 @@ struct Columns { c0: vec4f, c1: vec4f, c2: vec4f, c3: vec4f };
 /// Scales of the four rows, over 1, 16, 256, 4096: what a nibble counts where it lies in half a word.
 struct Scales { s0: vec4f, s1: vec4f, s2: vec4f, s3: vec4f, bias: vec4f };
 
+/// Four q, still where they lie, exactly: in the low mantissa of 2^23. Conversions run at an eighth of the rate on NVIDIA.
+fn exact(bits: vec4u) -> vec4f { return bitcast<vec4f>(bits | vec4u(0x4b000000u)) - vec4f(8388608.0); }
+
 /// The low four nibbles of each word.
 fn columns(words: vec4u, s: Scales) -> Columns {
-  return Columns(fma(vec4f(words & vec4u(0xfu)), s.s0, s.bias), fma(vec4f(words & vec4u(0xf0u)), s.s1, s.bias),
-    fma(vec4f(words & vec4u(0xf00u)), s.s2, s.bias), fma(vec4f(words & vec4u(0xf000u)), s.s3, s.bias));
+  return Columns(fma(exact(words & vec4u(0xfu)), s.s0, s.bias), fma(exact(words & vec4u(0xf0u)), s.s1, s.bias),
+    fma(exact(words & vec4u(0xf00u)), s.s2, s.bias), fma(exact(words & vec4u(0xf000u)), s.s3, s.bias));
 }
 
 /// One chain of multiply-adds a row, so that a row's bits do not depend on its place among four.
