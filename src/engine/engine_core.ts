@@ -245,7 +245,10 @@ async function both(
   }
 }
 
-/** A CPU adapter takes seconds per chunk, so its chunks are small: progress and cancel come between them. */
+/**
+ * A CPU adapter takes seconds per chunk, so its chunks are small: progress and cancel come between them. On a GPU 512 tokens make enough
+ * tiles of a matrix of 4096 rows for the largest.
+ */
 export function sessionOptions(
   config: EngineConfig,
   { config: model }: Pick<OpenedCheckpoint, 'config'>,
@@ -253,7 +256,7 @@ export function sessionOptions(
 ): SessionOptions {
   return {
     contextTokens: config.contextTokens ?? Math.min(defaultContextTokens, model.maxPositionEmbeddings),
-    chunkTokens: config.chunkTokens ?? (gpu.adapter.isCpu ? 32 : 256),
+    chunkTokens: config.chunkTokens ?? (gpu.adapter.isCpu ? 32 : 512),
     kv: config.kv ?? 'f16',
     f16: config.f16 ?? false,
     precision: config.precision ?? defaultPrecision(gpu),

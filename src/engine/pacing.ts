@@ -22,6 +22,13 @@ export class Pacer {
     return Math.max(1, Math.min(sections, Math.floor(this.#limitMs / ms)));
   }
 
+  /** Submits that the dispatches of one section go in: a layer of many tokens may take a slow GPU longer than one should hold. */
+  submitsPerSection(tokens: number): number {
+    const ms = this.#msPerSection.get(bucket(tokens));
+    if (ms === undefined) return tokens > manyTokens ? 4 : 1;
+    return Math.ceil(ms / this.#limitMs);
+  }
+
   /** Records that a step of `tokens` tokens took `ms` for `sections` sections, start to finish. */
   measured(tokens: number, sections: number, ms: number): void {
     const key = bucket(tokens);
@@ -40,5 +47,8 @@ export class Pacer {
     this.#attentionFlopPerMs = Math.max(this.#attentionFlopPerMs, flop / ms);
   }
 }
+
+/** A layer of as many may take a second on a slow GPU: it goes in parts before anything was measured. */
+const manyTokens = 64;
 
 const bucket = (tokens: number): string => String(Math.ceil(Math.log2(tokens)));

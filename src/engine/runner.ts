@@ -300,11 +300,23 @@ export class Runner {
    * otherwise wait for all of it, with every staging buffer full and no read under way. One token's unit is short on a GPU.
    */
   async #runUnit({ dispatches }: Section, chunk: Chunk, streamed: boolean): Promise<void> {
-    if (!streamed || (chunk.tokens === 1 && !this.#gpu.adapter.isCpu)) return this.#runPieces(dispatches, chunk);
+    if (!streamed || (chunk.tokens === 1 && !this.#gpu.adapter.isCpu)) return this.#runPaced(dispatches, chunk);
     for (const run of bySlab(dispatches)) {
       await this.#runPieces(run, chunk);
       this.#batches.submit();
       await this.#batches.room();
+    }
+  }
+
+  /** In as many submits as keep each short enough. */
+  async #runPaced(dispatches: readonly Dispatch[], chunk: Chunk): Promise<void> {
+    const perSubmit = Math.ceil(dispatches.length / this.#pacer.submitsPerSection(chunk.tokens));
+    for (let first = 0; first < dispatches.length; first += perSubmit) {
+      if (first > 0) {
+        this.#batches.submit();
+        await this.#batches.room();
+      }
+      await this.#runPieces(dispatches.slice(first, first + perSubmit), chunk);
     }
   }
 

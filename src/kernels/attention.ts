@@ -106,18 +106,16 @@ export const attentionCandidates = (shape: AttentionShape): { name: string; crea
   })),
 ];
 
-/** Up to so many tokens a workgroup for each token and head makes more of a large GPU work than tiles of both. */
-const fewTokens = 8;
+/** Up to so many tokens there are too few tiles to fill a large GPU, and one counts by how long it takes (test/bench/results.csv). */
+const fewTokens = 128;
 
 /** What a recording runs for several tokens. */
 export function chooseAttention(gpu: Gpu, shape: AttentionShape): Kernel {
   if (gpu.direct) return createAttentionDirect(gpu, shape);
+  const tiled = (wide: boolean) => createAttentionTiled(gpu, { ...shape, tile: { rows: 32, wide, ahead: true } });
   return kernelByTokens([
-    { upTo: fewTokens, kernel: createAttention(gpu, shape) },
-    {
-      upTo: Number.POSITIVE_INFINITY,
-      kernel: createAttentionTiled(gpu, { ...shape, tile: { rows: 32, wide: false, ahead: false } }),
-    },
+    { upTo: fewTokens, kernel: tiled(true) },
+    { upTo: Number.POSITIVE_INFINITY, kernel: tiled(false) },
   ]);
 }
 

@@ -25,7 +25,7 @@ import {
 import { createEmbed } from '../../src/kernels/embed';
 import { createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
 import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Outer, createGemmQ4Split } from '../../src/kernels/gemm';
-import { createGemmQ4Few, createGemmQ4FewInt } from '../../src/kernels/gemm_few';
+import { createGemmQ4FewInt } from '../../src/kernels/gemm_few_int';
 import { createGemv, createGemvDirect, createGemvQ4, createQuantise } from '../../src/kernels/gemv';
 import { createGemvQ4Int, createGemvQ4Wide } from '../../src/kernels/gemv_teams';
 import { createInterleavePairs } from '../../src/kernels/interleave_pairs';
@@ -184,13 +184,9 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
     create: (gpu) => createGemmQ4(gpu, { ...linear, format: q4(64, 'bf16'), tile: { tx: 8, ty: 8, wide: true, ahead: false } }),
   },
   gemm_q4_direct: { reference: 'gemv', create: (gpu) => createGemmDirect(gpu, { ...linear, format: q4(64, 'bf16') }) },
-  gemm_q4_few: {
-    reference: 'gemv',
-    create: (gpu) => createGemmQ4Few(gpu, { ...wide, team: { lanes: 16, teams: 4, tokens: 8 } }),
-  },
   gemm_q4_few_int: {
     reference: 'gemv',
-    create: (gpu) => createGemmQ4FewInt(gpu, { ...wide, team: { lanes: 16, teams: 4, tokens: 8 }, x: 'int16' }),
+    create: (gpu) => createGemmQ4FewInt(gpu, { ...wide, team: { lanes: 32, teams: 4, tokens: 8 }, x: 'int16' }),
   },
   gemm_q4_outer: {
     reference: 'gemv',
@@ -198,7 +194,7 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   },
   gemm_q4_split: {
     reference: 'gemv',
-    create: (gpu) => createGemmQ4Split(gpu, { ...linear, format: q4(64, 'bf16'), wide: false }),
+    create: (gpu) => createGemmQ4Split(gpu, { ...wide, team: { lanes: 64, tokens: 8 } }),
   },
   gemv: { reference: 'gemv', create: (gpu) => createGemv(gpu, { ...linear, format: q3(64, 'bf16') }) },
   gemv_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q3(64, 'bf16') }) },

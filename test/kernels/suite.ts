@@ -6,7 +6,7 @@ import { deltaCases } from './cases/delta';
 import { embedCases } from './cases/embed';
 import { gatedRmsNormCases } from './cases/gated_rms_norm';
 import { gemmCases } from './cases/gemm';
-import { gemmFewCases } from './cases/gemm_few';
+import { gemmFewIntCases } from './cases/gemm_few_int';
 import { gemvCases } from './cases/gemv';
 import { gemvIntCases } from './cases/gemv_int';
 import { interleavePairsCases } from './cases/interleave_pairs';
@@ -25,7 +25,7 @@ export const kernelCases: KernelCase[] = [
   ...gemvCases,
   ...gemvIntCases,
   ...gemmCases,
-  ...gemmFewCases,
+  ...gemmFewIntCases,
   ...qkNormRopeCases,
   ...attentionCases,
   ...conv1dSiluCases,

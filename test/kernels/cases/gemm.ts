@@ -10,6 +10,7 @@ import {
   type GemmShape,
   type GemmTile,
   type OuterTile,
+  type SplitTeam,
 } from '../../../src/kernels/gemm';
 import { gemmReference } from '../../../src/kernels/reference/gemv';
 import { compare, type KernelCase, onBench, random, randomMatrix, requireStem, skip, ulp, uniform } from '../harness';
@@ -20,8 +21,8 @@ type Row = {
   tile?: 'f16';
   shape?: GemmTile;
   outer?: OuterTile;
-  /** Of gemm_q4_split. */
-  wide?: boolean;
+  /** Of gemm_q4_split; 64 lanes by 8 tokens unless said. */
+  team?: SplitTeam;
   rows: number;
   cols: number;
   format: MatrixFormat;
@@ -197,16 +198,21 @@ const table: Row[] = [
     baseUnits: 5,
     why: 'three parts add to y',
   },
-  {
-    stem: 'gemm_q4_split',
-    wide: true,
+  ...(
+    [
+      { lanes: 32, tokens: 2 },
+      { lanes: 128, tokens: 4 },
+    ] as const
+  ).map((team) => ({
+    stem: 'gemm_q4_split' as const,
+    team,
     rows: 33,
-    cols: 96,
+    cols: 672,
     format: q4(32, 'bf16'),
     tokens: 9,
     cuts: [29],
-    why: 'eight rows at a time; blocks end within them',
-  },
+    why: `${team.lanes} lanes, ${team.tokens} tokens each; some lanes idle in the last step`,
+  })),
 
   { stem: 'gemm_direct', rows: 1, cols: 4, format: f32, tokens: 1, why: 'the smallest' },
   { stem: 'gemm_direct', rows: 1_500, cols: 4, format: f32, tokens: 5, grid: [2, 2, 4], why: 'row blocks folded into z' },
@@ -277,12 +283,12 @@ export const gemmCases: KernelCase[] = table.map((row) => ({
   run: (gpu) => run(gpu, row),
 }));
 
-function nameOf({ tile, shape, outer, wide, rows, cols, format, tokens, accumulate, cuts = [] }: Row): string {
+function nameOf({ tile, shape, outer, team, rows, cols, format, tokens, accumulate, cuts = [] }: Row): string {
   const variant = [
     tile ? `${tile} tiles` : '',
     shape ? `${shape.ty}x${shape.tx}${shape.wide ? ' wide' : ''}${shape.ahead ? ' ahead' : ''}` : '',
     outer ? `${outer.ty}x${outer.tx}${outer.wide ? ' wide' : ''} by ${outer.columns}${outer.ahead ? ' ahead' : ''}` : '',
-    wide ? 'wide' : '',
+    team ? `${team.lanes} lanes by ${team.tokens}` : '',
   ];
   const size = `${tokens} x ${rows} x ${cols}`;
   const rest = [accumulate ? 'accumulate' : '', cuts.length ? `cut before ${cuts}` : ''];
@@ -318,12 +324,12 @@ async function run(gpu: Gpu, row: Row): ReturnType<KernelCase['run']> {
   });
 }
 
-function create(gpu: Gpu, { stem, shape: tile, outer, wide = false }: Row, shape: GemmShape): Kernel {
+function create(gpu: Gpu, { stem, shape: tile, outer, team = { lanes: 64, tokens: 8 } }: Row, shape: GemmShape): Kernel {
   if (stem === 'gemm') return createGemm(gpu, shape);
   if (stem === 'gemm_direct' || stem === 'gemm_q4_direct') return createGemmDirect(gpu, shape);
   const { format } = shape;
   if (format.kind !== 'affine' || format.bits !== 4) throw new Error('gemm_q4 takes 4-bit weights');
   const q4Shape = { ...shape, format: { ...format, bits: 4 as const } };
   if (outer) return createGemmQ4Outer(gpu, { ...q4Shape, tile: outer });
-  return tile ? createGemmQ4(gpu, { ...q4Shape, tile }) : createGemmQ4Split(gpu, { ...q4Shape, wide });
+  return tile ? createGemmQ4(gpu, { ...q4Shape, tile }) : createGemmQ4Split(gpu, { ...q4Shape, team });
 }
