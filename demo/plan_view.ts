@@ -11,11 +11,21 @@ export type GpuUse = Exclude<keyof PlanReport['gpu'], 'total'> | 'free';
 export type Segment = { use: GpuUse; label: string; note: string; bytes: number; width: number; share: number | undefined };
 
 /** In the order in which they lie in the bar. */
-export const GPU_USES: readonly GpuUse[] = ['residentWeights', 'ring', 'kvCache', 'recurrentState', 'scratch', 'staging', 'free'];
+export const GPU_USES: readonly GpuUse[] = [
+  'residentWeights',
+  'ring',
+  'experts',
+  'kvCache',
+  'recurrentState',
+  'scratch',
+  'staging',
+  'free',
+];
 
 const LABELS: Record<GpuUse, string> = {
   residentWeights: 'Weights that stay',
   ring: 'Ring for streamed weights',
+  experts: 'Experts',
   kvCache: 'KV cache',
   recurrentState: 'Recurrent state',
   scratch: 'Scratch',
@@ -45,6 +55,8 @@ function noteOn(use: GpuUse, plan: PlanReport): string {
       return `${formatShare(plan.gpu.residentWeights / plan.weightBytes)} of the model`;
     case 'ring':
       return `${plan.ring.slots} slots of ${formatBytes(plan.ring.slotBytes)}`;
+    case 'experts':
+      return expertsNote(plan);
     case 'kvCache':
       return `${formatCount(plan.contextTokens)} tokens`;
     case 'recurrentState':
@@ -56,6 +68,12 @@ function noteOn(use: GpuUse, plan: PlanReport): string {
     case 'free':
       return '';
   }
+}
+
+function expertsNote({ experts }: PlanReport): string {
+  if (!experts) return '';
+  if (experts.slots >= experts.of) return `all ${formatCount(experts.of)}`;
+  return `${formatCount(experts.slots)} of ${formatCount(experts.of)} at a time`;
 }
 
 /** One line above the bar: '3.4 GB of a budget of 4.0 GB'. */
@@ -73,8 +91,12 @@ const HOMES: Record<PlanReport['disk']['home'], string> = {
 /** What streams for every token, and from where. */
 export function streamText(plan: PlanReport): string {
   const bytes = plan.streamedBytesPerToken;
-  if (bytes === 0) return 'Nothing streams: all weights stay in GPU memory.';
-  return `${formatBytes(bytes)} per token from ${HOMES[plan.disk.home]}`;
+  const fetched = plan.expectedExpertBytesPerToken;
+  const from = HOMES[plan.disk.home];
+  if (bytes === 0 && fetched === 0) return 'Nothing streams: all weights stay in GPU memory.';
+  if (fetched === 0) return `${formatBytes(bytes)} per token from ${from}`;
+  const experts = `about ${formatBytes(fetched)} of experts per token, as the text needs them`;
+  return bytes === 0 ? `${experts}, from ${from}` : `${formatBytes(bytes)} per token and ${experts}, from ${from}`;
 }
 
 export type UnitCell = { share: number; streamed: boolean };
@@ -102,19 +124,23 @@ export function unitsText({ units }: PlanReport): string {
 const BOUNDS = { read: 'reading', upload: 'uploading to the GPU', compute: 'computing' };
 
 /** `note`: what decides, and what each share of a token costs. */
-export function speedText({ prediction, streamedBytesPerToken }: PlanReport): { value: string; note: string } {
+export function speedText({ prediction, streamedBytesPerToken, expectedExpertBytesPerToken }: PlanReport): {
+  value: string;
+  note: string;
+} {
   if (!prediction) return { value: 'not known yet', note: 'Measured once the model is loaded.' };
   const { tokensPerSecond: rate, readMs, uploadMs, computeMs, bound } = prediction;
   const value =
     rate >= 1 ? `${rate >= 100 ? Math.round(rate) : rate.toFixed(1)} tok/s` : `${formatDuration(1000 / rate)} per token`;
   const parts = [`compute ${formatDuration(computeMs)}`];
-  if (streamedBytesPerToken > 0) parts.unshift(`read ${formatDuration(readMs)}`, `upload ${formatDuration(uploadMs)}`);
+  if (streamedBytesPerToken + expectedExpertBytesPerToken > 0)
+    parts.unshift(`read ${formatDuration(readMs)}`, `upload ${formatDuration(uploadMs)}`);
   return { value, note: `Limited by ${BOUNDS[bound]}: ${parts.join(', ')}.` };
 }
 
 /** What a plan comes to: '1.5 s per token, 12.5 GB stream for each token.' */
 export function outcomeText(plan: PlanReport): string {
-  const bytes = plan.streamedBytesPerToken;
+  const bytes = plan.streamedBytesPerToken + Math.round(plan.expectedExpertBytesPerToken);
   const streams = bytes === 0 ? 'nothing streams' : `${formatBytes(bytes)} stream for each token`;
   return plan.prediction ? `${speedText(plan).value}, ${streams}.` : `${streams}.`;
 }
@@ -134,7 +160,7 @@ export function lacksDisk({ disk }: PlanReport): boolean {
 
 /** What answering will cost where weights come over the network for every token; undefined where they do not. */
 export function networkCost(plan: PlanReport): string | undefined {
-  const bytes = plan.streamedBytesPerToken;
+  const bytes = plan.streamedBytesPerToken + Math.round(plan.expectedExpertBytesPerToken);
   if (plan.disk.home !== 'none' || bytes === 0) return undefined;
   const rate = plan.prediction ? ` That is about ${formatDuration(1000 / plan.prediction.tokensPerSecond)} per token here.` : '';
   return (

@@ -9,8 +9,8 @@ override STEPS: u32 = (QUADS + LANES - 1u) / LANES;
 
 @compute @workgroup_size(LANES)
 fn main(lane: Lane, @builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u) {
-  let row = (wg.y * grid.x + wg.x) * 4u; // row blocks past 65,535 fold into grid.y
-  let last = record.a.z - 1u;
+  let row = chooseRecord(wg.y * grid.x + wg.x, 4u) * 4u; // row blocks past 65,535 fold into grid.y
+  let last = max(record.a.z, 1u) - 1u;
   var sums = vec4f();
   for (var t = 0u; t < STEPS; t++) {
     let quad = t * LANES + lane.index;
@@ -23,7 +23,7 @@ fn main(lane: Lane, @builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) g
     }
   }
   sums = reduceAdd(sums, lane);
-  if (lane.index < 4u && row + lane.index <= last) {
+  if (lane.index < 4u && row + lane.index < record.a.z) {
     let i = record.a.w + row + lane.index;
     y[i] = sums[lane.index] + select(0.0, y[i], ACCUMULATE);
   }

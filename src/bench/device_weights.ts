@@ -25,6 +25,14 @@ export function weightsOnDevice(gpu: Gpu, described: SyntheticDescription): Weig
         else maker.make(image, slabs[i]!, byteOffset);
       }
     }
+    const firstOfExperts = plan.placement.slabs.length;
+    for (const [i, { firstLayer, layers }] of (plan.experts?.slabs ?? []).entries()) {
+      let at = 0;
+      for (const { moe } of plan.model.layers.slice(firstLayer, firstLayer + layers)) {
+        for (let expert = 0; expert < moe!.experts.count; expert++, at += plan.experts!.slotBytes)
+          maker.make(moe!.experts.image(expert), slabs[firstOfExperts + i]!, at);
+      }
+    }
   };
 }
 

@@ -2,6 +2,8 @@
  * A whole model's prefill and decode, as a request has them: the engine's own generation loop with sampling, by the wall clock, every
  * id read back. Only text is left out: the prompt is ids, and ids are what is wanted of the reply.
  */
+
+import { type ExpertReport, expertReport } from '../engine/expert_report';
 import { type Generation, generate } from '../engine/generate';
 import { LogitRow } from '../engine/logit_row';
 import type { ModelSession } from '../engine/model_session';
@@ -10,6 +12,7 @@ import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
 import type { Timings } from '../protocol/chat';
 import type { GenerateRequest } from '../protocol/engine';
+import type { ExpertCounts } from '../stream/expert_cache';
 import type { Effort } from './ceilings';
 import { type Counts, countCalls } from './count_calls';
 import { type ProfileRow, profileStep } from './profile';
@@ -50,6 +53,8 @@ export type ContextFigures = {
   /** Mean of the layers. */
   dispatchesPerLayer: number;
   submitsPerToken: number;
+  /** Of a mixture: all measured runs together. */
+  experts?: ExpertReport;
   /** Standard deviation of the logits after the prompt. */
   logitDeviation: number;
   /** Of the first run. */
@@ -94,6 +99,7 @@ async function benchContext(gpu: Gpu, bench: ModelBench, context: number): Promi
     const goBack = await readContext(own, session, ids.slice(0, context));
     const counts = await countSteps(session, request, Math.min(warmUpTokens, decodeTokens) - 1, goBack);
     const runs: Run[] = [];
+    const known = { ...session.experts?.counts.decode };
     for (let i = 0; i < repeat; i++) {
       goBack();
       runs.push(await run(session, { ...request, decodeTokens }));
@@ -106,7 +112,9 @@ async function benchContext(gpu: Gpu, bench: ModelBench, context: number): Promi
       if (tokens > 1) goBack();
       profiles.push({ tokens, rows: await profileStep(session, bench.profile!, tokens) });
     }
-    return { context, promptTokens, decodeTokens, ...speeds(session, context, runs), ...counts, logitDeviation, profiles };
+    const experts = expertReport(session, repeat * (decodeTokens - 1), known as ExpertCounts);
+    const figures = { ...speeds(session, context, runs), ...counts, ...(experts ? { experts } : {}) };
+    return { context, promptTokens, decodeTokens, ...figures, logitDeviation, profiles };
   } finally {
     session.destroy();
     own.memory.release();
@@ -225,7 +233,7 @@ function speeds(session: ModelSession, context: number, runs: readonly Run[]) {
     bytesPerToken,
     streamedBytesPerToken: plan.streamedBytesPerToken,
     gbPerSecond: (bytesPerToken.total * decodeTokensPerSecond.median) / 1e9,
-    prefillTflops: (prefillFlopPerToken(plan) * prefillTokensPerSecond.median) / 1e12,
+    prefillTflops: (prefillFlopPerToken(plan, config) * prefillTokensPerSecond.median) / 1e12,
     peakGpuBytes: gpu.memory.peakBytes,
     plannedGpuBytes: plan.bytes.total,
     ids,

@@ -61,7 +61,8 @@ function cells(row: Exclude<ReportedContext, SkippedContext>): string[] {
   ];
 }
 
-function remarks({ repeatable, streamedBytesPerToken }: ContextFigures): string {
+function remarks({ repeatable, streamedBytesPerToken, experts }: ContextFigures): string {
   const streams = streamedBytesPerToken > 0 ? [`streams ${figure(streamedBytesPerToken / 1e6)} MB`] : [];
-  return [...streams, ...(repeatable ? [] : ['RUNS DIFFER'])].join(', ');
+  const hits = experts && experts.misses > 0 ? [`hits ${percent(experts.hits / (experts.hits + experts.misses))}`] : [];
+  return [...streams, ...hits, ...(repeatable ? [] : ['RUNS DIFFER'])].join(', ');
 }

@@ -11,8 +11,8 @@ import { weightsOnDevice } from './device_weights';
 /** @throws EngineError 'invalid-request' where weights would stream; as ModelSession.load. */
 export async function openPreset(gpu: Gpu, described: SyntheticDescription, config: EngineConfig): Promise<ModelSession> {
   const options = sessionOptions(config, described, gpu);
-  const { gather } = sessionPlan(gpu, described, options);
-  if (gather) {
+  const { gather, experts } = sessionPlan(gpu, described, options);
+  if (gather || experts?.complete === false) {
     throw new EngineError(
       'invalid-request',
       `Under this budget weights would stream, and those of a preset are made in GPU memory and lie nowhere else. ` +
@@ -28,7 +28,13 @@ export async function openPreset(gpu: Gpu, described: SyntheticDescription, conf
 }
 
 /** For a CPU adapter: four layers of the same kinds. */
-export function smallShapes({ linearNumKeyHeads, linearNumValueHeads, tieWordEmbeddings }: SyntheticShapes): SyntheticShapes {
+export function smallShapes({
+  linearNumKeyHeads,
+  linearNumValueHeads,
+  tieWordEmbeddings,
+  moe,
+  next,
+}: SyntheticShapes): SyntheticShapes {
   return {
     hiddenSize: 64,
     intermediateSize: 128,
@@ -42,5 +48,7 @@ export function smallShapes({ linearNumKeyHeads, linearNumValueHeads, tieWordEmb
     linearKeyHeadDim: 32,
     linearValueHeadDim: 32,
     tieWordEmbeddings,
+    ...(moe ? { moe: { ...moe, experts: 8, chosen: 2, intermediateSize: 64, sharedIntermediateSize: 128 } } : {}),
+    ...(next ? { next } : {}),
   };
 }

@@ -19,7 +19,7 @@ export type TokenBytes = {
 export function tokenBytes(plan: MemoryPlan, config: ModelConfig, kv: 'f16' | 'f32', position: number): TokenBytes {
   const { kvPerToken, recurrentPerSlot, convPerSlot } = stateBytes(config, kv);
   const attention = config.layerTypes.filter((kind) => kind === 'full_attention').length;
-  const weights = weightBytes(plan);
+  const weights = weightBytes(plan) + expertBytes(plan, config);
   const cache = attention * 2 * kvPerToken * (position + 2);
   const state = (config.numHiddenLayers - attention) * 2 * (recurrentPerSlot + convPerSlot);
   return { weights, kv: cache, state, total: weights + cache + state };
@@ -30,6 +30,11 @@ function weightBytes({ model, gather }: MemoryPlan): number {
   return matrices + model.vectors.bytes + rowBytes((model.embedTokens ?? gather)!);
 }
 
+/** Of those that a token runs through. */
+function expertBytes({ model }: MemoryPlan, { moe }: ModelConfig): number {
+  return model.layers.reduce((sum, layer) => sum + (moe && layer.moe ? moe.chosen * layer.moe.experts.bytes : 0), 0);
+}
+
 function rowBytes(matrix: MatrixBlocks): number {
   const [words, groups] = rowStrides(matrix);
   if (matrix.format.kind === 'float') return words * 16;
@@ -37,7 +42,12 @@ function rowBytes(matrix: MatrixBlocks): number {
 }
 
 /** Multiply-adds of the layers' matrices, twice; the head, which only a prompt's last token needs, is left out. */
-export function prefillFlopPerToken({ model }: MemoryPlan): number {
-  const matrices = model.layers.flatMap(({ mixer, mlp }) => [...Object.values(mixer), ...Object.values(mlp)]);
-  return 2 * matrices.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
+export function prefillFlopPerToken({ model }: MemoryPlan, { moe: shape }: Pick<ModelConfig, 'moe'>): number {
+  const sizes = (matrices: readonly MatrixBlocks[]) => matrices.reduce((sum, { rows, cols }) => sum + rows * cols, 0);
+  const layers = model.layers.map(({ mixer, mlp, moe }) => {
+    const dense = sizes([...Object.values(mixer), ...Object.values(mlp)]);
+    if (!moe || !shape) return dense;
+    return dense + sizes([moe.router, moe.sharedGate]) + shape.chosen * sizes(Object.values(moe.experts.matrices));
+  });
+  return 2 * layers.reduce((sum, size) => sum + size, 0);
 }

@@ -4,7 +4,7 @@ import type { GenerationDefaults } from '../format/generation';
 import type { ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { parseBytes } from '../plan/byte_budget';
-import { timelineUnits } from '../plan/memory_plan';
+import { timelineUnits, withExperts } from '../plan/memory_plan';
 import { type Speeds, simulatePass } from '../plan/timeline';
 import type { ContextOverflow, EngineConfig, EngineInfo, GenerateEvent, GenerateRequest, LoadProgress } from '../protocol/engine';
 import type { PlanReport, TokenCosts } from '../protocol/plan';
@@ -287,7 +287,7 @@ export async function withSpeeds(
 ): Promise<SessionOptions> {
   const { config, tensors } = model.checkpoint;
   const plan = sessionPlan(gpu, { config, tensors }, options);
-  if (!always && plan.streamedBytesPerToken === 0) return options;
+  if (!always && plan.streamedBytesPerToken === 0 && plan.experts?.complete !== false) return options;
   const speeds = await measureSpeeds(gpu, model, plan.bytes.total, signal);
   return speeds ? { ...options, speeds } : options;
 }
@@ -297,8 +297,10 @@ async function loadedPlan(model: ModelSource, session: ModelSession, speeds: Spe
   const { plan } = session;
   if (!speeds || session.gpu.adapter.isCpu) return planReport(model, plan);
   const computeMs = await session.measureCompute();
-  const passed = plan.model.units.reduce((sum, { bytes, kind }) => sum + (kind === 'embed' ? 0 : bytes), 0);
+  const dense = plan.model.units.reduce((sum, { bytes, kind }) => sum + (kind === 'embed' ? 0 : bytes), 0);
+  const passed = dense + (plan.experts ? plan.experts.perToken * plan.experts.slotBytes : 0);
   const seen = { ...speeds, computeBytesPerMs: passed / computeMs };
   const units = timelineUnits(plan.model.units, plan.streamed, seen);
-  return planReport(model, plan, simulatePass(units, { slots: plan.ring.slots }, seen));
+  const pass = simulatePass(units, { slots: plan.ring.slots }, seen);
+  return planReport(model, plan, plan.experts ? withExperts(pass, plan.experts, seen) : pass);
 }

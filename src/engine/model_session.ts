@@ -13,8 +13,9 @@ import type { StoreIndex } from '../plan/blocks';
 import { type MemoryPlan, planMemory } from '../plan/memory_plan';
 import type { Speeds } from '../plan/timeline';
 import { EmbeddingRows } from '../stream/embedding_rows';
+import { ExpertCache } from '../stream/expert_cache';
 import type { Sources } from '../stream/fill';
-import { chooseUpload, type UploadPath } from '../stream/upload';
+import { chooseUpload, createMappedUpload, createWriteUpload, type UploadPath } from '../stream/upload';
 import { WeightStream } from '../stream/weight_stream';
 import { createPairWeaver } from './pair_weaver';
 import { Runner } from './runner';
@@ -59,6 +60,8 @@ export type WeightMaker = (plan: MemoryPlan, slabs: readonly GPUBuffer[]) => Pro
 
 export type SessionProgress = { phase: 'weights'; loaded: number; total: number } | { phase: 'pipelines' };
 
+type Experts = { cache: ExpertCache; slabs: readonly GPUBuffer[]; upload: UploadPath };
+
 type Parts = {
   plan: MemoryPlan;
   runner: Runner;
@@ -66,6 +69,7 @@ type Parts = {
   sequence: Sequence;
   weights: WeightStream;
   slabs: readonly GPUBuffer[];
+  experts: Experts | undefined;
   scratch: Scratch;
   upload: UploadPath;
   /** Resolves when all resident weights are in place. */
@@ -83,7 +87,9 @@ export class ModelSession {
   /** Resolves when all resident weights are in place; rejects with what a read threw. */
   readonly loaded: Promise<void>;
   readonly recordings: Recordings;
-  readonly #upload: UploadPath;
+  /** Of a mixture. */
+  readonly experts: ExpertCache | undefined;
+  readonly #uploads: readonly UploadPath[];
   readonly #scratch: Scratch;
   #loops: TokenLoops | undefined;
 
@@ -97,7 +103,8 @@ export class ModelSession {
     this.weights = parts.weights;
     this.loaded = parts.loaded;
     this.recordings = parts.recordings;
-    this.#upload = parts.upload;
+    this.experts = parts.experts?.cache;
+    this.#uploads = [parts.upload, ...(parts.experts ? [parts.experts.upload] : [])];
     this.#scratch = parts.scratch;
   }
 
@@ -108,7 +115,8 @@ export class ModelSession {
   tokenLoops(vocab: number): TokenLoops | undefined {
     const { plan, gpu, recordings, options } = this;
     if (!(options.gpuLoop ?? !gpu.direct)) return undefined;
-    if (plan.streamedBytesPerToken > 0 || plan.gather || recordings.decode.head.length > 1) return undefined;
+    if (plan.streamedBytesPerToken > 0 || plan.experts?.complete === false || plan.gather || recordings.decode.head.length > 1)
+      return undefined;
     if (this.#loops?.sampler.shape.vocab !== vocab) this.#loops = new TokenLoops(gpu, this.runner, this.#scratch, vocab);
     return this.#loops;
   }
@@ -140,13 +148,13 @@ export class ModelSession {
     const undo = [() => own.memory.release()];
     try {
       const parts = await prepare(own, checkpoint, options, plan, undo);
-      const total = plan.bytes.residentWeights;
+      const total = plan.bytes.residentWeights + (plan.experts?.complete ? plan.experts.bytes : 0);
       let loaded = 0;
       const onBytes = (bytes: number) => {
         loaded += bytes;
         onProgress?.({ phase: 'weights', loaded: Math.min(loaded, total), total });
       };
-      const resident = checkpoint.make ? checkpoint.make(plan, parts.slabs) : parts.weights.start(onBytes);
+      const resident = checkpoint.make ? make(checkpoint.make, plan, parts) : fetchResident(plan, parts, onBytes);
       resident.catch(() => {}); // a request reports it too, where nobody waits here
       // Nothing streams: staging has done its work with the last resident byte.
       if (plan.streamedBytesPerToken === 0)
@@ -188,7 +196,8 @@ export class ModelSession {
 
   destroy(): void {
     this.weights.destroy();
-    this.#upload.destroy();
+    this.experts?.destroy();
+    for (const upload of this.#uploads) upload.destroy();
     this.gpu.memory.release();
   }
 }
@@ -239,6 +248,23 @@ function weaves(gpu: Gpu, { layers }: CheckpointTensors, stored: StoreIndex | un
   return !gpu.direct && !stored && affine;
 }
 
+async function make(maker: WeightMaker, plan: MemoryPlan, { slabs, experts }: Omit<Parts, 'loaded'>): Promise<void> {
+  await maker(plan, [...slabs, ...(experts?.slabs ?? [])]);
+  experts?.cache.filled();
+}
+
+/** Weights that stay, and the experts where all of them do. */
+async function fetchResident(
+  plan: MemoryPlan,
+  { weights, experts }: Omit<Parts, 'loaded'>,
+  onBytes: (bytes: number) => void,
+): Promise<void> {
+  const all = plan.experts?.complete ? experts?.cache.load(onBytes) : undefined;
+  all?.catch(() => {}); // reported below
+  await weights.start(onBytes);
+  await all;
+}
+
 /** Buffers, sequence, weight table and dispatches; pipelines compile from here on. `undo` grows with what must be taken back. */
 async function prepare(
   gpu: Gpu,
@@ -258,13 +284,25 @@ async function prepare(
   for (const [i, { bytes }] of plan.placement.slabs.entries()) slabs.push(await make(`slab ${i}`, bytes));
   const slots: GPUBuffer[] = [];
   for (let i = 0; i < plan.ring.slots; i++) slots.push(await make(`ring slot ${i}`, plan.ring.slotBytes));
+  const expertSlabs: GPUBuffer[] = [];
+  for (const [i, { bytes }] of (plan.experts?.slabs ?? []).entries()) expertSlabs.push(await make(`experts ${i}`, bytes));
+  const expertUpload = plan.experts && createUpload(gpu, upload.kind, plan.experts.staging);
+  if (expertUpload) undo.push(() => expertUpload.destroy());
   const gatherBlock = plan.gather?.parts[0]?.block;
   const gathered = gatherBlock && { block: gatherBlock, buffer: await make('embedding rows', gatherBlock.bytes) };
   return gpu.memory.guarded('activations', () => {
     const scratch = createScratch(gpu, config, plan.scratch);
-    const table = new WeightTable(gpu, plan.placement, { slabs, slots, ...(gathered ? { gathered } : {}) }, plan.records);
+    const table = new WeightTable(
+      gpu,
+      plan.placement,
+      { slabs, slots, experts: expertSlabs, ...(gathered ? { gathered } : {}) },
+      plan.records,
+    );
     const recordings = recordModel(
-      { gpu, config, table, scratch, kv, f16, activations: precision === 'fast' ? 'int16' : 'f32' },
+      {
+        ...{ gpu, config, table, scratch, kv, f16, activations: precision === 'fast' ? 'int16' : 'f32' },
+        ...(plan.experts ? { experts: plan.experts } : {}),
+      },
       plan.model,
       sequence,
       plan.gather,
@@ -284,10 +322,22 @@ async function prepare(
         0,
         Uint32Array.from({ length: plan.scratch.chunkTokens }, (_, i) => i),
       );
-    const runner = new Runner(gpu, config, { plan, scratch, recordings: new Map([[sequence, recordings]]), weights, rows });
-    return { plan, runner, recordings, sequence, weights, slabs, scratch, upload };
+    const cache =
+      plan.experts &&
+      new ExpertCache(gpu, {
+        ...{ pool: plan.experts, slabs: expertSlabs, table: scratch.expertSlots, upload: expertUpload!, sources },
+        ...{ layers: plan.model.layers.map(({ moe }) => moe!.experts), lanes: plan.experts.staging.buffers },
+      });
+    if (cache) undo.push(() => cache.destroy());
+    const recorded = new Map([[sequence, recordings]]);
+    const runner = new Runner(gpu, config, { plan, scratch, recordings: recorded, weights, rows, experts: cache });
+    const experts = cache && { cache, slabs: expertSlabs, upload: expertUpload! };
+    return { plan, runner, recordings, sequence, weights, slabs, experts, scratch, upload };
   });
 }
+
+const createUpload = (gpu: Gpu, kind: UploadPath['kind'], staging: { buffers: number; pieceBytes: number }): UploadPath =>
+  (kind === 'mapped' ? createMappedUpload : createWriteUpload)(gpu, staging);
 
 /** The faster way up, measured with memory that the plan will use for something else later. */
 function openUpload(gpu: Gpu, plan: MemoryPlan): Promise<UploadPath> {

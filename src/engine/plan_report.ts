@@ -16,8 +16,13 @@ export async function planReport(model: ModelSource, plan: MemoryPlan, timeline 
     passTokens,
     gpu: plan.bytes,
     ring: plan.ring,
+    experts: plan.experts && {
+      slots: plan.experts.slabs.reduce((sum, { slots }) => sum + slots, 0),
+      ...{ of: plan.experts.of, slotBytes: plan.experts.slotBytes, perToken: plan.experts.perToken },
+    },
     weightBytes: plan.weightBytes,
     streamedBytesPerToken: plan.streamedBytesPerToken,
+    expectedExpertBytesPerToken: plan.experts?.expectedBytesPerToken ?? 0,
     units: plan.model.units.map(({ label, bytes }, i) => ({
       label,
       bytes,

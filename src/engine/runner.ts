@@ -12,6 +12,7 @@ import type { Sequence } from '../model/sequence';
 import type { MemoryPlan } from '../plan/memory_plan';
 import { Deferred } from '../stream/deferred';
 import type { EmbeddingRows } from '../stream/embedding_rows';
+import type { ExpertCache } from '../stream/expert_cache';
 import type { WeightStream } from '../stream/weight_stream';
 import { Batches, bySlab } from './batch';
 import { Pacer } from './pacing';
@@ -51,6 +52,8 @@ export type RunnerParts = {
   weights: WeightStream;
   /** Undefined where the whole embedding is resident. */
   rows: EmbeddingRows | undefined;
+  /** Of a mixture. */
+  experts: ExpertCache | undefined;
 };
 
 /** A chunk, and where recurrent and conv state before and after it lie. */
@@ -76,6 +79,8 @@ export class Runner {
   readonly #pacer: Pacer;
   readonly #batches: Batches;
   readonly #readbacks: Readback[];
+  /** Which experts a layer wants. */
+  readonly #picks: Readback | undefined;
   /** Rejects when the device is lost; each step has its own. */
   #lost: Deferred | undefined;
 
@@ -87,6 +92,7 @@ export class Runner {
     this.#pacer = new Pacer(gpu.adapter.isCpu);
     this.#batches = new Batches(gpu);
     this.#readbacks = [0, 1].map((i) => new Readback(gpu, `logits readback ${i}`, parts.scratch.logits.size));
+    this.#picks = parts.experts && new Readback(gpu, 'picks readback', parts.scratch.picks.size);
     void gpu.device.lost.then(() => this.#lost?.reject(deviceLostError(gpu)));
   }
 
@@ -189,7 +195,10 @@ export class Runner {
    */
   async measureCompute(sequence: Sequence, tokens = 1): Promise<number> {
     const weights = this.#weights;
+    const { experts } = this.#parts;
+    const wasComplete = experts?.complete;
     this.#weights = { beginPass() {}, endPass() {}, release() {}, acquire: async () => {} };
+    if (!wasComplete) experts?.alias();
     try {
       sequence.reset();
       await this.#batches.done();
@@ -198,6 +207,7 @@ export class Runner {
       return performance.now() - started;
     } finally {
       this.#weights = weights;
+      if (!wasComplete) experts?.unalias();
     }
   }
 
@@ -285,7 +295,7 @@ export class Runner {
       if (section.unit === -1 && this.#parts.rows && !pass.shared) await this.#parts.rows.load(pass.ids, pass.signal);
       const streamed = plan.streamed[section.unit] === true;
       if (pass.shared) await this.#sharedSection(pass, index, first);
-      else await this.#runUnit(section, pass.chunks[0]!, streamed);
+      else await this.#runUnit(section, pass.chunks[0]!, streamed, pass.signal);
       if (streamed || this.#batches.sections >= perSubmit) {
         this.#batches.submit();
         if (streamed) weights.release(section.unit);
@@ -299,7 +309,9 @@ export class Runner {
    * A streamed unit that takes the GPU long goes in several submits: copies of the next one queue between them, where they would
    * otherwise wait for all of it, with every staging buffer full and no read under way. One token's unit is short on a GPU.
    */
-  async #runUnit({ dispatches }: Section, chunk: Chunk, streamed: boolean): Promise<void> {
+  async #runUnit(section: Section, chunk: Chunk, streamed: boolean, signal: AbortSignal | undefined): Promise<void> {
+    const { dispatches } = section;
+    if (section.mixture) return this.#runMixture(section.mixture, chunk.tokens, signal);
     if (!streamed || (chunk.tokens === 1 && !this.#gpu.adapter.isCpu)) return this.#runPaced(dispatches, chunk);
     for (const run of bySlab(dispatches)) {
       await this.#runPieces(run, chunk);
@@ -349,6 +361,33 @@ export class Runner {
     this.#gpu.device.queue.writeBuffer(this.#parts.scratch.step, firstTileAt, Uint32Array.of(tile));
   }
 
+  /** Asks the GPU which experts were chosen, unless all are there, and computes those that fit the slots at a time. */
+  async #runMixture(
+    { layer, choose, read, sum }: NonNullable<Section['mixture']>,
+    tokens: number,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const experts = this.#parts.experts!;
+    this.#batches.run(choose, tokens);
+    if (experts.complete) {
+      this.#batches.run(read, tokens);
+      return this.#batches.run(sum, tokens);
+    }
+    const bytes = tokens * this.#config.moe!.chosen * 4;
+    this.#picks!.copyFrom(this.#batches.encoder(), this.#parts.scratch.picks, 0, bytes);
+    this.#batches.submit();
+    const mode = modeOf(tokens);
+    experts.counts[mode].syncs += 1;
+    const picks = await this.#picks!.floats(bytes);
+    for (const group of experts.groups(layer, new Uint32Array(picks.buffer, picks.byteOffset, picks.length))) {
+      await experts.bring(layer, group, mode, signal);
+      this.#batches.run(read, tokens);
+      this.#batches.submit();
+      await this.#batches.room();
+    }
+    this.#batches.run(sum, tokens);
+  }
+
   /** One section over every chunk: the chunk's residual rows come in and go out by copy, everything else is chunk-sized. */
   async #sharedSection(pass: Pass, index: number, first: number): Promise<void> {
     const { scratch, rows } = this.#parts;
@@ -362,7 +401,7 @@ export class Runner {
       this.#writeStep(pass, chunk, at);
       if (index === 0 && rows) await rows.load(pass.ids.subarray(at, at + chunk.tokens), pass.signal);
       if (index > 0) this.#batches.copy(residual, at * rowBytes, scratch.hidden, 0, bytes);
-      await this.#runUnit(section, chunk, this.#parts.plan.streamed[section.unit] === true);
+      await this.#runUnit(section, chunk, this.#parts.plan.streamed[section.unit] === true, pass.signal);
       this.#batches.copy(scratch.hidden, 0, residual, at * rowBytes, bytes);
       this.#batches.submit();
       await this.#batches.room();

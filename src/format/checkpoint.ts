@@ -4,6 +4,8 @@
  * exports of either (`model.…`). Sources: qwen3_5 in transformers and in mlx-lm (its `sanitize`).
  */
 import { EngineError } from '../errors';
+import { describeGroupedProjections } from './grouped_projections';
+import { describeMoe } from './moe';
 import { describeMatrix, describeVector, type Lookup, shapeError } from './parameters';
 import type { CheckpointTensors, LayerTensors, ModelConfig, TensorDirectory, TensorInfo, VectorSource } from './types';
 
@@ -57,14 +59,16 @@ function describeLayer(config: ModelConfig, lookup: Lookup, prefix: string, inde
   const matrix = (name: string, rows: number, cols: number) => describeMatrix(lookup, prefix + name, rows, cols);
   const norm = (name: string, length: number) => describeVector(lookup, `${prefix}${name}.weight`, [length], add);
   const plain = (name: string, shape: number[]) => describeVector(lookup, prefix + name, shape, 0);
+  const mlp = config.moe ? 'mlp.shared_expert' : 'mlp';
   const common = {
     inputNorm: norm('input_layernorm', hiddenSize),
     postAttentionNorm: norm('post_attention_layernorm', hiddenSize),
     mlp: {
-      gateProj: matrix('mlp.gate_proj', intermediateSize, hiddenSize),
-      upProj: matrix('mlp.up_proj', intermediateSize, hiddenSize),
-      downProj: matrix('mlp.down_proj', hiddenSize, intermediateSize),
+      gateProj: matrix(`${mlp}.gate_proj`, intermediateSize, hiddenSize),
+      upProj: matrix(`${mlp}.up_proj`, intermediateSize, hiddenSize),
+      downProj: matrix(`${mlp}.down_proj`, hiddenSize, intermediateSize),
     },
+    ...(config.moe ? { moe: describeMoe(lookup, `${prefix}mlp`, hiddenSize, config.moe) } : {}),
   };
   if (config.layerTypes[index] === 'full_attention') {
     return {
@@ -84,10 +88,12 @@ function describeLayer(config: ModelConfig, lookup: Lookup, prefix: string, inde
   return {
     kind: 'linear_attention',
     ...common,
-    inProjQkv: matrix('linear_attn.in_proj_qkv', convDim, hiddenSize),
-    inProjZ: matrix('linear_attn.in_proj_z', valueDim, hiddenSize),
-    inProjB: matrix('linear_attn.in_proj_b', valueHeads, hiddenSize),
-    inProjA: matrix('linear_attn.in_proj_a', valueHeads, hiddenSize),
+    ...(describeGroupedProjections(lookup, `${prefix}linear_attn`, config) ?? {
+      inProjQkv: matrix('linear_attn.in_proj_qkv', convDim, hiddenSize),
+      inProjZ: matrix('linear_attn.in_proj_z', valueDim, hiddenSize),
+      inProjB: matrix('linear_attn.in_proj_b', valueHeads, hiddenSize),
+      inProjA: matrix('linear_attn.in_proj_a', valueHeads, hiddenSize),
+    }),
     outProj: matrix('linear_attn.out_proj', hiddenSize, valueDim),
     conv1d: describeConv(lookup, prefix, convDim, config.linearConvKernelDim),
     aLog: plain('linear_attn.A_log', [valueHeads]),

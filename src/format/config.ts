@@ -1,21 +1,32 @@
 /**
- * `config.json` of Qwen3.5, 3.6 and 3.8 dense models: the multimodal wrapper (language numbers under `text_config`), and the
- * text-only export (the same keys at the root). Every number is checked here, so later rooms may trust a ModelConfig.
+ * `config.json` of Qwen3.5, 3.6 and 3.8 models, dense and with experts, and of Qwen3-Next: the multimodal wrapper (language numbers
+ * under `text_config`), and the text-only export (the same keys at the root). Every number is checked here, so later rooms may trust a
+ * ModelConfig.
  */
 import { EngineError } from '../errors';
 import { parseGenerationConfig } from './generation';
 import { JsonObject } from './json_object';
-import type { LayerType, ModelConfig, Quantization, QuantizationParams } from './types';
+import type { LayerType, ModelConfig, MoeConfig, Quantization, QuantizationParams } from './types';
 
-const MODEL_TYPES = ['qwen3_5', 'qwen3_5_text'];
-const SUPPORTED_MODELS = 'the dense Qwen3.5, 3.6 and 3.8 models (model_type qwen3_5 or qwen3_5_text)';
+const DENSE_TYPES = ['qwen3_5', 'qwen3_5_text'];
+const MOE_TYPES = ['qwen3_5_moe', 'qwen3_5_moe_text', 'qwen3_next'];
+const SUPPORTED_MODELS = `Qwen3.5, 3.6, 3.8 and Qwen3-Next (model_type ${[...DENSE_TYPES, ...MOE_TYPES].join(', ')})`;
 const AFFINE_BITS = [2, 3, 4, 5, 6, 8];
 
 /**
  * Upper bounds several times above the largest published model, and low enough that every product of two of them is an
  * exact integer.
  */
-const MAX = { width: 1 << 18, vocab: 1 << 24, layers: 1024, heads: 1024, headDim: 4096, context: 1 << 27 };
+const MAX = {
+  width: 1 << 18,
+  vocab: 1 << 24,
+  layers: 1024,
+  heads: 1024,
+  headDim: 4096,
+  context: 1 << 27,
+  experts: 1024,
+  chosen: 64,
+};
 
 /**
  * @param generationConfig text of generation_config.json, whose stop ids are merged in.
@@ -25,7 +36,7 @@ export function parseConfig(config: string, generationConfig?: string): ModelCon
   const root = JsonObject.parse(config, 'config.json');
   const wrapped = root.object('text_config');
   const text = wrapped ?? root;
-  checkArchitecture(root, wrapped);
+  const moe = checkArchitecture(root, wrapped) ? readMoe(text) : undefined;
   checkFixedChoices(text);
 
   const numHiddenLayers = text.requiredInteger('num_hidden_layers', { max: MAX.layers });
@@ -33,7 +44,7 @@ export function parseConfig(config: string, generationConfig?: string): ModelCon
   const result: ModelConfig = {
     architecture: 'qwen3_5',
     hiddenSize: text.requiredInteger('hidden_size', { max: MAX.width }),
-    intermediateSize: text.requiredInteger('intermediate_size', { max: MAX.width }),
+    intermediateSize: moe?.sharedIntermediateSize ?? text.requiredInteger('intermediate_size', { max: MAX.width }),
     numHiddenLayers,
     vocabSize: text.requiredInteger('vocab_size', { max: MAX.vocab }),
     numAttentionHeads: text.requiredInteger('num_attention_heads', { max: MAX.heads }),
@@ -58,6 +69,7 @@ export function parseConfig(config: string, generationConfig?: string): ModelCon
       ]),
     ],
     quantization: readQuantization(root),
+    ...(moe ? { moe } : {}),
   };
   checkDivides(text, 'num_attention_heads', result.numAttentionHeads, 'num_key_value_heads', result.numKeyValueHeads);
   checkDivides(text, 'linear_num_value_heads', result.linearNumValueHeads, 'linear_num_key_heads', result.linearNumKeyHeads);
@@ -65,19 +77,41 @@ export function parseConfig(config: string, generationConfig?: string): ModelCon
   return result;
 }
 
-function checkArchitecture(root: JsonObject, wrapped: JsonObject | undefined): void {
+/** Whether the MLPs are mixtures of experts. */
+function checkArchitecture(root: JsonObject, wrapped: JsonObject | undefined): boolean {
   const rootType = root.string('model_type');
   const textType = wrapped?.string('model_type');
   for (const [object, type] of [
     [root, rootType],
     [wrapped, textType],
   ] as const) {
-    if (type !== undefined && !MODEL_TYPES.includes(type)) throw object!.unsupported('model_type', SUPPORTED_MODELS);
+    if (type !== undefined && !DENSE_TYPES.includes(type) && !MOE_TYPES.includes(type))
+      throw object!.unsupported('model_type', SUPPORTED_MODELS);
   }
   if (rootType === undefined && textType === undefined) root.missing('model_type');
   const text = wrapped ?? root;
-  if (text.value('num_experts') !== undefined && text.value('num_experts') !== 0)
-    throw text.unsupported('num_experts', SUPPORTED_MODELS);
+  const moe = MOE_TYPES.includes(textType ?? rootType!);
+  if (!moe && text.value('num_experts') !== undefined && text.value('num_experts') !== 0)
+    throw text.unsupported('num_experts', `none in a model of type ${textType ?? rootType}`);
+  return moe;
+}
+
+/** Every layer is a mixture in every published model; one that mixes them with dense layers is refused by name. */
+function readMoe(text: JsonObject): MoeConfig {
+  const dense = text.array('mlp_only_layers', MAX.layers);
+  if (dense && dense.length > 0) throw text.unsupported('mlp_only_layers', 'an empty list: experts in every layer');
+  const every = text.integer('decoder_sparse_step', { max: MAX.layers });
+  if (every !== undefined && every !== 1) throw text.unsupported('decoder_sparse_step', '1: experts in every layer');
+  const experts = text.requiredInteger('num_experts', { max: MAX.experts });
+  const chosen = text.requiredInteger('num_experts_per_tok', { max: MAX.chosen });
+  if (chosen > experts) throw text.bad('num_experts_per_tok', `at most num_experts (${experts})`);
+  return {
+    experts,
+    chosen,
+    intermediateSize: text.requiredInteger('moe_intermediate_size', { max: MAX.width }),
+    sharedIntermediateSize: text.requiredInteger('shared_expert_intermediate_size', { max: MAX.width }),
+    renormalised: text.boolean('norm_topk_prob') ?? true, // Qwen3.5 has no such key and always does
+  };
 }
 
 /** Keys with one value in every published model: another value is another architecture. Absent keys have that value. */

@@ -67,8 +67,15 @@ export type MatrixSource =
       weight: TensorInfo;
       scales: TensorInfo;
       biases: TensorInfo;
+      runs?: RowRun[];
     }
-  | { kind: 'float'; rows: number; cols: number; dtype: FloatDtype; weight: TensorInfo };
+  | { kind: 'float'; rows: number; cols: number; dtype: FloatDtype; weight: TensorInfo; runs?: RowRun[] };
+
+/**
+ * Rows of a matrix that lie together in its tensors, in the matrix's own order; `tensorRows` are the tensors' rows in all. Without
+ * runs, a matrix is its tensors.
+ */
+export type RowRun = { firstRow: number; rows: number; tensorRows: number };
 
 export type StorageDtype = 'bf16' | 'f16' | 'f32';
 /** How the numbers of a matrix are stored, on disk and in GPU memory; `pair` is the type of a group's scale and bias. */
@@ -80,7 +87,16 @@ export type MatrixFormat =
 export type VectorSource = { length: number; tensor: TensorInfo; add: 0 | 1 };
 
 export type MlpTensors = { gateProj: MatrixSource; upProj: MatrixSource; downProj: MatrixSource };
-type LayerNorms = { inputNorm: VectorSource; postAttentionNorm: VectorSource; mlp: MlpTensors };
+/** What a mixture has beside the shared expert: the router, that expert's gate [1, hiddenSize], and the experts to choose from. */
+export type MoeTensors = {
+  count: number;
+  router: MatrixSource;
+  sharedGate: MatrixSource;
+  /** Made when asked for: a large model has 30,720. */
+  expert(index: number): MlpTensors;
+};
+/** `mlp`: of a mixture its shared expert. */
+type LayerNorms = { inputNorm: VectorSource; postAttentionNorm: VectorSource; mlp: MlpTensors; moe?: MoeTensors };
 
 export type AttentionLayerTensors = LayerNorms & {
   kind: 'full_attention';
@@ -124,10 +140,22 @@ export type QuantizationParams = { bits: number; groupSize: number };
 /** `overrides`: full module path -> parameters, or false where the module is not quantised. */
 export type Quantization = QuantizationParams & { overrides: ReadonlyMap<string, QuantizationParams | false> };
 
+/** A mixture of experts in place of every MLP. */
+export type MoeConfig = {
+  experts: number;
+  /** Experts that a token runs through, beside the shared one. */
+  chosen: number;
+  intermediateSize: number;
+  sharedIntermediateSize: number;
+  /** Whether the weights of the chosen experts sum to 1. */
+  renormalised: boolean;
+};
+
 /** The published config keys in camelCase; sizes are element counts. */
 export type ModelConfig = {
   architecture: 'qwen3_5';
   hiddenSize: number;
+  /** Of the MLPs; with experts, of the shared one. */
   intermediateSize: number;
   numHiddenLayers: number;
   vocabSize: number;
@@ -148,4 +176,6 @@ export type ModelConfig = {
   maxPositionEmbeddings: number;
   eosTokenIds: number[];
   quantization: Quantization | undefined;
+  /** undefined in dense models. */
+  moe?: MoeConfig;
 };

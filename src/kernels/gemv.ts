@@ -184,7 +184,7 @@ export function gemvFastCandidates(gpu: Gpu, { cols, format, accumulate }: Produ
 }
 
 function create(gpu: Gpu, { cols, format, accumulate }: GemvShape, stem: string, main: string): Kernel {
-  const piece = matrix(format);
+  const piece = matrix(format, { from: 'several' });
   const reduce = wideReduction(gpu);
   const label = `${stem}${piece.suffix}${reduce.suffix}`;
   requireMultiple(label, 'cols', cols, format.kind === 'affine' ? format.group : 4);
@@ -196,5 +196,6 @@ function create(gpu: Gpu, { cols, format, accumulate }: GemvShape, stem: string,
     bindings: { x: 'read', y: 'write' },
     weights: true,
     grid: (_, rows) => fold(Math.ceil(rows / 4)),
+    rowsPerWorkgroup: 4,
   });
 }

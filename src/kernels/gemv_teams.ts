@@ -5,6 +5,7 @@ import sourceStaged from '../../wgsl/gemv_q4_staged.wgsl?raw';
 import q4Unit from '../../wgsl/shared/q4_unit.wgsl?raw';
 import rowBlocks from '../../wgsl/shared/row_blocks.wgsl?raw';
 import xStaged from '../../wgsl/shared/x_staged.wgsl?raw';
+import xUnits from '../../wgsl/shared/x_units.wgsl?raw';
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, type KernelSpec } from '../gpu/kernel';
@@ -63,9 +64,28 @@ export function createGemvQ4Int(gpu: Gpu, shape: TeamShape<Team> & { x: IntDtype
   });
 }
 
+/** What the kernels of experts share with these: BLOCKS 2, four rows each, an x that is read where it is needed. */
+export function expertTeam(gpu: Gpu, label: string, { cols, format }: { cols: number; format: Affine4 }, { lanes, teams }: Team) {
+  const piece = matrix(format, { from: 'experts' });
+  const reduce = teamReduction(gpu, { lanes, teams, blocks: 2 });
+  requireMultiple(label, 'group', format.group, 32);
+  requireMultiple(label, 'cols', cols, format.group);
+  return {
+    label: `${label}${piece.suffix}${reduce.suffix} ${lanes}x${teams}`,
+    sources: [...piece.sources, rowBlocks, ...reduce.sources, q4Unit, xUnits],
+    enable: reduce.enable,
+    constants: {
+      ...{ ACCUMULATE: 0, COLS: cols, FOLDED: 0 },
+      ...{ ROWS: 4, LANES: lanes, TEAMS: teams, BLOCKS: 2 },
+      ...piece.constants,
+      ...reduce.constants,
+    },
+  };
+}
+
 function teamSpec(gpu: Gpu, stem: string, { cols, format, accumulate, team }: TeamShape<Team>, blocks: number) {
   const { rows, lanes, teams } = team;
-  const piece = matrix(format, { several: true });
+  const piece = matrix(format, { from: 'several' });
   const reduce = teamReduction(gpu, { lanes, teams, blocks });
   const label = `${stem}${piece.suffix}${reduce.suffix}`;
   requireMultiple(label, 'group', format.group, 32);

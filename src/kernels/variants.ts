@@ -10,6 +10,7 @@ import reduceSingle from '../../wgsl/shared/reduce_single.wgsl?raw';
 import reduceSubgroups from '../../wgsl/shared/reduce_subgroups.wgsl?raw';
 import reduceWorkgroup from '../../wgsl/shared/reduce_workgroup.wgsl?raw';
 import slab from '../../wgsl/shared/slab.wgsl?raw';
+import slabExperts from '../../wgsl/shared/slab_experts.wgsl?raw';
 import slabRecords from '../../wgsl/shared/slab_records.wgsl?raw';
 import step from '../../wgsl/shared/step.wgsl?raw';
 import subgroupRows from '../../wgsl/shared/subgroup_rows.wgsl?raw';
@@ -91,17 +92,17 @@ export function kvCache(kv: KvDtype): Piece {
 export type Affine4 = MatrixFormat & { kind: 'affine'; bits: 4 };
 export const isAffine4 = (format: MatrixFormat): format is Affine4 => format.kind === 'affine' && format.bits === 4;
 
+const records = { one: slab, several: slabRecords, experts: slabExperts };
 const storageCode = { bf16: 0, f16: 1, f32: 2 };
 
 /**
  * The accessor `weight4(row, quad)` for a format. Every further format is one more accessor here.
- * `several`: the kernel chooses among the matrices of its dispatch.
+ * `from` what: one matrix, several that the kernel chooses among by its workgroup, or the experts of a layer.
  */
-export function matrix(format: MatrixFormat, { several = false } = {}): Piece {
-  const records = several ? slabRecords : slab;
+export function matrix(format: MatrixFormat, { from = 'one' }: { from?: keyof typeof records } = {}): Piece {
   if (format.kind === 'float') {
     return {
-      sources: [records, matrixFloat],
+      sources: [records[from], matrixFloat],
       enable: [],
       suffix: ` ${format.dtype}`,
       constants: { FORMAT: storageCode[format.dtype] },
@@ -109,7 +110,7 @@ export function matrix(format: MatrixFormat, { several = false } = {}): Piece {
   }
   const { bits, group, pair } = format;
   return {
-    sources: [records, matrixAffine],
+    sources: [records[from], matrixAffine],
     enable: [],
     suffix: ` q${bits}g${group}`,
     constants: { BITS: bits, GROUP: group, PAIR: storageCode[pair] },

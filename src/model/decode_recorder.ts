@@ -64,6 +64,10 @@ export class DecodeRecorder extends Recorder {
     this.#product(x, matrix, 'hidden', { accumulate: true, sliced: false });
   }
 
+  override sharedOut(matrix: MatrixBlocks): void {
+    this.#product('act', matrix, 'sharedOut', { accumulate: false, sliced: false });
+  }
+
   override logits(matrix: MatrixBlocks): void {
     this.#product('headInput', matrix, 'logits', { accumulate: false, sliced: true });
   }

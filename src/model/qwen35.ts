@@ -1,9 +1,9 @@
 /**
- * Qwen3.5 (dense): GatedDeltaNet layers with a gated full-attention layer in between, pre-norm, SwiGLU. The reference is
- * transformers' `modeling_qwen3_5.py`.
+ * Qwen3.5: GatedDeltaNet layers with a gated full-attention layer in between, pre-norm, SwiGLU or a mixture of SwiGLU experts. The
+ * reference is transformers' `modeling_qwen3_5.py`, `modeling_qwen3_5_moe.py` and `modeling_qwen3_next.py`.
  */
 import type { MatrixBlocks } from '../plan/blocks';
-import type { HeadSlice, ModelLayer, ModelUnits } from '../plan/units';
+import type { HeadSlice, ModelLayer, ModelUnits, MoeLayer } from '../plan/units';
 import { DecodeRecorder, suitsUnits } from './decode_recorder';
 import { type Mode, Recorder, type RecordingContext, type Section } from './recorder';
 import type { LayerState, Sequence } from './sequence';
@@ -64,7 +64,8 @@ function recordBody(r: Recorder, model: ModelUnits, sequence: Sequence, gathered
     r.section(`layers.${index}.mixer`, unitOf.get(`layers.${index}.mixer`)!);
     mixer(r, layer, state);
     r.section(`layers.${index}.mlp`, unitOf.get(`layers.${index}.mlp`)!);
-    feedForward(r, layer);
+    if (layer.moe) mixture(r, layer, layer.moe, index);
+    else feedForward(r, layer);
   }
 }
 
@@ -104,6 +105,24 @@ function feedForward(r: Recorder, { vectors, mlp }: ModelLayer): void {
   ]);
   r.swiglu(downProj);
   r.addTo('act', downProj);
+}
+
+/**
+ * x <- x + shared(n) * sigmoid(gate n) + sum of weight * expert(n), n = norm(x).
+ */
+function mixture(r: Recorder, { vectors, mlp }: ModelLayer, { router, sharedGate, experts }: MoeLayer, index: number): void {
+  const { gateProj, upProj, downProj } = mlp;
+  r.norm(vectors, 'postAttentionNorm', 'normed', [router, sharedGate, gateProj, upProj, experts.matrices.gateProj]);
+  r.project('normed', [
+    [router, 'router'],
+    [sharedGate, 'sharedGate'],
+    [gateProj, 'gate'],
+    [upProj, 'up'],
+  ]);
+  r.route();
+  r.swiglu(downProj);
+  r.sharedOut(downProj);
+  r.mixture(index, experts);
 }
 
 /** Final norm and logits of rows [headStep.firstRow, headStep.firstRow + headStep.tokens) of the residual stream. */

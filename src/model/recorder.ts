@@ -22,12 +22,14 @@ import { createEmbed } from '../kernels/embed';
 import { createGatedRmsNorm } from '../kernels/gated_rms_norm';
 import { chooseGemm } from '../kernels/gemm';
 import { chooseGemv } from '../kernels/gemv';
+import { chooseMoeDown, chooseMoeGateUp, createMoeCombine, createMoeRoute } from '../kernels/moe';
 import { createQkNormRope } from '../kernels/qk_norm_rope';
 import { createRmsNorm } from '../kernels/rms_norm';
 import { createSwiglu } from '../kernels/swiglu';
 import type { ActivationDtype, KvDtype } from '../kernels/variants';
 import type { MatrixBlocks, VectorBlock } from '../plan/blocks';
-import { deltaShape } from '../plan/shapes';
+import { type ExpertLayer, type ExpertPool, slabOf } from '../plan/experts';
+import { deltaShape, expertTableStride } from '../plan/shapes';
 import type { DeltaNetLayer } from '../plan/units';
 import type { Scratch } from './scratch';
 import type { AttentionState, DeltaNetState } from './sequence';
@@ -35,7 +37,16 @@ import type { WeightBinding, WeightTable } from './weight_table';
 
 export type Mode = 'decode' | 'prefill';
 /** The dispatches that one unit's weights serve, in order; `unit` is its place in the plan, -1 where only small parameters are read. */
-export type Section = { label: string; unit: number; dispatches: Dispatch[] };
+export type Section = {
+  label: string;
+  unit: number;
+  dispatches: Dispatch[];
+  /**
+   * Of a mixture, the same dispatches in three parts: those that choose the experts of `layer`; those that read them, each of which must be
+   * in its slot by then; and those that add them up. The second part may run several times, with some of the experts each.
+   */
+  mixture?: { layer: number; choose: Dispatch[]; read: Dispatch[]; sum: Dispatch[] };
+};
 /**
  * What a recording is made against. `f16`: let GEMM tiles be f16 where the device can. `activations`: what decode multiplies 4-bit
  * weights by.
@@ -48,13 +59,15 @@ export type RecordingContext = {
   kv: KvDtype;
   f16: boolean;
   activations: ActivationDtype;
+  /** Where experts lie; of a mixture. */
+  experts?: ExpertPool;
 };
 
 export type Activation = Exclude<keyof Scratch, 'headRows' | 'contextParts' | 'residual'>;
 /** Activations that matrices read, by their buffer. */
 export type Input = 'normed' | 'mixed' | 'act' | 'headInput';
 /** Activations that matrices write. */
-export type Output = 'qGate' | 'k' | 'v' | 'qkvIn' | 'z' | 'b' | 'a' | 'gate' | 'up';
+export type Output = 'qGate' | 'k' | 'v' | 'qkvIn' | 'z' | 'b' | 'a' | 'router' | 'sharedGate' | 'gate' | 'up';
 export type Projection = readonly [matrix: MatrixBlocks, y: Output];
 
 export class Recorder {
@@ -73,6 +86,18 @@ export class Recorder {
   /** Starts the dispatches of the next unit. */
   section(label: string, unit: number): void {
     this.sections.push({ label, unit, dispatches: [] });
+  }
+
+  /** Every chosen expert that has a slot, and the residual stream += them and the shared one: normed in. */
+  mixture(layer: number, experts: ExpertLayer): void {
+    const section = this.sections.at(-1)!;
+    const { dispatches } = section;
+    const first = dispatches.length;
+    this.experts(layer, experts);
+    const end = dispatches.length;
+    this.combine();
+    const [choose, read, sum] = [dispatches.slice(0, first), dispatches.slice(first, end), dispatches.slice(end)];
+    section.mixture = { layer, choose, read, sum };
   }
 
   /** Rows of the embedding into scratch.hidden. */
@@ -99,6 +124,48 @@ export class Recorder {
   /** The residual stream += W x. */
   addTo(x: Input, matrix: MatrixBlocks): void {
     this.linear(this.at(x), matrix, this.at('hidden'), { accumulate: true });
+  }
+
+  /** The shared expert's part of what a mixture gives: W act. */
+  sharedOut(matrix: MatrixBlocks): void {
+    this.linear(this.at('act'), matrix, this.at('sharedOut'), {});
+  }
+
+  /** Which experts each token runs through: router in, picks and pickWeights out. */
+  route(): void {
+    const { gpu, config } = this.context;
+    const kernel = createMoeRoute(gpu, config.moe!);
+    this.add(kernel, { logits: this.at('router'), picks: this.at('picks'), weights: this.at('pickWeights') });
+  }
+
+  protected experts(layer: number, experts: ExpertLayer): void {
+    const { gpu, config, table, experts: pool } = this.context;
+    const { gateProj, downProj } = experts.matrices;
+    const shape = { chosen: config.moe!.chosen, slotBytes: pool!.slotBytes };
+    const slots = this.expertSlots(layer);
+    const picks = this.at('picks');
+    const slab = slabOf(pool!, layer);
+    const [act, out] = [this.at('expertAct'), this.at('expertOut')];
+    const up = chooseMoeGateUp(gpu, { ...shape, ...gateProj });
+    this.add(up, { x: this.at('normed'), picks, slots, y: act }, table.expert(experts, slab, ['gateProj', 'upProj']));
+    const down = chooseMoeDown(gpu, { ...shape, ...downProj });
+    this.add(down, { x: act, picks, slots, y: out }, table.expert(experts, slab, ['downProj']));
+  }
+
+  protected combine(): void {
+    const { gpu, config } = this.context;
+    const kernel = createMoeCombine(gpu, { cols: config.hiddenSize, chosen: config.moe!.chosen });
+    this.add(kernel, {
+      ...{ experts: this.at('expertOut'), weights: this.at('pickWeights') },
+      ...{ sharedOut: this.at('sharedOut'), sharedGate: this.at('sharedGate') },
+      ...{ hidden: this.at('hidden'), step: this.step },
+    });
+  }
+
+  /** A layer's row of the table that says where its experts lie. */
+  protected expertSlots(layer: number): BufferRange {
+    const { experts } = this.context.config.moe!;
+    return { buffer: this.context.scratch.expertSlots, offset: layer * expertTableStride(experts), size: experts * 4 };
   }
 
   /** logits = W headInput; `matrix` is a slice of one whose rows another budget cuts elsewhere. */

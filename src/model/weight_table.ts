@@ -4,6 +4,7 @@ import type { Gpu } from '../gpu/device';
 import type { SlabRef } from '../gpu/dispatch';
 import { bindSlab, recordStride, recordsSeen } from '../gpu/kernel';
 import { type Block, type MatrixBlocks, type MatrixPart, rowStrides, type VectorBlock } from '../plan/blocks';
+import type { ExpertLayer, ExpertMatrix } from '../plan/experts';
 import type { Placement } from '../plan/placement';
 import type { SlotImage } from '../plan/windows';
 
@@ -15,6 +16,8 @@ export type WeightBuffers = {
   slabs: readonly GPUBuffer[];
   slots: readonly GPUBuffer[];
   gathered?: { block: Block; buffer: GPUBuffer };
+  /** Of the pool of experts. */
+  experts?: readonly GPUBuffer[];
 };
 
 /** A part of a matrix whose row r is written to value at + r of y. */
@@ -25,6 +28,7 @@ export class WeightTable {
   readonly slotGroups: readonly GPUBindGroup[];
   /** One per image that passes through the ring; `group` is the stream's to set. */
   readonly imageRefs: ReadonlyMap<SlotImage, SlabRef>;
+  readonly #expertSlabs: readonly SlabRef[];
   readonly #gpu: Gpu;
   readonly #buffer: GPUBuffer;
   readonly #places = new Map<Block, { slab: SlabRef; byteOffset: number }>();
@@ -34,7 +38,7 @@ export class WeightTable {
   #used = 0;
 
   /** `capacity`: the most records that will be made. */
-  constructor(gpu: Gpu, placement: Placement, { slabs, slots, gathered }: WeightBuffers, capacity: number) {
+  constructor(gpu: Gpu, placement: Placement, { slabs, slots, gathered, experts = [] }: WeightBuffers, capacity: number) {
     this.#gpu = gpu;
     this.#records = new Uint32Array((capacity * recordStride) / 4);
     const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
@@ -54,11 +58,22 @@ export class WeightTable {
     }
     if (gathered) this.#places.set(gathered.block, { slab: { group: bindSlab(gpu, gathered.buffer, buffer) }, byteOffset: 0 });
     this.imageRefs = imageRefs;
+    this.#expertSlabs = experts.map((slab) => ({ group: bindSlab(gpu, slab, buffer) }));
   }
 
   /** A record for one part of a matrix. */
   matrixPart(matrix: MatrixBlocks, part: MatrixPart): WeightBinding {
-    return this.#record(part.block.label, part.block, this.#words({ matrix, part, at: 0 }));
+    return this.#record(part.block.label, this.#slab(part.block), this.#words({ matrix, part, at: 0 }));
+  }
+
+  /** Records of some matrices as they lie in every slot of slab `slab` of the pool. */
+  expert({ label, matrices, at }: ExpertLayer, slab: number, names: readonly ExpertMatrix[]): WeightBinding {
+    const words = names.flatMap((name) => {
+      const { rows, cols, parts } = matrices[name];
+      const start = at[name] / 16;
+      return [start, start + parts[0]!.pairsAt / 16, rows, 0, ...rowStrides(matrices[name]), cols, rows];
+    });
+    return this.#record(`${label} ${names}`, this.#expertSlabs[slab]!, words);
   }
 
   /** Records for a dispatch over several parts, which must lie in one slab: see `bySlab`. */
@@ -66,7 +81,7 @@ export class WeightTable {
     const key = places.map(({ part, at }) => `${part.block.label} to ${at}`).join();
     return this.#record(
       key,
-      places[0]!.part.block,
+      this.#slab(places[0]!.part.block),
       places.flatMap((place) => this.#words(place)),
     );
   }
@@ -74,7 +89,7 @@ export class WeightTable {
   /** Neighbours that lie in one slab, as many as a dispatch can take. */
   bySlab(places: readonly MatrixPlace[]): MatrixPlace[][] {
     const runs: MatrixPlace[][] = [];
-    const slabOf = ({ part }: MatrixPlace) => this.#places.get(part.block)!.slab;
+    const slabOf = ({ part }: MatrixPlace) => this.#slab(part.block);
     for (const place of places) {
       const last = runs.at(-1);
       if (last && last.length < recordsSeen && slabOf(last[0]!) === slabOf(place)) last.push(place);
@@ -93,7 +108,7 @@ export class WeightTable {
   vectors<Name extends string>({ block, at }: VectorBlock<Name>, ...names: Name[]): WeightBinding {
     const start = this.#start(block);
     const words = names.map((name) => start + at[name] / 16);
-    return this.#record(`${block.label} ${names}`, block, words);
+    return this.#record(`${block.label} ${names}`, this.#slab(block), words);
   }
 
   /** Writes all records made so far. */
@@ -105,14 +120,18 @@ export class WeightTable {
     return this.#places.get(block)!.byteOffset / 16;
   }
 
-  #record(key: string, block: Block, words: readonly number[]): WeightBinding {
+  #slab(block: Block): SlabRef {
+    return this.#places.get(block)!.slab;
+  }
+
+  #record(key: string, slab: SlabRef, words: readonly number[]): WeightBinding {
     const known = this.#made.get(key);
     if (known) return known;
     const recordOffset = this.#used * recordStride;
     if (recordOffset >= this.#records.byteLength) throw new EngineError('internal', 'The weight table is too small.');
     this.#records.set(words, recordOffset / 4);
     this.#used += 1;
-    const made = { slab: this.#places.get(block)!.slab, recordOffset };
+    const made = { slab, recordOffset };
     this.#made.set(key, made);
     return made;
   }

@@ -1,4 +1,6 @@
 /** What `score` and `generate` say about a memory budget. */
+
+import { expertReport } from '../engine/expert_report';
 import type { ModelSession } from '../engine/model_session';
 import { parseBytes } from '../plan/byte_budget';
 
@@ -30,6 +32,7 @@ export async function streamingReport(
     streamedBytesPerToken: plan.streamedBytesPerToken,
     ring: plan.ring,
     passTokens: plan.scratch.passTokens,
+    ...(plan.experts ? { experts: expertReport(session, decoded.tokens) } : {}),
   };
   if (plan.streamedBytesPerToken === 0 && !measure) return report;
   const { readMs, uploadMs, throughMs, computeMs } = await session.measure();

@@ -11,6 +11,7 @@ import {
   type FloatDtype,
   type MatrixFormat,
   type MatrixSource,
+  type RowRun,
   type StorageDtype,
   type TensorInfo,
   type VectorSource,
@@ -56,9 +57,22 @@ export function rowStrides({ cols, format }: MatrixBlocks): [number, number] {
   return [align16(cols * (format.dtype === 'f32' ? 4 : 2)) / 16, 0];
 }
 
-function rowsOf(tensor: TensorInfo, totalRows: number, firstRow: number, rows: number): FileRange {
-  const rowBytes = tensor.byteLength / totalRows;
+function rowsOf(tensor: TensorInfo, { firstRow, rows, tensorRows }: RowRun): FileRange {
+  const rowBytes = tensor.byteLength / tensorRows;
   return { file: tensor.file, byteOffset: tensor.byteOffset + firstRow * rowBytes, byteLength: rows * rowBytes };
+}
+
+/** Rows [firstRow, firstRow + rows) of a matrix as runs of its tensors' rows; `at`: the row of the part that each begins with. */
+function runsOf(source: MatrixSource, firstRow: number, rows: number): (RowRun & { at: number })[] {
+  const found: (RowRun & { at: number })[] = [];
+  let start = 0;
+  for (const run of source.runs ?? [{ firstRow: 0, rows: source.rows, tensorRows: source.rows }]) {
+    const from = Math.max(firstRow, start);
+    const to = Math.min(firstRow + rows, start + run.rows);
+    if (to > from) found.push({ ...run, firstRow: run.firstRow + from - start, rows: to - from, at: from - firstRow });
+    start += run.rows;
+  }
+  return found;
 }
 
 /** Bytes of one row in a block, without its pairs. */
@@ -121,20 +135,21 @@ function storedFills(
 }
 
 function checkpointFills(source: MatrixSource, firstRow: number, rows: number, pairsAt: number): Fill[] {
-  const words = rowsOf(source.weight, source.rows, firstRow, rows);
-  if (source.kind === 'float') {
-    const rowBytes = source.cols * dtypeBytes[source.dtype];
-    const stride = wordBytes(source);
-    if (rowBytes === stride) return [{ kind: 'copy', at: 0, from: words }];
-    return [{ kind: 'rows', at: 0, from: words, rowBytes, stride }];
-  }
-  const scales = rowsOf(source.scales, source.rows, firstRow, rows);
-  const biases = rowsOf(source.biases, source.rows, firstRow, rows);
+  const runs = runsOf(source, firstRow, rows);
+  const stride = wordBytes(source);
+  const words = runs.map((run): Fill => {
+    const from = rowsOf(source.weight, run);
+    const rowBytes = from.byteLength / run.rows;
+    const at = run.at * stride;
+    return rowBytes === stride ? { kind: 'copy', at, from } : { kind: 'rows', at, from, rowBytes, stride };
+  });
+  if (source.kind === 'float') return words;
   const bytes = dtypeBytes[source.scales.dtype] as 2 | 4;
-  return [
-    { kind: 'copy', at: 0, from: words },
-    { kind: 'pairs', at: pairsAt, scales, biases, bytes },
-  ];
+  const pairs = runs.map((run): Fill => {
+    const at = pairsAt + run.at * pairBytes(source);
+    return { kind: 'pairs', at, scales: rowsOf(source.scales, run), biases: rowsOf(source.biases, run), bytes };
+  });
+  return [...words, ...pairs];
 }
 
 type Transform = 'none' | 'addOne' | 'negExp';

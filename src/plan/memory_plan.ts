@@ -6,6 +6,7 @@ import { EngineError } from '../errors';
 import type { CheckpointTensors, ModelConfig } from '../format/types';
 import { blockBytes, type MatrixBlocks, matrixFormat, matrixPart, type StoreIndex } from './blocks';
 import { formatBytes } from './byte_budget';
+import { type ExpertPool, expertLayer, expertPool, leastPoolBytes, type PoolShape } from './experts';
 import { imageAlignment, type Placement, placeImages, type SlabLimits, slabBytesFor } from './placement';
 import { chooseResidency, smallestRing } from './residency';
 import {
@@ -39,6 +40,8 @@ export type PlanInput = {
   /** Scales and biases are interleaved on the GPU, which takes a buffer of a piece's size; default false. */
   weave?: boolean;
   speeds?: Speeds;
+  /** Of the budget, for others than what is planned here. Counted in the totals. */
+  reservedBytes?: number;
   /** Units are computed as they arrive, so a prompt should pass over them once: room for residual rows although everything fits. */
   asTheyArrive?: boolean;
 };
@@ -46,6 +49,8 @@ export type PlanInput = {
 export type PlanBytes = {
   residentWeights: number;
   ring: number;
+  /** Slots for experts. */
+  experts: number;
   kvCache: number;
   recurrentState: number;
   scratch: number;
@@ -62,6 +67,8 @@ export type MemoryPlan = {
   placement: Placement;
   ring: { slots: number; slotBytes: number };
   staging: { buffers: number; pieceBytes: number; weave: boolean };
+  /** Of a mixture. Experts come and go through staging of their own: what waits for them may hold all of the other. */
+  experts: (ExpertPool & { staging: { buffers: number; pieceBytes: number } }) | undefined;
   scratch: ScratchShape;
   /** The table that rows of the embedding are gathered into; undefined where the whole embedding is resident. */
   gather: MatrixBlocks | undefined;
@@ -86,6 +93,73 @@ const mostSnapshotSlots = 4;
 
 /** @throws EngineError 'budget' naming the smallest budget that would do, and the longest context that this one allows. */
 export function planMemory(input: PlanInput): MemoryPlan {
+  const shape = poolShape(input);
+  if (!shape) return planDense(input);
+  const staging = expertStaging(input, shape.slotBytes);
+  const stagingBytes = staging.buffers * staging.pieceBytes;
+  const least = leastPoolBytes(shape) + stagingBytes;
+  const budget = input.gpuBudgetBytes ?? Number.POSITIVE_INFINITY;
+  const dense = planDense({ ...input, reservedBytes: least });
+  const room = Math.min(budget - (dense.bytes.total - least) - stagingBytes, shape.layers * shape.experts * shape.slotBytes);
+  const pool = expertPool(shape, room);
+  if (!pool) throw new EngineError('internal', `No pool of experts in ${room} bytes; report this plan.`);
+  const { bytes } = dense;
+  return {
+    ...dense,
+    gpuBudgetBytes: input.gpuBudgetBytes,
+    experts: { ...pool, staging },
+    bytes: {
+      ...bytes,
+      experts: pool.bytes,
+      staging: bytes.staging + stagingBytes,
+      total: bytes.total - least + pool.bytes + stagingBytes,
+    },
+    weightBytes: dense.weightBytes + shape.layers * shape.experts * shape.slotBytes,
+    timeline: withExperts(dense.timeline, pool, input.speeds),
+  };
+}
+
+/** Experts are fetched where a token waits for them: nothing else is read or computed meanwhile. */
+export function withExperts(
+  dense: PassTimeline | undefined,
+  pool: ExpertPool,
+  speeds: Speeds | undefined,
+): PassTimeline | undefined {
+  if (!dense || !speeds) return dense;
+  const fetched = pool.expectedBytesPerToken;
+  const readMs = fetched / speeds.readBytesPerMs;
+  const uploadMs = fetched / speeds.uploadBytesPerMs;
+  const computeMs = speeds.computeBytesPerMs ? (pool.perToken * pool.slotBytes) / speeds.computeBytesPerMs : 0;
+  const more = Math.max(readMs, uploadMs) + computeMs;
+  const total = { readMs: dense.readMs + readMs, uploadMs: dense.uploadMs + uploadMs, computeMs: dense.computeMs + computeMs };
+  const longest = Math.max(total.readMs, total.uploadMs, total.computeMs);
+  return {
+    ...total,
+    msPerToken: dense.msPerToken + more,
+    firstTokenMs: dense.firstTokenMs + more,
+    stallMs: dense.msPerToken + more - longest,
+    bound: longest === total.computeMs ? 'compute' : longest === total.readMs ? 'read' : 'upload',
+  };
+}
+
+function poolShape({ config, tensors, limits, slabBytes }: PlanInput): PoolShape | undefined {
+  if (!config.moe) return undefined;
+  const layers = tensors.layers.map(({ moe }, i) => expertLayer(`layers.${i}.experts`, moe!));
+  const { experts, chosen } = config.moe;
+  const slotBytes = Math.max(...layers.map(({ bytes }) => bytes));
+  return {
+    ...{ layers: layers.length, experts, chosen, slotBytes },
+    slabBytes: Math.max(slotBytes * chosen, slabBytes ?? Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize)),
+  };
+}
+
+/** Whole experts where they are small enough: one read and one copy each. */
+function expertStaging(input: PlanInput, slotBytes: number): Staging {
+  const { buffers, pieceBytes } = input.staging ?? defaultStaging;
+  return { buffers, pieceBytes: equalPieces(slotBytes, Math.max(pieceBytes, 8 * mib)) };
+}
+
+function planDense(input: PlanInput): MemoryPlan {
   const resident = residentPlan(input, input.chunkTokens, 0);
   const stream = streaming(input);
   const least = smallestStreamed(input, stream);
@@ -101,8 +175,13 @@ export function planMemory(input: PlanInput): MemoryPlan {
   if (!fits && budget < least) return { ...streamedPlan(lean, leanStream, leanLeast), smallestBudgetBytes };
   if (!fits) return { ...streamedPlan(input, stream, budget), smallestBudgetBytes };
   const spareBytes = budget - resident.bytes.total;
-  const passes = input.asTheyArrive ? passShare(input, spareBytes) : { tokens: input.chunkTokens, bytes: 0 };
-  const slots = snapshotShare(input, spareBytes - passes.bytes).slots;
+  // Experts come in passes too, and want what else is left.
+  const { moe } = input.config;
+  const passes =
+    input.asTheyArrive || (moe && budget < Number.POSITIVE_INFINITY)
+      ? passShare(input, spareBytes)
+      : { tokens: input.chunkTokens, bytes: 0 };
+  const slots = snapshotShare(input, (spareBytes - passes.bytes) / (moe ? 32 : 1)).slots;
   return { ...residentPlan(input, passes.tokens, slots), smallestBudgetBytes };
 }
 
@@ -157,8 +236,8 @@ function fixedBytes(
   const buffers = scratchBytes(config, scratch);
   const parts = model.units.flatMap(({ images }) => images).reduce((sum, { blocks }) => sum + blocks.length, 0);
   // Beside a record for each part: small parameters, and what one dispatch takes several parts for, twice a layer and once a further slab.
-  const records = 2 * parts + 8 * config.numHiddenLayers + 3;
-  const readback = 2 * buffers.logits;
+  const records = 2 * parts + (config.moe ? 10 : 8) * config.numHiddenLayers + 3;
+  const readback = 2 * buffers.logits + (config.moe ? buffers.picks : 0);
   const sum = Object.values(buffers).reduce((total, bytes) => total + bytes, 0);
   return {
     scratch,
@@ -167,6 +246,7 @@ function fixedBytes(
     bytes: {
       ...sequenceBytes(config, { contextTokens, kv, slots: 1 + snapshotSlots }),
       scratch: sum + readback + records * recordStride + gatherBytes,
+      experts: input.reservedBytes ?? 0,
       staging: staging.buffers * staging.pieceBytes + (input.weave ? bufferBytes(staging.pieceBytes) + weaveParameterBytes : 0),
     },
   };
@@ -186,7 +266,7 @@ function finish(
   const placement = placeImages([model.vectors, ...images(false)], images(true), slabBytes);
   const residentWeights = placement.slabs.reduce((sum, { bytes }) => sum + bufferBytes(bytes), 0);
   const ringBytes = ring.slots * ring.slotBytes;
-  const { kvCache, recurrentState, scratch, staging } = fixed.bytes;
+  const { experts, kvCache, recurrentState, scratch, staging } = fixed.bytes;
   return {
     gpuBudgetBytes: input.gpuBudgetBytes,
     model,
@@ -194,6 +274,7 @@ function finish(
     placement,
     ring,
     staging: { ...uploads, weave: input.weave ?? false },
+    experts: undefined,
     scratch: fixed.scratch,
     gather,
     snapshotSlots: fixed.snapshotSlots,
@@ -202,7 +283,7 @@ function finish(
       residentWeights,
       ring: ringBytes,
       ...fixed.bytes,
-      total: residentWeights + ringBytes + kvCache + recurrentState + scratch + staging,
+      total: residentWeights + ringBytes + experts + kvCache + recurrentState + scratch + staging,
     },
     weightBytes: model.vectors.bytes + model.units.reduce((sum, { bytes }) => sum + bytes, 0),
     streamedBytesPerToken: model.units.reduce((sum, { bytes }, i) => sum + (streamed[i] ? bytes : 0), 0),

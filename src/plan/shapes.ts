@@ -81,7 +81,7 @@ const bindingAlignment = 256;
 
 /** Where decode keeps what the matrices write that read the same activations: side by side in one buffer, one such set at a time. */
 export function projectedAt(config: ModelConfig) {
-  const { intermediateSize, numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim } = config;
+  const { intermediateSize, numAttentionHeads: heads, numKeyValueHeads: kvHeads, headDim, moe } = config;
   const { keyHeads, valueHeads, keyDim, valueDim } = deltaShape(config);
   return {
     ...sideBySide({ qGate: heads * 2 * headDim, k: kvHeads * headDim, v: kvHeads * headDim }),
@@ -91,7 +91,7 @@ export function projectedAt(config: ModelConfig) {
       b: valueHeads,
       a: valueHeads,
     }),
-    ...sideBySide({ gate: intermediateSize, up: intermediateSize }),
+    ...sideBySide({ router: moe?.experts ?? 0, sharedGate: moe ? 1 : 0, gate: intermediateSize, up: intermediateSize }),
   };
 }
 
@@ -148,7 +148,29 @@ export function scratchBytes(config: ModelConfig, shape: ScratchShape) {
     act: rows(intermediateSize),
     headInput: rows(hiddenSize, headRows),
     logits: rows(sliceWords, headRows),
+    ...moeBytes(config, chunkTokens),
   };
+}
+
+/** Of a mixture: what is between router and residual stream, by token and, in `expertAct` and `expertOut`, by choice of a token. */
+function moeBytes({ moe, hiddenSize, layerTypes }: ModelConfig, tokens: number) {
+  const rows = (cols: number) => (moe ? bufferBytes(tokens * cols * 4) : 16);
+  const { experts, chosen, intermediateSize } = moe ?? { experts: 0, chosen: 0, intermediateSize: 0 };
+  return {
+    router: rows(experts),
+    sharedGate: rows(1),
+    sharedOut: rows(hiddenSize),
+    picks: rows(chosen),
+    pickWeights: rows(chosen),
+    expertAct: rows(chosen * intermediateSize),
+    expertOut: rows(chosen * hiddenSize),
+    expertSlots: Math.max(16, layerTypes.length * expertTableStride(experts)),
+  };
+}
+
+/** Bytes between two layers' rows of the table that says in which slot each expert lies. */
+export function expertTableStride(experts: number): number {
+  return Math.ceil((experts * 4) / bindingAlignment) * bindingAlignment;
 }
 
 /** Tokens whose random numbers and ids the GPU holds while it decodes without the CPU. */

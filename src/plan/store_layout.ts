@@ -1,12 +1,13 @@
 /**
- * How a model lies in the store: a file for each unit, in the order of use, holding its matrices as GPU memory wants them (words,
+ * How a model lies in the store: a file for each unit, and one for each layer's experts, one behind the other, in the order of use, holding its matrices as GPU memory wants them (words,
  * then interleaved pairs), so that any rows of any matrix are two plain copies and a whole unit is one sequential read. It
  * depends on the checkpoint only, never on a budget. Small parameters keep their own bytes.
  */
 import type { CheckpointTensors } from '../format/types';
 import type { Fill, StoreIndex } from './blocks';
+import type { ExpertLayer } from './experts';
 import { modelUnits } from './units';
-import { fillBytes, sourcesOf } from './windows';
+import { fillBytes, type SlotImage, sourcesOf } from './windows';
 
 /** Changes when the layout does: a stored model of another version is rewritten locally. */
 export const storeLayoutVersion = 1;
@@ -15,25 +16,40 @@ export const storeLayoutVersion = 1;
 export type StoreFile = { name: string; byteLength: number; fills: Fill[] };
 
 export function storeLayout(tensors: CheckpointTensors): { files: StoreFile[]; index: StoreIndex } {
-  const { units, vectors } = modelUnits(tensors, { slotBytes: 2 ** 50, residentEmbedding: true });
-  const index = new Map<string, { file: string; byteOffset: number }>();
+  const { units, vectors, layers } = modelUnits(tensors, { slotBytes: 2 ** 50, residentEmbedding: true });
+  const index: Index = new Map();
   const files: StoreFile[] = [smallParameters(vectors.blocks, index)];
-  for (const unit of units) {
-    const name = `${unit.label}.bin`;
-    const fills: Fill[] = [];
-    for (const { block, byteOffset } of unit.images.flatMap(({ blocks }) => blocks)) {
-      index.set(block.label, { file: name, byteOffset });
-      for (const fill of block.fills) fills.push({ ...fill, at: fill.at + byteOffset });
-    }
-    files.push({ name, byteLength: unit.bytes, fills });
+  const experts = new Map(layers.map(({ moe }, i) => [`layers.${i}.mlp`, moe?.experts]));
+  for (const { label, images } of units) {
+    files.push(fileOf(label, images, index));
+    const own = experts.get(label);
+    if (own) files.push(fileOf(own.label, imagesOf(own), index));
   }
   return { files, index };
 }
 
-function smallParameters(
-  blocks: readonly { block: { label: string; fills: Fill[] } }[],
-  index: Map<string, { file: string; byteOffset: number }>,
-): StoreFile {
+type Index = Map<string, { file: string; byteOffset: number }>;
+
+/** Images one behind the other. */
+function fileOf(label: string, images: Iterable<SlotImage>, index: Index): StoreFile {
+  const name = `${label}.bin`;
+  const fills: Fill[] = [];
+  let start = 0;
+  for (const { bytes, blocks } of images) {
+    for (const { block, byteOffset } of blocks) {
+      index.set(block.label, { file: name, byteOffset: start + byteOffset });
+      for (const fill of block.fills) fills.push({ ...fill, at: fill.at + start + byteOffset });
+    }
+    start += bytes;
+  }
+  return { name, byteLength: start, fills };
+}
+
+function* imagesOf({ count, image }: ExpertLayer): Generator<SlotImage, void, undefined> {
+  for (let expert = 0; expert < count; expert++) yield image(expert);
+}
+
+function smallParameters(blocks: readonly { block: { label: string; fills: Fill[] } }[], index: Index): StoreFile {
   const name = 'vectors.bin';
   const fills: Fill[] = [];
   let byteLength = 0;

@@ -17,9 +17,13 @@ import {
   type VectorBlock,
   vectorBlock,
 } from './blocks';
+import { type ExpertLayer, expertLayer } from './experts';
 import type { SlotImage } from './windows';
 
 export type Unit = { label: string; kind: 'embed' | 'mixer' | 'mlp' | 'head'; bytes: number; images: SlotImage[] };
+
+/** Beside the shared expert, which is the layer's `mlp`. */
+export type MoeLayer = { router: MatrixBlocks; sharedGate: MatrixBlocks; experts: ExpertLayer };
 
 export type MlpMatrices = { gateProj: MatrixBlocks; upProj: MatrixBlocks; downProj: MatrixBlocks };
 
@@ -28,6 +32,7 @@ export type AttentionLayer = {
   vectors: VectorBlock<'inputNorm' | 'postAttentionNorm' | 'qNorm' | 'kNorm'>;
   mixer: { qProj: MatrixBlocks; kProj: MatrixBlocks; vProj: MatrixBlocks; oProj: MatrixBlocks };
   mlp: MlpMatrices;
+  moe?: MoeLayer;
 };
 
 export type DeltaNetLayer = {
@@ -35,6 +40,7 @@ export type DeltaNetLayer = {
   vectors: VectorBlock<'inputNorm' | 'postAttentionNorm' | 'conv1d' | 'negExpA' | 'dtBias' | 'norm'>;
   mixer: { inProjQkv: MatrixBlocks; inProjZ: MatrixBlocks; inProjB: MatrixBlocks; inProjA: MatrixBlocks; outProj: MatrixBlocks };
   mlp: MlpMatrices;
+  moe?: MoeLayer;
 };
 
 export type ModelLayer = AttentionLayer | DeltaNetLayer;
@@ -80,7 +86,7 @@ export function modelUnits(tensors: CheckpointTensors, options: UnitOptions): Mo
   const embed = untied ? pack('embed', 'embed', { embed: ['embed_tokens', tensors.embedTokens] }).embed : undefined;
   // A tied head that is also the embedding is needed first.
   const early = residentEmbedding && !tensors.lmHead ? headSlices(headLabel, headSource, options, units) : undefined;
-  const layers = tensors.layers.map((layer, index) => modelLayer(`layers.${index}`, layer, pack, stored));
+  const layers = tensors.layers.map((layer, index) => modelLayer(`layers.${index}`, layer, pack, options));
   const head = early ?? headSlices(headLabel, headSource, options, units);
   const finalNorm = vectorBlock('norm', { norm: tensors.finalNorm }, stored);
   return {
@@ -99,15 +105,25 @@ type Pack = <Name extends string>(
   matrices: Record<Name, [string, MatrixSource]>,
 ) => Record<Name, MatrixBlocks>;
 
-function modelLayer(label: string, layer: LayerTensors, pack: Pack, stored: StoreIndex | undefined): ModelLayer {
+function modelLayer(label: string, layer: LayerTensors, pack: Pack, { stored }: UnitOptions): ModelLayer {
   const mixed = layer.kind === 'full_attention' ? attention(label, layer, pack, stored) : deltaNet(label, layer, pack, stored);
   const { gateProj, upProj, downProj } = layer.mlp;
-  const mlp = pack(`${label}.mlp`, 'mlp', {
+  const matrices: Record<keyof MlpMatrices, [string, MatrixSource]> = {
     gateProj: [`${label}.mlp.gate_proj`, gateProj],
     upProj: [`${label}.mlp.up_proj`, upProj],
     downProj: [`${label}.mlp.down_proj`, downProj],
+  };
+  if (!layer.moe) return { ...mixed, mlp: pack(`${label}.mlp`, 'mlp', matrices) };
+  const { router, sharedGate, ...mlp } = pack(`${label}.mlp`, 'mlp', {
+    router: [`${label}.mlp.gate`, layer.moe.router],
+    sharedGate: [`${label}.mlp.shared_expert_gate`, layer.moe.sharedGate],
+    ...matrices,
   });
-  return { ...mixed, mlp };
+  return {
+    ...mixed,
+    mlp,
+    moe: { router, sharedGate, experts: expertLayer(`${label}.experts`, layer.moe, stored) },
+  };
 }
 
 function attention(label: string, layer: AttentionLayerTensors, pack: Pack, stored: StoreIndex | undefined) {

@@ -35,6 +35,8 @@ export type PlanReport = {
     residentWeights: number;
     /** Reused slots that streamed weights pass through. */
     ring: number;
+    /** Slots for the experts of a mixture. */
+    experts: number;
     kvCache: number;
     recurrentState: number;
     /** Activations, logits, tables. */
@@ -44,9 +46,14 @@ export type PlanReport = {
     total: number;
   };
   ring: { slots: number; slotBytes: number };
+  /** Of a mixture: how many of its experts GPU memory holds at a time; the others are fetched when a token chooses them. */
+  experts: { slots: number; of: number; slotBytes: number; perToken: number } | undefined;
   /** Bytes of all weights of the text model, as they lie in GPU memory. */
   weightBytes: number;
+  /** Without experts: which of those are fetched depends on the text. */
   streamedBytesPerToken: number;
+  /** Of experts, where a text reuses them as usual. */
+  expectedExpertBytesPerToken: number;
   units: PlanUnit[];
   disk: {
     /** Where weights are kept: 'opfs', 'local' (files on this machine), 'none' (network for every token). */

@@ -35,14 +35,38 @@ export function storeChunks(files: readonly StoreFile[], chunkBytes = CHUNK_BYTE
     }
     const groups = [
       ...joinRuns(runs, 1.5 * chunkBytes).map(({ range, fills }) => ({ sources: [range], fills })),
-      ...split.map(ownSources),
+      ...joinSplit(split, 1.5 * chunkBytes),
     ];
     const start = ({ fills }: { fills: StorableFill[] }) => Math.min(...fills.map(({ at }) => at));
     return groups.sort((a, b) => start(a) - start(b)).map(({ sources, fills }) => chunkOf(name, sources, fills));
   });
 }
 
-const ownSources = (fill: StorableFill) => ({ sources: sourcesOf(fill), fills: [fill] });
+/** Fills of several ranges each: where each range goes on from the fill before, as those of one expert after another do, they are one. */
+function joinSplit(split: readonly StorableFill[], mostBytes: number): { sources: SourceRange[]; fills: StorableFill[] }[] {
+  const joined: { sources: SourceRange[]; fills: StorableFill[]; bytes: number }[] = [];
+  const open = new Map<string, (typeof joined)[number]>(); // by where its first range ends
+  for (const fill of split) {
+    const ranges = sourcesOf(fill);
+    const bytes = fillBytes(fill);
+    const before = open.get(placeKey(ranges[0]!, 0));
+    const sources = before?.sources.map((range, i) => contiguous([range, ranges[i]!]));
+    if (before && before.bytes + bytes <= mostBytes && sources?.every((range) => range !== undefined)) {
+      open.delete(placeKey(ranges[0]!, 0));
+      before.sources = sources as SourceRange[];
+      before.fills.push(fill);
+      before.bytes += bytes;
+      open.set(placeKey(before.sources[0]!, before.sources[0]!.byteLength), before);
+      continue;
+    }
+    const own = { sources: ranges, fills: [fill], bytes };
+    joined.push(own);
+    open.set(placeKey(ranges[0]!, ranges[0]!.byteLength), own);
+  }
+  return joined;
+}
+
+const placeKey = ({ file, byteOffset }: SourceRange, bytes: number): string => `${byteOffset + bytes} ${file}`;
 
 /** Even parts of about `chunkBytes`. */
 function cutFill(fill: Fill, chunkBytes: number): StorableFill[] {

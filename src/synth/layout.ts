@@ -89,8 +89,13 @@ export function describeSynthetic(model: SyntheticModel): SyntheticDescription {
   return { ...described, contents: new Map(tensors.map((tensor) => [tensor.name, tensor])), values: valuesOf(model, tensors) };
 }
 
-function weightFormat({ bits, groupSize = 64, naming = 'mlx', overrides = {} }: SyntheticModel): WeightFormat {
-  return { naming, quantization: bits === 16 ? undefined : { bits, groupSize }, overrides };
+/** MLX keeps what chooses among experts in 8 bits. */
+const routers = { 'mlp.gate': { bits: 8, groupSize: 64 }, shared_expert_gate: { bits: 8, groupSize: 64 } };
+
+function weightFormat(model: SyntheticModel): WeightFormat {
+  const { bits, groupSize = 64, naming = 'mlx', overrides = {} } = model;
+  const own = syntheticShapes(model).moe && bits !== 16 ? { ...overrides, ...routers } : overrides;
+  return { naming, quantization: bits === 16 ? undefined : { bits, groupSize }, overrides: own };
 }
 
 /** @throws EngineError 'invalid-request' for a seed out of range. */

@@ -1,5 +1,5 @@
 /** The published text models by shape. Source: their config.json; the parameter totals are checked in test/node/synth.test.ts. */
-import type { LayerType, ModelConfig } from '../format/types';
+import type { LayerType, ModelConfig, MoeConfig } from '../format/types';
 
 /** What decides a checkpoint's tensors. Sizes are element counts, named as in ModelConfig. */
 export type SyntheticShapes = Pick<
@@ -16,9 +16,16 @@ export type SyntheticShapes = Pick<
   | 'linearKeyHeadDim'
   | 'linearValueHeadDim'
   | 'tieWordEmbeddings'
->;
+  | 'moe'
+> & {
+  /** Names and grouping of Qwen3-Next in place of Qwen3.5's. */
+  next?: true;
+};
 
-export const presetNames = ['qwen3.5-0.8b', 'qwen3.5-2b', 'qwen3.5-4b', 'qwen3.5-9b', 'qwen3.5-27b'] as const;
+export const presetNames = [
+  ...(['qwen3.5-0.8b', 'qwen3.5-2b', 'qwen3.5-4b', 'qwen3.5-9b', 'qwen3.5-27b'] as const),
+  ...(['qwen3.5-35b-a3b', 'qwen3.5-122b-a10b', 'qwen3.5-397b-a17b', 'qwen3-next-80b-a3b'] as const),
+] as const;
 export type PresetName = (typeof presetNames)[number];
 
 type Row = [
@@ -29,6 +36,8 @@ type Row = [
   kvHeads: number,
   valueHeads: number,
   tied: boolean,
+  /** Experts and how many of them a token runs through; `intermediate` is that of one, and of the shared one. */
+  moe?: [experts: number, chosen: number],
 ];
 
 const rows: Record<PresetName, Row> = {
@@ -37,14 +46,19 @@ const rows: Record<PresetName, Row> = {
   'qwen3.5-4b': [2560, 32, 9216, 16, 4, 32, true],
   'qwen3.5-9b': [4096, 32, 12288, 16, 4, 32, false],
   'qwen3.5-27b': [5120, 64, 17408, 24, 4, 48, false],
+  'qwen3.5-35b-a3b': [2048, 40, 512, 16, 2, 32, false, [256, 8]],
+  'qwen3.5-122b-a10b': [3072, 48, 1024, 32, 2, 64, false, [256, 8]],
+  'qwen3.5-397b-a17b': [4096, 60, 1024, 32, 2, 64, false, [512, 10]],
+  'qwen3-next-80b-a3b': [2048, 48, 512, 16, 2, 32, false, [512, 10]],
 };
 
 export function presetShapes(name: PresetName): SyntheticShapes {
-  const [hiddenSize, layers, intermediateSize, numAttentionHeads, numKeyValueHeads, linearNumValueHeads, tied] = rows[name];
+  const [hiddenSize, layers, intermediateSize, numAttentionHeads, numKeyValueHeads, linearNumValueHeads, tied, moe] = rows[name];
+  const next = name.startsWith('qwen3-next');
   return {
     hiddenSize,
     intermediateSize,
-    vocabSize: 248_320,
+    vocabSize: next ? 151_936 : 248_320,
     numAttentionHeads,
     numKeyValueHeads,
     headDim: 256,
@@ -54,7 +68,13 @@ export function presetShapes(name: PresetName): SyntheticShapes {
     linearKeyHeadDim: 128,
     linearValueHeadDim: 128,
     tieWordEmbeddings: tied,
+    ...(moe ? { moe: moeShape(moe, intermediateSize) } : {}),
+    ...(next ? { next } : {}),
   };
+}
+
+function moeShape([experts, chosen]: [number, number], intermediateSize: number): MoeConfig {
+  return { experts, chosen, intermediateSize, sharedIntermediateSize: intermediateSize, renormalised: true };
 }
 
 /** Three GatedDeltaNet layers, then one with full attention, from the start. */

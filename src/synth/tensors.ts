@@ -8,7 +8,7 @@
  * `branchShare / sqrt(2 layers)` of the stream's first RMS, so that all of them together double it at any depth and each one is
  * still seen in the logits.
  */
-import type { Dtype, ModelConfig, QuantizationParams } from '../format/types';
+import type { Dtype, ModelConfig, MoeConfig, QuantizationParams } from '../format/types';
 import type { SyntheticShapes } from './presets';
 
 /** Standard deviation of the logits. */
@@ -80,11 +80,12 @@ class TensorList {
   all(): SyntheticTensor[] {
     const { hiddenSize, vocabSize, layerTypes, tieWordEmbeddings } = this.#shapes;
     const mlx = this.#format.naming === 'mlx';
-    const model = mlx ? 'language_model.model.' : 'model.language_model.';
+    const model = this.#shapes.next ? 'model.' : mlx ? 'language_model.model.' : 'model.language_model.';
     this.#matrix(`${model}embed_tokens`, vocabSize, hiddenSize, logitDeviation);
     for (const [i, type] of layerTypes.entries()) this.#layer(`${model}layers.${i}.`, type);
     this.#vector(`${model}norm.weight`, [hiddenSize], 'finalNorm');
-    if (!tieWordEmbeddings) this.#matrix(mlx ? 'language_model.lm_head' : 'lm_head', vocabSize, hiddenSize, logitDeviation);
+    if (!tieWordEmbeddings)
+      this.#matrix(mlx && !this.#shapes.next ? 'language_model.lm_head' : 'lm_head', vocabSize, hiddenSize, logitDeviation);
     return this.#tensors;
   }
 
@@ -95,9 +96,32 @@ class TensorList {
     if (type === 'full_attention') this.#attention(`${prefix}self_attn.`, branch);
     else this.#deltaNet(`${prefix}linear_attn.`, branch);
     this.#vector(`${prefix}post_attention_layernorm.weight`, [hiddenSize], 'norm');
-    this.#matrix(`${prefix}mlp.gate_proj`, intermediateSize, hiddenSize);
-    this.#matrix(`${prefix}mlp.up_proj`, intermediateSize, hiddenSize);
-    this.#matrix(`${prefix}mlp.down_proj`, hiddenSize, intermediateSize, branch);
+    const mlp = this.#shapes.moe ? `${prefix}mlp.shared_expert` : `${prefix}mlp`;
+    if (this.#shapes.moe) this.#experts(`${prefix}mlp`, this.#shapes.moe, branch);
+    this.#matrix(`${mlp}.gate_proj`, intermediateSize, hiddenSize);
+    this.#matrix(`${mlp}.up_proj`, intermediateSize, hiddenSize);
+    this.#matrix(`${mlp}.down_proj`, hiddenSize, intermediateSize, branch);
+  }
+
+  /** A router of deviation 1 gives logits that make the chosen ones' weights differ by some factors, as trained ones do. */
+  #experts(module: string, { experts, intermediateSize }: MoeConfig, branch: number): void {
+    const { hiddenSize } = this.#shapes;
+    this.#matrix(`${module}.gate`, experts, hiddenSize);
+    this.#matrix(`${module}.shared_expert_gate`, 1, hiddenSize);
+    if (this.#format.naming === 'mlx') {
+      this.#stack(`${module}.switch_mlp.gate_proj`, [experts, intermediateSize], hiddenSize);
+      this.#stack(`${module}.switch_mlp.up_proj`, [experts, intermediateSize], hiddenSize);
+      this.#stack(`${module}.switch_mlp.down_proj`, [experts, hiddenSize], intermediateSize, branch);
+    } else if (this.#shapes.next) {
+      for (let i = 0; i < experts; i++) {
+        this.#matrix(`${module}.experts.${i}.gate_proj`, intermediateSize, hiddenSize);
+        this.#matrix(`${module}.experts.${i}.up_proj`, intermediateSize, hiddenSize);
+        this.#matrix(`${module}.experts.${i}.down_proj`, hiddenSize, intermediateSize, branch);
+      }
+    } else {
+      this.#stack(`${module}.experts.gate_up_proj`, [experts, 2 * intermediateSize], hiddenSize, 1, '');
+      this.#stack(`${module}.experts.down_proj`, [experts, hiddenSize], intermediateSize, branch, '');
+    }
   }
 
   #attention(prefix: string, branch: number): void {
@@ -114,10 +138,15 @@ class TensorList {
     const { hiddenSize, linearNumKeyHeads, linearKeyHeadDim, linearNumValueHeads, linearValueHeadDim } = this.#shapes;
     const valueDim = linearNumValueHeads * linearValueHeadDim;
     const convDim = 2 * linearNumKeyHeads * linearKeyHeadDim + valueDim;
-    this.#matrix(`${prefix}in_proj_qkv`, convDim, hiddenSize);
-    this.#matrix(`${prefix}in_proj_z`, valueDim, hiddenSize);
-    this.#matrix(`${prefix}in_proj_b`, linearNumValueHeads, hiddenSize);
-    this.#matrix(`${prefix}in_proj_a`, linearNumValueHeads, hiddenSize);
+    if (this.#shapes.next) {
+      this.#matrix(`${prefix}in_proj_qkvz`, convDim + valueDim, hiddenSize);
+      this.#matrix(`${prefix}in_proj_ba`, 2 * linearNumValueHeads, hiddenSize);
+    } else {
+      this.#matrix(`${prefix}in_proj_qkv`, convDim, hiddenSize);
+      this.#matrix(`${prefix}in_proj_z`, valueDim, hiddenSize);
+      this.#matrix(`${prefix}in_proj_b`, linearNumValueHeads, hiddenSize);
+      this.#matrix(`${prefix}in_proj_a`, linearNumValueHeads, hiddenSize);
+    }
     this.#vector(`${prefix}conv1d.weight`, this.#format.naming === 'mlx' ? [convDim, 4, 1] : [convDim, 1, 4], 'conv');
     this.#vector(`${prefix}A_log`, [linearNumValueHeads], 'aLog', 'F32');
     this.#vector(`${prefix}dt_bias`, [linearNumValueHeads], 'dtBias');
@@ -127,16 +156,26 @@ class TensorList {
 
   /** [rows, cols] with standard deviation gain / sqrt(cols). */
   #matrix(module: string, rows: number, cols: number, gain = 1): void {
+    this.#stack(module, [rows], cols, gain);
+  }
+
+  /** Several such matrices in one tensor. `weight`: what the name of an unquantised one ends with. */
+  #stack(module: string, rows: readonly number[], cols: number, gain = 1, weight = '.weight'): void {
     const deviation = gain / Math.sqrt(cols);
     const quantization = quantizationOf(this.#format, module);
     if (!quantization) {
-      this.#tensors.push({ name: `${module}.weight`, dtype: 'BF16', shape: [rows, cols], content: { kind: 'bf16', deviation } });
+      this.#tensors.push({
+        name: `${module}${weight}`,
+        dtype: 'BF16',
+        shape: [...rows, cols],
+        content: { kind: 'bf16', deviation },
+      });
       return;
     }
     const { bits, groupSize } = quantization;
-    const groups = [rows, cols / groupSize];
+    const groups = [...rows, cols / groupSize];
     this.#tensors.push(
-      { name: `${module}.weight`, dtype: 'U32', shape: [rows, (cols * bits) / 32], content: { kind: 'q' } },
+      { name: `${module}.weight`, dtype: 'U32', shape: [...rows, (cols * bits) / 32], content: { kind: 'q' } },
       { name: `${module}.scales`, dtype: 'BF16', shape: groups, content: { kind: 'scales', bits, deviation } },
       { name: `${module}.biases`, dtype: 'BF16', shape: groups, content: { kind: 'biases', bits, deviation } },
     );

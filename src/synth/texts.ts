@@ -28,11 +28,13 @@ export function configJson(
   const quantization = quantizationJson(format, tensors);
   return JSON.stringify(
     {
-      architectures: ['Qwen3_5ForConditionalGeneration'],
-      model_type: 'qwen3_5',
+      ...(shapes.next
+        ? { architectures: ['Qwen3NextForCausalLM'], ...textConfig(shapes, endIds) }
+        : { architectures: [shapes.moe ? 'Qwen3_5MoeForConditionalGeneration' : 'Qwen3_5ForConditionalGeneration'] }),
+      ...(shapes.next ? {} : { model_type: shapes.moe ? 'qwen3_5_moe' : 'qwen3_5' }),
       tie_word_embeddings: shapes.tieWordEmbeddings,
       ...(quantization ? { quantization, quantization_config: quantization } : {}),
-      text_config: textConfig(shapes, endIds),
+      ...(shapes.next ? {} : { text_config: textConfig(shapes, endIds) }),
     },
     null,
     2,
@@ -41,7 +43,8 @@ export function configJson(
 
 function textConfig(shapes: SyntheticShapes, endIds: readonly number[]): object {
   return {
-    model_type: 'qwen3_5_text',
+    model_type: shapes.next ? 'qwen3_next' : shapes.moe ? 'qwen3_5_moe_text' : 'qwen3_5_text',
+    ...moeConfig(shapes),
     attention_bias: false,
     attention_dropout: 0.0,
     attn_output_gate: true,
@@ -52,7 +55,6 @@ function textConfig(shapes: SyntheticShapes, endIds: readonly number[]): object 
     hidden_act: 'silu',
     hidden_size: shapes.hiddenSize,
     initializer_range: 0.02,
-    intermediate_size: shapes.intermediateSize,
     layer_types: shapes.layerTypes,
     linear_conv_kernel_dim: 4,
     linear_key_head_dim: shapes.linearKeyHeadDim,
@@ -76,6 +78,17 @@ function textConfig(shapes: SyntheticShapes, endIds: readonly number[]): object 
     tie_word_embeddings: shapes.tieWordEmbeddings,
     use_cache: true,
     vocab_size: shapes.vocabSize,
+  };
+}
+
+function moeConfig({ moe, intermediateSize, next }: SyntheticShapes): object {
+  if (!moe) return { intermediate_size: intermediateSize };
+  return {
+    ...(next ? { norm_topk_prob: moe.renormalised, decoder_sparse_step: 1, intermediate_size: 5120 } : {}),
+    moe_intermediate_size: moe.intermediateSize,
+    num_experts: moe.experts,
+    num_experts_per_tok: moe.chosen,
+    shared_expert_intermediate_size: moe.sharedIntermediateSize,
   };
 }
 

@@ -69,6 +69,7 @@ export const report: PlanReport = {
   gpu: {
     residentWeights: 2e9,
     ring: 5e8,
+    experts: 0,
     kvCache: 4e8,
     recurrentState: 1e8,
     scratch: 3e8,
@@ -76,8 +77,10 @@ export const report: PlanReport = {
     total: 3.4e9,
   },
   ring: { slots: 4, slotBytes: 125e6 },
+  experts: undefined,
   weightBytes: 15e9,
   streamedBytesPerToken: 13e9,
+  expectedExpertBytesPerToken: 0,
   units: [{ label: 'layers.0.mixer', bytes: 1e8, residency: 'streamed' }],
   disk: { home: 'opfs', neededBytes: 15e9, storedBytes: 0, availableBytes: 40e9, persisted: false },
   prediction: { tokensPerSecond: 0.5, readMs: 2000, uploadMs: 1500, computeMs: 100, bound: 'read' },

@@ -29,6 +29,13 @@ function text(change: Json = {}): Json {
     ...change,
   };
 }
+const mixture: Json = {
+  model_type: 'qwen3_5_moe_text',
+  num_experts: 8,
+  num_experts_per_tok: 2,
+  moe_intermediate_size: 64,
+  shared_expert_intermediate_size: 64,
+};
 const parse = (root: Json, generation?: string) => parseConfig(JSON.stringify(root), generation);
 const wrapped = (change: Json = {}, root: Json = {}) => parse({ model_type: 'qwen3_5', text_config: text(change), ...root });
 
@@ -74,14 +81,15 @@ describe('real configs', () => {
   test.each(['Qwen3.5-2B-MLX-bf16.lawrence3699', 'Qwen3.5-9B-MLX-8bit'])('%s', (name) => {
     expect(parseConfig(read(`configs/${name}.config.json`)).rotaryDims).toBe(64);
   });
-  test.each(['Qwen3.6-35B-A3B.verl-npu', 'Qwen3.5-moe-mlx.philtrem', 'moe-4bit.vector'])(
-    '%s is a mixture of experts: unsupported, and says so',
-    (name) => {
-      expect(() => parseConfig(read(`configs/${name}.config.json`))).toThrow(
-        expect.objectContaining({ code: 'unsupported', message: expect.stringMatching(/qwen3_5_moe.*dense Qwen3\.5/) }),
-      );
-    },
-  );
+  test.each([
+    ['Qwen3.6-35B-A3B.verl-npu', { experts: 256, chosen: 8, intermediateSize: 512, sharedIntermediateSize: 512 }],
+    ['Qwen3.5-moe-mlx.philtrem', { experts: 256, chosen: 8, intermediateSize: 512, sharedIntermediateSize: 512 }],
+    ['moe-4bit.vector', { experts: 16, chosen: 4, intermediateSize: 64, sharedIntermediateSize: 64 }],
+  ])('%s is a mixture of experts', (name, moe) => {
+    const config = parseConfig(read(`configs/${name}.config.json`));
+    expect(config.moe).toEqual({ ...moe, renormalised: true });
+    expect(config.intermediateSize).toBe(moe.sharedIntermediateSize);
+  });
 });
 
 describe('forms', () => {
@@ -206,6 +214,11 @@ describe('refuses, naming the key', () => {
     { change: { output_gate_type: 'sigmoid' }, code: 'unsupported', says: /output_gate_type/ },
     { change: { linear_conv_kernel_dim: 3 }, code: 'unsupported', says: /linear_conv_kernel_dim/ },
     { change: { num_experts: 8 }, code: 'unsupported', says: /num_experts/ },
+    { change: { ...mixture, num_experts: 1025 }, code: 'format', says: /num_experts.*1 to 1024/ },
+    { change: { ...mixture, num_experts_per_tok: 9 }, code: 'format', says: /num_experts_per_tok.*num_experts \(8\)/ },
+    { change: { ...mixture, mlp_only_layers: [1] }, code: 'unsupported', says: /mlp_only_layers/ },
+    { change: { ...mixture, decoder_sparse_step: 2 }, code: 'unsupported', says: /decoder_sparse_step/ },
+    { change: { ...mixture, moe_intermediate_size: undefined }, code: 'format', says: /moe_intermediate_size/ },
     { change: { model_type: 'llama' }, code: 'unsupported', says: /model_type.*llama.*qwen3_5/ },
     { change: { eos_token_id: -1 }, code: 'format', says: /eos_token_id/ },
     { change: { eos_token_id: ['a'] }, code: 'format', says: /eos_token_id/ },

@@ -244,6 +244,25 @@ export class Bench {
     return this.#table(slab, [records.flat()])[0]!;
   }
 
+  /** Experts in slots, each of the same matrices one behind the other, and one run of records for them. Junk lies between the slots. */
+  experts(experts: readonly (readonly TestMatrix[])[]): { weights: Weights; slotBytes: number } {
+    const blocks = experts.map((matrices) => matrices.map((matrix) => matrix.block(0, matrix.rows)));
+    const units = blocks[0]!.map(({ bytes }) => bytes.byteLength / 16);
+    const starts = units.map((_, i) => units.slice(0, i).reduce((sum, count) => sum + count, 0));
+    const used = starts.at(-1)! + units.at(-1)!;
+    const slab = new Uint8Array(blocks.length * (used + 1) * 16).fill(0xff);
+    blocks.forEach((own, slot) => {
+      own.forEach(({ bytes }, i) => {
+        slab.set(bytes, (slot * (used + 1) + starts[i]!) * 16);
+      });
+    });
+    const records = experts[0]!.map((matrix, i) => {
+      const pairs = starts[i]! + blocks[0]![i]!.pairsAt / 16;
+      return [starts[i]!, pairs, matrix.rows, 0, ...strides(matrix), matrix.cols, matrix.rows];
+    });
+    return { weights: this.#table(this.#upload('experts', slab), [records.flat()])[0]!, slotBytes: (used + 1) * 16 };
+  }
+
   /** Small f32 parameters in a slab: one record that points at each, in order. */
   vectors(...vectors: Float32Array<ArrayBuffer>[]): Weights {
     const blocks = vectors.map((vector) => {

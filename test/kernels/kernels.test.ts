@@ -29,6 +29,14 @@ import { createGemmQ4FewInt } from '../../src/kernels/gemm_few_int';
 import { createGemv, createGemvDirect, createGemvQ4, createQuantise } from '../../src/kernels/gemv';
 import { createGemvQ4Int, createGemvQ4Wide } from '../../src/kernels/gemv_teams';
 import { createInterleavePairs } from '../../src/kernels/interleave_pairs';
+import {
+  createMoeCombine,
+  createMoeDown,
+  createMoeDownQ4,
+  createMoeGateUp,
+  createMoeGateUpQ4,
+  createMoeRoute,
+} from '../../src/kernels/moe';
 import { createQkNormRope } from '../../src/kernels/qk_norm_rope';
 import { createRmsNorm, createRmsNormUnits } from '../../src/kernels/rms_norm';
 import {
@@ -158,6 +166,7 @@ const linear = { cols: 64, outCols: 8, accumulate: false, f16: false };
 const team = { rows: 4, lanes: 32, teams: 2, kib: 16, nibbles: 'convert' } as const;
 const sampled = { vocab: 100, ring: 4 };
 const wide = { ...linear, format: q4(64, 'bf16') };
+const expert = { rows: 8, cols: 64, format: q4(64, 'bf16'), chosen: 2, slotBytes: 1024 };
 const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> = {
   attention: { reference: 'attention', create: (gpu) => createAttention(gpu, heads) },
   attention_combine: { reference: 'attention', create: (gpu) => createAttentionCombine(gpu, { ...heads, parts: 2 }) },
@@ -210,6 +219,12 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   gemv_q4_staged: { reference: 'gemv', create: (gpu) => createGemvQ4Wide(gpu, { ...wide, team: { ...team, x: 'staged' } }) },
   gemv_q4_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q4(64, 'bf16') }) },
   interleave_pairs: { reference: 'interleave_pairs', create: (gpu) => createInterleavePairs(gpu) },
+  moe_route: { reference: 'moe', create: (gpu) => createMoeRoute(gpu, { experts: 8, chosen: 2, renormalised: true }) },
+  moe_gate_up: { reference: 'moe', create: (gpu) => createMoeGateUp(gpu, expert) },
+  moe_down: { reference: 'moe', create: (gpu) => createMoeDown(gpu, expert) },
+  moe_gate_up_q4: { reference: 'moe', create: (gpu) => createMoeGateUpQ4(gpu, expert) },
+  moe_down_q4: { reference: 'moe', create: (gpu) => createMoeDownQ4(gpu, expert) },
+  moe_combine: { reference: 'moe', create: (gpu) => createMoeCombine(gpu, { cols: 4, chosen: 2 }) },
   qk_norm_rope: { reference: 'qk_norm_rope', create: (gpu) => createQkNormRope(gpu, { ...heads, rotary: 16, eps: 1e-6 }) },
   quantise: { reference: 'quantise', create: (gpu) => createQuantise(gpu, { cols: 64, y: 'int8' }) },
   delta_prepare: { reference: 'delta', create: (gpu) => createDeltaPrepare(gpu, delta) },

@@ -10,6 +10,7 @@ import { gemmFewIntCases } from './cases/gemm_few_int';
 import { gemvCases } from './cases/gemv';
 import { gemvIntCases } from './cases/gemv_int';
 import { interleavePairsCases } from './cases/interleave_pairs';
+import { moeCases } from './cases/moe';
 import { qkNormRopeCases } from './cases/qk_norm_rope';
 import { rmsNormCases } from './cases/rms_norm';
 import { sampleCases } from './cases/sample';
@@ -33,6 +34,7 @@ export const kernelCases: KernelCase[] = [
   ...gatedRmsNormCases,
   ...swigluCases,
   ...unitsCases,
+  ...moeCases,
   ...advanceCases,
   ...interleavePairsCases,
   ...sampleCases,

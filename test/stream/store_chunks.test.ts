@@ -12,6 +12,7 @@ import { CHUNK_LIMIT_BYTES, type SourceRange, type StoreChunk } from '../../src/
 import { WindowFiller } from '../../src/stream/fill';
 import { storeChunks } from '../../src/stream/store_chunks';
 import { layOutSynthetic } from '../../src/synth/layout';
+import type { PresetName } from '../../src/synth/presets';
 import { seeded } from '../format/headers';
 import { type MatrixKind, type TinyShapes, tinyCheckpoint } from './checkpoints';
 
@@ -201,7 +202,7 @@ const sum = (ranges: readonly { byteLength: number }[]) => ranges.reduce((total,
 
 describe('a checkpoint of real shapes', () => {
   type Order = 'name' | 'use' | 'shuffled';
-  const open = (preset: 'qwen3.5-27b' | 'qwen3.5-0.8b', bits: 4 | 16, order: Order): CheckpointTensors => {
+  const open = (preset: PresetName, bits: 4 | 16, order: Order): CheckpointTensors => {
     const tokenizer = { files: new Map(), endIds: [1] } as never;
     const { texts, shards } = layOutSynthetic({ preset, bits, shuffle: order === 'shuffled' }, tokenizer);
     const directory = new Map<string, TensorInfo>();
@@ -223,6 +224,8 @@ describe('a checkpoint of real shapes', () => {
     { preset: 'qwen3.5-27b', bits: 4, order: 'shuffled' },
     { preset: 'qwen3.5-27b', bits: 16, order: 'name' },
     { preset: 'qwen3.5-0.8b', bits: 4, order: 'name' },
+    { preset: 'qwen3.5-35b-a3b', bits: 4, order: 'name' },
+    { preset: 'qwen3.5-35b-a3b', bits: 16, order: 'use' },
   ] as const)('$preset at $bits bits, tensors by $order', ({ preset, bits, order }) => {
     const layout = storeLayout(open(preset, bits, order)).files;
     const chunks = storeChunks(layout);

@@ -1,0 +1,35 @@
+/** What decoding asked of the experts, for reports. */
+import type { ExpertCounts } from '../stream/expert_cache';
+import type { ModelSession } from './model_session';
+
+export type ExpertReport = {
+  /** Of all layers. */
+  slots: number;
+  /** Choices of all tokens whose expert was in its slot, and whose was not. */
+  hits: number;
+  misses: number;
+  /** Misses whose read had begun before the router chose. */
+  prefetchHits: number;
+  bytesPerToken: number;
+  /** Times a token waited to hear which experts a layer wants. */
+  syncsPerToken: number;
+};
+
+/** Of `tokens` decoded since `before`; undefined for a dense model. */
+export function expertReport(
+  { experts, plan }: ModelSession,
+  tokens: number,
+  before: Pick<ExpertCounts, 'hits' | 'misses' | 'bytesRead' | 'syncs'> = { hits: 0, misses: 0, bytesRead: 0, syncs: 0 },
+): ExpertReport | undefined {
+  if (!experts || !plan.experts) return undefined;
+  const { hits, misses, bytesRead, syncs } = experts.counts.decode;
+  const each = (total: number) => total / Math.max(1, tokens);
+  return {
+    slots: plan.experts.slabs.reduce((sum, { slots }) => sum + slots, 0),
+    hits: hits - before.hits,
+    misses: misses - before.misses,
+    prefetchHits: 0,
+    bytesPerToken: each(bytesRead - before.bytesRead),
+    syncsPerToken: each(syncs - before.syncs),
+  };
+}

@@ -1,0 +1,141 @@
+/** A mixture of experts: which ones a token runs through, what they give, and their sum. */
+import combine from '../../wgsl/moe_combine.wgsl?raw';
+import down from '../../wgsl/moe_down.wgsl?raw';
+import downQ4 from '../../wgsl/moe_down_q4.wgsl?raw';
+import gateUp from '../../wgsl/moe_gate_up.wgsl?raw';
+import gateUpQ4 from '../../wgsl/moe_gate_up_q4.wgsl?raw';
+import route from '../../wgsl/moe_route.wgsl?raw';
+import type { MatrixFormat } from '../format/types';
+import type { Gpu } from '../gpu/device';
+import { createKernel, fold, type Kernel, type KernelSpec } from '../gpu/kernel';
+import { expertTeam, type Team } from './gemv_teams';
+import { type Affine4, isAffine4, matrix, reduction, requireAtMost, requireMultiple, shared } from './variants';
+
+/** What an entry of `slots` is where the expert lies in no slot; ABSENT in WGSL. */
+export const absent = 0xffffffff;
+
+/**
+ * logits [tokens, experts] f32 -> picks [tokens, chosen] u32, the largest first and of equals the lower index, and weights
+ * [tokens, chosen] f32: their softmax over all experts, or, `renormalised`, over the chosen ones.
+ * @throws EngineError 'shape' for more than 1,024 experts or 64 chosen ones.
+ */
+export function createMoeRoute(
+  gpu: Gpu,
+  { experts, chosen, renormalised }: { experts: number; chosen: number; renormalised: boolean },
+): Kernel {
+  requireAtMost('moe_route', 'experts', experts, 1024);
+  requireAtMost('moe_route', 'chosen', chosen, Math.min(64, experts));
+  return createKernel(gpu, {
+    label: 'moe_route',
+    sources: [route],
+    constants: { EXPERTS: experts, CHOSEN: chosen, RENORMALISED: Number(renormalised) },
+    bindings: { logits: 'read', picks: 'write', weights: 'write' },
+    grid: (tokens) => [tokens],
+  });
+}
+
+/** `rows`, `cols` of one matrix of one expert; `slotBytes`: from one expert to the next in the slab. */
+export type ExpertShape = { rows: number; cols: number; format: MatrixFormat; chosen: number; slotBytes: number };
+
+/**
+ * y = silu(gate x) * (up x) for every choice of every token. x [tokens, cols], y [tokens * chosen, rows] f32; picks [tokens, chosen] and
+ * slots [experts] u32. Rows of an expert that `slots` calls absent stay as they are.
+ * @throws EngineError 'shape' unless 4 divides cols, and group divides it for affine formats.
+ */
+export function createMoeGateUp(gpu: Gpu, shape: ExpertShape): Kernel {
+  const spec = expertSpec(gpu, 'moe_gate_up', gateUp, shape);
+  return createKernel(gpu, { ...spec, constants: { ...spec.constants, CHOSEN: shape.chosen } });
+}
+
+/** y = W x for every choice of every token: x [tokens * chosen, cols], y [tokens * chosen, rows] f32; otherwise as createMoeGateUp. */
+export function createMoeDown(gpu: Gpu, shape: ExpertShape): Kernel {
+  return createKernel(gpu, expertSpec(gpu, 'moe_down', down, shape));
+}
+
+/**
+ * createMoeGateUp for 4-bit weights on a GPU, in 16-byte reads.
+ * @throws EngineError 'shape' unless 32 divides group and group divides cols.
+ */
+export function createMoeGateUpQ4(gpu: Gpu, shape: ExpertShape & { format: Affine4 }): Kernel {
+  const { rows, chosen, slotBytes } = shape;
+  const team = expertTeamOf(shape.cols);
+  const spec = expertTeam(gpu, 'moe_gate_up_q4', shape, team);
+  return createKernel(gpu, {
+    ...spec,
+    sources: [...spec.sources, gateUpQ4],
+    constants: { ...spec.constants, INNER: rows, CHOSEN: chosen, SLOT_UNITS: slotBytes / 16 },
+    bindings: { x: 'read', picks: 'read', slots: 'read', y: 'write' },
+    weights: true,
+    grid: (tokens) => [Math.ceil(rows / 4 / team.teams), tokens * chosen],
+  });
+}
+
+/** createMoeDown likewise. */
+export function createMoeDownQ4(gpu: Gpu, shape: ExpertShape & { format: Affine4 }): Kernel {
+  const { rows, chosen, slotBytes } = shape;
+  const team = expertTeamOf(shape.cols);
+  const spec = expertTeam(gpu, 'moe_down_q4', shape, team);
+  return createKernel(gpu, {
+    ...spec,
+    sources: [...spec.sources, downQ4],
+    constants: { ...spec.constants, OUT: rows, SLOT_UNITS: slotBytes / 16 },
+    bindings: { x: 'read', picks: 'read', slots: 'read', y: 'write' },
+    weights: true,
+    grid: (tokens) => [Math.ceil(rows / 8 / team.teams), tokens * chosen],
+  });
+}
+
+/** As many lanes as a row has units where those are few, and workgroups of 128. */
+function expertTeamOf(cols: number): Team {
+  const lanes = cols <= 256 ? 8 : cols <= 512 ? 16 : 32;
+  return { rows: 4, lanes, teams: 128 / lanes };
+}
+
+/** What a recording runs: the exact kernel for the format and device. */
+export function chooseMoeGateUp(gpu: Gpu, shape: ExpertShape): Kernel {
+  const { format } = shape;
+  const q4 = !gpu.direct && isAffine4(format) && format.group % 32 === 0;
+  return q4 ? createMoeGateUpQ4(gpu, { ...shape, format }) : createMoeGateUp(gpu, shape);
+}
+
+export function chooseMoeDown(gpu: Gpu, shape: ExpertShape): Kernel {
+  const { format } = shape;
+  const q4 = !gpu.direct && isAffine4(format) && format.group % 32 === 0;
+  return q4 ? createMoeDownQ4(gpu, { ...shape, format }) : createMoeDown(gpu, shape);
+}
+
+function expertSpec(gpu: Gpu, stem: string, main: string, { rows, cols, format, chosen, slotBytes }: ExpertShape) {
+  const piece = matrix(format, { from: 'experts' });
+  const reduce = reduction(gpu);
+  const label = `${stem}${piece.suffix}${reduce.suffix}`;
+  requireMultiple(label, 'cols', cols, format.kind === 'affine' ? format.group : 4);
+  requireMultiple(label, 'slotBytes', slotBytes, 16);
+  return {
+    label,
+    sources: [...piece.sources, ...reduce.sources, main],
+    enable: reduce.enable,
+    constants: { COLS: cols, ROWS: rows, SLOT_UNITS: slotBytes / 16, ...piece.constants, ...reduce.constants },
+    bindings: { x: 'read', picks: 'read', slots: 'read', y: 'write' },
+    weights: true,
+    grid: (tokens) => [Math.ceil(rows / 4), tokens * chosen],
+  } satisfies KernelSpec;
+}
+
+/**
+ * hidden += sum of weights * experts over a token's choices, in that order, + sigmoid(sharedGate) * sharedOut.
+ * experts [tokens * chosen, cols], weights [tokens, chosen], sharedOut and hidden [tokens, cols], sharedGate [tokens], all f32.
+ * @throws EngineError 'shape' unless 4 divides cols.
+ */
+export function createMoeCombine(gpu: Gpu, { cols, chosen }: { cols: number; chosen: number }): Kernel {
+  requireMultiple('moe_combine', 'cols', cols, 4);
+  return createKernel(gpu, {
+    label: 'moe_combine',
+    sources: [shared.step, combine],
+    constants: { COLS: cols, CHOSEN: chosen },
+    bindings: {
+      ...{ experts: 'read', weights: 'read', sharedOut: 'read', sharedGate: 'read' },
+      ...{ hidden: 'write', step: 'uniform' },
+    },
+    grid: (tokens) => fold(Math.ceil((tokens * cols) / 256)),
+  });
+}

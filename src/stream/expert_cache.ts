@@ -1,0 +1,262 @@
+/**
+ * Experts in GPU memory: fetches the chosen ones that are not there into slots that others made room in, and tells the kernels where each
+ * lies. A slot is overwritten by a copy that is queued after the compute that read it was submitted, which is the caller's part; so what a
+ * pass computes does not depend on how many slots there are.
+ */
+import { EngineError, isAbort, throwIfAborted } from '../errors';
+import type { Gpu } from '../gpu/device';
+import { type ExpertLayer, type ExpertPool, slabOf } from '../plan/experts';
+import { expertTableStride } from '../plan/shapes';
+import { SlotPolicy } from '../plan/slot_policy';
+import { type Sources, WindowFiller } from './fill';
+import type { UploadPath } from './upload';
+import { WindowUpload } from './window_upload';
+
+/** An entry of the table where an expert is in no slot. */
+const absent = 0xffffffff;
+/** Of a read that fails; HTTP has its own within one. */
+const tries = 3;
+
+export type ExpertCounts = {
+  /** Choices whose expert was in its slot, and whose was not; in a prompt an expert counts once for each chunk that wants it. */
+  hits: number;
+  misses: number;
+  bytesRead: number;
+  /** Times that the CPU waited to learn which experts a layer wants. */
+  syncs: number;
+};
+
+const noCounts = (): ExpertCounts => ({ hits: 0, misses: 0, bytesRead: 0, syncs: 0 });
+type Mode = 'prefill' | 'decode';
+
+export type ExpertCacheParts = {
+  pool: ExpertPool;
+  layers: readonly ExpertLayer[];
+  slabs: readonly GPUBuffer[];
+  /** The table, a row of `expertTableStride` for each layer. */
+  table: GPUBuffer;
+  upload: UploadPath;
+  sources: Sources;
+  lanes: number;
+};
+
+export class ExpertCache {
+  /** Of prompts, and of tokens after them. */
+  readonly counts: Record<Mode, ExpertCounts> = { prefill: noCounts(), decode: noCounts() };
+  readonly #gpu: Gpu;
+  readonly #parts: ExpertCacheParts;
+  readonly #windows: WindowUpload;
+  readonly #experts: number;
+  readonly #policies: SlotPolicy[];
+  /** On their way: whoever wants one waits for the same read. */
+  readonly #coming = new Map<number, Promise<void>>();
+  readonly #written: (Uint32Array<ArrayBuffer> | undefined)[];
+  readonly #lanes: WindowFiller[];
+  readonly #waiting: ((filler: WindowFiller) => void)[] = [];
+  readonly #stop = new AbortController();
+  #complete = false;
+
+  constructor(gpu: Gpu, parts: ExpertCacheParts) {
+    this.#gpu = gpu;
+    this.#parts = parts;
+    this.#windows = new WindowUpload(parts.upload, undefined);
+    this.#experts = parts.layers[0]!.count;
+    this.#policies = parts.pool.slabs.map(({ slots }) => new SlotPolicy(slots));
+    this.#written = parts.layers.map(() => undefined);
+    this.#lanes = Array.from({ length: parts.lanes }, () => new WindowFiller(parts.sources));
+  }
+
+  /** Every expert lies in its slot: nobody needs to ask. */
+  get complete(): boolean {
+    return this.#complete;
+  }
+
+  /** Fetches all, for a pool with a slot for each. @throws what a read throws. */
+  async load(onBytes: (bytes: number) => void = () => {}): Promise<void> {
+    const nothing = new Set<number>();
+    const failures: unknown[] = [];
+    for (const [layer, { bytes }] of this.#parts.layers.entries()) {
+      for (let expert = 0; expert < this.#experts && failures.length === 0; expert++) {
+        await this.#fetch(layer, expert, nothing, undefined);
+        const coming = this.#coming.get(this.#key(layer, expert));
+        coming?.then(
+          () => onBytes(bytes),
+          (error: unknown) => failures.push(error),
+        );
+      }
+    }
+    await Promise.allSettled(this.#coming.values());
+    if (failures.length > 0) throw failures[0];
+    for (const layer of this.#parts.layers.keys()) this.#write(layer, this.#rowOf(layer, this.#all()));
+    this.#complete = true;
+  }
+
+  /** Every expert is in the slot of its number: whoever calls this put it there. */
+  filled(): void {
+    const { pool, layers } = this.#parts;
+    for (const layer of layers.keys()) {
+      const first = (layer - pool.slabs[slabOf(pool, layer)]!.firstLayer) * this.#experts;
+      this.#write(
+        layer,
+        Uint32Array.from(this.#all(), (expert) => first + expert),
+      );
+    }
+    this.#complete = true;
+  }
+
+  /**
+   * The experts that `picks` name, in groups that fit the layer's slots: those that are there come first, so that the GPU has work while
+   * others are read.
+   */
+  groups(layer: number, picks: Iterable<number>): number[][] {
+    const { pool } = this.#parts;
+    const slab = slabOf(pool, layer);
+    const wanted = [...new Set(picks)];
+    const { slots } = pool.slabs[slab]!;
+    if (wanted.length <= slots) return [wanted];
+    const isThere = (expert: number) => this.#policies[slab]!.slotOf(this.#key(layer, expert)) !== undefined;
+    const groups = [wanted.filter(isThere)].filter(({ length }) => length > 0);
+    const missing = wanted.filter((expert) => !isThere(expert));
+    const size = Math.max(1, slots >> 1); // one half is read while the other is computed with
+    for (let i = 0; i < missing.length; i += size) groups.push(missing.slice(i, i + size));
+    return groups;
+  }
+
+  /**
+   * Puts the experts of a group into slots and the table; resolves when what is submitted from then on finds them. Whatever reads slots
+   * must be submitted before.
+   * @throws EngineError 'storage' and others that a read throws; AbortError. Experts that came stay.
+   */
+  async bring(layer: number, group: readonly number[], mode: Mode, signal?: AbortSignal): Promise<void> {
+    throwIfAborted(signal);
+    const counts = this.counts[mode];
+    const policy = this.#policies[slabOf(this.#parts.pool, layer)]!;
+    const keep = new Set(group.map((expert) => this.#key(layer, expert)));
+    for (const expert of group) policy.touch(this.#key(layer, expert));
+    const coming: Promise<void>[] = [];
+    for (const expert of group) {
+      const here = policy.slotOf(this.#key(layer, expert)) !== undefined;
+      if (here) counts.hits += 1;
+      else {
+        counts.misses += 1;
+        counts.bytesRead += this.#parts.layers[layer]!.bytes;
+      }
+      await this.#fetch(layer, expert, keep, signal);
+      const arrival = this.#coming.get(this.#key(layer, expert));
+      if (arrival) coming.push(arrival);
+    }
+    const ends = await Promise.allSettled(coming);
+    for (const end of ends) if (end.status === 'rejected') throw end.reason;
+    this.#write(layer, this.#rowOf(layer, group));
+  }
+
+  /** For measurements: from now on every expert is said to be in some slot, whatever lies there, until `unalias`. */
+  alias(): void {
+    const { pool, layers } = this.#parts;
+    for (const layer of layers.keys()) {
+      const { slots } = pool.slabs[slabOf(pool, layer)]!;
+      this.#write(
+        layer,
+        Uint32Array.from(this.#all(), (expert) => expert % slots),
+      );
+    }
+    this.#complete = true;
+  }
+
+  unalias(): void {
+    this.#complete = false;
+  }
+
+  destroy(): void {
+    this.#stop.abort();
+  }
+
+  #key(layer: number, expert: number): number {
+    return layer * this.#experts + expert;
+  }
+
+  #all(): number[] {
+    return Array.from({ length: this.#experts }, (_, expert) => expert);
+  }
+
+  /** Where some experts lie, as if there were no others. */
+  #rowOf(layer: number, experts: readonly number[]): Uint32Array<ArrayBuffer> {
+    const policy = this.#policies[slabOf(this.#parts.pool, layer)]!;
+    const row = new Uint32Array(this.#experts).fill(absent);
+    for (const expert of experts) row[expert] = policy.slotOf(this.#key(layer, expert)) ?? absent;
+    return row;
+  }
+
+  #write(layer: number, row: Uint32Array<ArrayBuffer>): void {
+    const written = this.#written[layer];
+    if (written?.every((slot, expert) => slot === row[expert])) return;
+    this.#gpu.device.queue.writeBuffer(this.#parts.table, layer * expertTableStride(this.#experts), row);
+    this.#written[layer] = row;
+  }
+
+  /** Waits for a lane only; the read is in `#coming` from then on, unless the expert is there already. */
+  async #fetch(layer: number, expert: number, keep: ReadonlySet<number>, signal: AbortSignal | undefined): Promise<void> {
+    const key = this.#key(layer, expert);
+    const slab = slabOf(this.#parts.pool, layer);
+    const policy = this.#policies[slab]!;
+    if (policy.slotOf(key) !== undefined) return;
+    const filler = await this.#lane();
+    const { slot } = policy.take(key, keep);
+    const arrival = this.#read(layer, expert, slab, slot, filler, signal).then(
+      () => {},
+      (error: unknown) => {
+        policy.drop(key);
+        throw error;
+      },
+    );
+    const settled = arrival.finally(() => {
+      this.#coming.delete(key);
+      this.#giveBack(filler);
+    });
+    settled.catch(() => {}); // reported to whoever waits for it
+    this.#coming.set(key, settled);
+  }
+
+  async #read(
+    layer: number,
+    expert: number,
+    slab: number,
+    slot: number,
+    filler: WindowFiller,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { layers, slabs, pool } = this.#parts;
+    const image = layers[layer]!.image(expert);
+    // What everybody waits for is not one request's to cancel.
+    const own = pool.complete ? undefined : signal;
+    const both = own ? AbortSignal.any([own, this.#stop.signal]) : this.#stop.signal;
+    for (const window of this.#windows.windowsOf(image)) {
+      const at = slot * pool.slotBytes + window.at;
+      await retried(() =>
+        this.#windows.send(window, slabs[slab]!, at, (into) => filler.fill(window, into, both), { signal: both }),
+      );
+    }
+  }
+
+  #lane(): Promise<WindowFiller> {
+    const free = this.#lanes.pop();
+    return free ? Promise.resolve(free) : new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  #giveBack(filler: WindowFiller): void {
+    const next = this.#waiting.shift();
+    if (next) next(filler);
+    else this.#lanes.push(filler);
+  }
+}
+
+async function retried(read: () => Promise<void>): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await read();
+    } catch (error) {
+      const transient = error instanceof EngineError && error.code === 'storage';
+      if (isAbort(error) || !transient || attempt === tries) throw error;
+    }
+  }
+}

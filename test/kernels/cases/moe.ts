@@ -1,0 +1,215 @@
+import type { MatrixFormat } from '../../../src/format/types';
+import {
+  absent,
+  createMoeCombine,
+  createMoeDown,
+  createMoeDownQ4,
+  createMoeGateUp,
+  createMoeGateUpQ4,
+  createMoeRoute,
+} from '../../../src/kernels/moe';
+import { moeCombineReference, moeDownReference, moeGateUpReference, moeRouteReference } from '../../../src/kernels/reference/moe';
+import {
+  compare,
+  expUlps,
+  type KernelCase,
+  largest,
+  onBench,
+  poison,
+  type Reduction,
+  random,
+  randomMatrix,
+  skip,
+  type TestMatrix,
+  ulp,
+  uniform,
+  withReduction,
+  worst,
+} from '../harness';
+import { affine, bf16, describeFormat, f32, q3, q4 } from './formats';
+
+type Route = { experts: number; chosen: number; tokens: number; renormalised?: boolean; equal?: boolean; why: string };
+
+const create = {
+  moe_gate_up: createMoeGateUp,
+  moe_down: createMoeDown,
+  moe_gate_up_q4: createMoeGateUpQ4,
+  moe_down_q4: createMoeDownQ4,
+};
+
+const routes: Route[] = [
+  { experts: 8, chosen: 3, tokens: 5, why: 'fewer experts than threads' },
+  { experts: 256, chosen: 8, tokens: 3, why: '35B-A3B' },
+  { experts: 512, chosen: 10, tokens: 2, why: '397B: two experts a thread' },
+  { experts: 1022, chosen: 64, tokens: 1, why: 'the most there may be, and not a whole number of quads' },
+  { experts: 30, chosen: 7, tokens: 4, equal: true, why: 'many equal logits: the lower index wins' },
+  { experts: 1, chosen: 1, tokens: 2, why: 'no choice' },
+  { experts: 40, chosen: 6, tokens: 3, renormalised: false, why: 'weights that do not sum to 1' },
+];
+
+const routeCases = routes.map(
+  ({ experts, chosen, tokens, renormalised = true, equal = false, why }): KernelCase => ({
+    kernel: 'moe_route',
+    name: `${chosen} of ${experts}, ${tokens} tokens${equal ? ', ties' : ''}${renormalised ? '' : ', not renormalised'}`,
+    why,
+    run: (gpu) =>
+      onBench(gpu, async (bench) => {
+        const logits = uniform(random(11), tokens * experts, -9, 9);
+        if (equal) for (let i = 0; i < logits.length; i++) logits[i] = Math.round(logits[i]! / 6);
+        const shape = { tokens, experts, chosen, renormalised };
+        const want = moeRouteReference(logits, shape);
+        const picks = bench.output(tokens * chosen);
+        const weights = bench.output(tokens * chosen);
+        const kernel = createMoeRoute(gpu, shape);
+        await bench.run({ kernel, bindings: { logits: bench.input(logits), picks, weights }, tokens });
+        const got = (await bench.read(picks)).slice();
+        const ids = new Uint32Array(got.buffer, got.byteOffset, got.length);
+        // Up to 1,022 terms e^x with |x| < 18, a division.
+        const tolerance = (expUlps(18) + 1022 + 4) * ulp;
+        return worst(
+          compare('picks', ids, want.picks, 0, 1),
+          compare('weights', await bench.read(weights), want.weights, tolerance, largest(want.weights)),
+        );
+      }),
+  }),
+);
+
+type Row = {
+  kernel: 'moe_gate_up' | 'moe_down' | 'moe_gate_up_q4' | 'moe_down_q4';
+  reduction: Reduction;
+  rows: number;
+  cols: number;
+  format: MatrixFormat;
+  /** By token. */
+  picks: number[][];
+  /** Experts in no slot. */
+  away?: number[];
+  why: string;
+};
+
+const picks = [
+  [3, 0, 2],
+  [1, 3, 4],
+];
+const rows: Row[] = (['moe_gate_up', 'moe_down'] as const).flatMap((kernel): Row[] => [
+  {
+    kernel,
+    reduction: 'direct',
+    rows: 7,
+    cols: 128,
+    format: q4(64, 'bf16'),
+    picks,
+    why: 'rows past the last four; an expert chosen twice',
+  },
+  {
+    kernel,
+    reduction: 'workgroup',
+    rows: 12,
+    cols: 320,
+    format: affine(8, 64, 'bf16'),
+    picks,
+    away: [3],
+    why: 'an expert that is away',
+  },
+  { kernel, reduction: 'subgroups', rows: 8, cols: 96, format: q3(32, 'f16'), picks, away: [0, 4], why: 'words across quads' },
+  {
+    kernel,
+    reduction: 'direct',
+    rows: 5,
+    cols: 36,
+    format: bf16,
+    picks: [[4], [2], [0]],
+    why: 'padded rows; one expert a token',
+  },
+  { kernel, reduction: 'workgroup', rows: 4, cols: 260, format: f32, picks: [[0, 1, 2, 3, 4]], why: 'all of them, one token' },
+]);
+
+const q4Rows: Row[] = (['moe_gate_up_q4', 'moe_down_q4'] as const).flatMap((kernel): Row[] => [
+  {
+    kernel,
+    reduction: 'workgroup',
+    rows: 37,
+    cols: 96,
+    format: q4(32, 'bf16'),
+    picks,
+    away: [3],
+    why: '8 lanes, 3 units; rows within a team',
+  },
+  { kernel, reduction: 'subgroups', rows: 64, cols: 512, format: q4(64, 'f16'), picks, why: '16 lanes, a unit each' },
+  { kernel, reduction: 'subgroups', rows: 20, cols: 1152, format: q4(64, 'f32'), picks: [[4, 2]], why: '32 lanes, 36 units' },
+]);
+
+const expertCases = [...rows, ...q4Rows].map(
+  ({ kernel: stem, reduction, rows, cols, format, picks, away = [], why }): KernelCase => ({
+    kernel: stem,
+    name: `${reduction} ${rows} x ${cols} ${describeFormat(format)}, ${picks.map((own) => own.join(' ')).join(' | ')}${away.length ? `, without ${away}` : ''}`,
+    why,
+    run: async (device) => {
+      const gpu = withReduction(device, reduction);
+      if (typeof gpu === 'string') return skip(gpu);
+      return onBench(gpu, async (bench) => {
+        const next = random(5);
+        const chosen = picks[0]!.length;
+        const choices = picks.flat();
+        const isGateUp = stem.startsWith('moe_gate_up');
+        const experts = Array.from({ length: 5 }, () =>
+          Array.from({ length: isGateUp ? 2 : 1 }, () => randomMatrix(next, rows, cols, format)),
+        );
+        const slotOf = [2, 0, 3, 1, 4]; // not where their numbers say
+        const { weights, slotBytes } = bench.experts(slotOf.map((_, slot) => experts[slotOf.indexOf(slot)]!));
+        const slots = Uint32Array.from(slotOf, (slot, expert) => (away.includes(expert) ? absent : slot));
+        const x = uniform(next, (isGateUp ? picks.length : choices.length) * cols);
+        const y = bench.output(choices.length * rows);
+        const shape = { rows, cols, format, chosen, slotBytes };
+        const kernel = create[stem](gpu, shape as typeof shape & { format: ReturnType<typeof q4> });
+        const bindings = { x: bench.input(x), picks: bench.input(Uint32Array.from(choices)), slots: bench.input(slots), y };
+        await bench.run({ kernel, bindings, tokens: picks.length, weights });
+        const of = (part: number, what: 'values' | 'sizes') => (expert: number) => experts[expert]![part]![what];
+        const want = isGateUp
+          ? moeGateUpReference(x, of(0, 'values'), of(1, 'values'), { picks: choices, chosen, rows, cols })
+          : moeDownReference(x, of(0, 'values'), { picks: choices, rows, cols });
+        choices.forEach((expert, i) => {
+          if (away.includes(expert)) want.fill(poison, i * rows, (i + 1) * rows);
+        });
+        // Sums of `cols` products of about 1 x 1; silu and a product behind them.
+        const size = Math.max(...experts.flat().map((matrix: TestMatrix) => largest(matrix.sizes))) * cols;
+        const scale = want.map((value) => (value === poison ? 1 : isGateUp ? size * Math.max(1, size / 8) : size));
+        return compare('y', await bench.read(y), want, (isGateUp ? 24 : 8) * ulp, scale);
+      });
+    },
+  }),
+);
+
+const combineCases = [
+  { tokens: 3, cols: 132, chosen: 4, why: 'threads past the end' },
+  { tokens: 1, cols: 2048, chosen: 8, why: 'one token of 35B-A3B' },
+].map(
+  ({ tokens, cols, chosen, why }): KernelCase => ({
+    kernel: 'moe_combine',
+    name: `${tokens} x ${cols}, ${chosen} experts`,
+    why,
+    run: (gpu) =>
+      onBench(gpu, async (bench) => {
+        const next = random(7);
+        const hidden = uniform(next, tokens * cols);
+        const experts = uniform(next, tokens * chosen * cols);
+        const weights = uniform(next, tokens * chosen, 0, 1);
+        const sharedOut = uniform(next, tokens * cols);
+        const sharedGate = uniform(next, tokens, -3, 3);
+        const y = bench.output(hidden);
+        await bench.run({
+          kernel: createMoeCombine(gpu, { cols, chosen }),
+          bindings: {
+            ...{ experts: bench.input(experts), weights: bench.input(weights) },
+            ...{ sharedOut: bench.input(sharedOut), sharedGate: bench.input(sharedGate) },
+            ...{ hidden: y, step: bench.step({ tokens }) },
+          },
+          tokens,
+        });
+        const want = moeCombineReference(hidden, { experts, weights, sharedOut, sharedGate }, { tokens, chosen, cols });
+        return compare('hidden', await bench.read(y), want, (2 * chosen + 4 + expUlps(3)) * ulp, chosen + 2);
+      }),
+  }),
+);
+
+export const moeCases: KernelCase[] = [...routeCases, ...expertCases, ...combineCases];

@@ -1,0 +1,65 @@
+import { beforeAll, expect, test } from 'vitest';
+import { sessionPlan } from '../../src/engine/model_session';
+import type { EngineError } from '../../src/errors';
+import type { Gpu } from '../../src/gpu/device';
+import { openDirectory } from '../../src/node/file_source';
+import { openNodeGpu } from '../../src/node/open_gpu';
+import { openCheckpoint } from '../../src/stream/open_checkpoint';
+import { type Score, scoreVectors } from './vectors';
+
+let gpu: Gpu;
+beforeAll(async () => {
+  gpu = await openNodeGpu();
+});
+
+const files = (name: string) => openDirectory(new URL(`../fixtures/vectors/${name}`, import.meta.url).pathname);
+const options = { chunkTokens: 16, kv: 'f32', f16: false } as const;
+
+function expectReference({ prefill, decode }: Score): void {
+  expect(Math.max(prefill.all, decode.all)).toBeLessThanOrEqual(2e-4);
+  expect(Math.max(prefill.worstRow, decode.worstRow)).toBeLessThanOrEqual(1e-3);
+}
+
+test.each([1, 7, 64])('a mixture of 16 experts in chunks of %i gives the reference logits', async (chunkTokens) => {
+  expectReference(await scoreVectors(gpu, await files('moe-4bit'), { ...options, chunkTokens }));
+});
+
+test.each([
+  { model: 'moe8-bf16', why: 'original naming, gate and up in one tensor, three shards' },
+  { model: 'moe64-4bit', why: 'top 8; the shared expert is wider than the others; two shards' },
+  { model: 'moe512-4bit', why: 'top 10 of 512' },
+  { model: 'next-bf16', why: 'Qwen3-Next: grouped projections, flat RoPE keys, a tensor for each expert' },
+  { model: 'next-4bit', why: 'Qwen3-Next as MLX keeps it' },
+])('$model gives the reference logits: $why', async ({ model }) => {
+  expectReference(await scoreVectors(gpu, await files(model), options));
+});
+
+async function smallestBudget(name: string, contextTokens: number): Promise<number> {
+  const checkpoint = await openCheckpoint(await files(name));
+  const plan = sessionPlan(gpu, checkpoint, { ...options, contextTokens, gpuBudgetBytes: 2 ** 40 });
+  for (const source of checkpoint.sources.values()) source.close();
+  return plan.smallestBudgetBytes;
+}
+
+test('experts that come and go change no bit, down to the smallest budget, which is the one that a refusal names', async () => {
+  const all = await scoreVectors(gpu, await files('moe-4bit'), options);
+  const least = await smallestBudget('moe-4bit', 124);
+  for (const gpuBudgetBytes of [least, least + 50_000, least + 400_000]) {
+    const some = await scoreVectors(gpu, await files('moe-4bit'), { ...options, gpuBudgetBytes });
+    expect(some.prefillLogits).toEqual(all.prefillLogits);
+    expect(some.decode).toEqual(all.decode);
+  }
+  await expect(scoreVectors(gpu, await files('moe-4bit'), { ...options, gpuBudgetBytes: least - 1 })).rejects.toThrow(
+    expect.objectContaining({ code: 'budget', message: expect.stringContaining(`${least} bytes`) }) as EngineError,
+  );
+});
+
+test.each(['moe8-bf16', 'moe64-4bit', 'moe512-4bit', 'next-4bit'])('%s: the smallest budget changes no bit', async (name) => {
+  const all = await scoreVectors(gpu, await files(name), options);
+  const gpuBudgetBytes = await smallestBudget(name, name === 'moe64-4bit' ? 66 : name === 'moe512-4bit' ? 42 : 52);
+  const some = await scoreVectors(gpu, await files(name), { ...options, gpuBudgetBytes });
+  expect(some.prefillLogits).toEqual(all.prefillLogits);
+  expect(some.decode).toEqual(all.decode);
+});
+
+test('nothing stays allocated', () => expect(gpu.memory.bytes).toBe(0));
