@@ -41,7 +41,7 @@ const map: Record<string, Rule> = {
   bench: { rooms: ['format', 'storage', 'gpu', 'protocol', 'plan', 'stream', 'kernels', 'engine', 'synth'], folders: ['wgsl'] },
   api: { rooms: ['protocol'] },
   node: { rooms: [...readers, 'engine', 'synth', 'bench'], packages: ['webgpu'], node: true },
-  workers: { rooms: ['engine', 'text', 'protocol', 'storage'] },
+  workers: { rooms: ['engine', 'text', 'protocol', 'storage'], packages: ['idb-keyval'] },
   demo: { rooms: ['api'], packages: ['idb-keyval'] },
 };
 

@@ -40,7 +40,7 @@ const table: Omit<Row, 'x'>[] = [
     cols: 64,
     format: q4(32, 'f32'),
     tokens: 2,
-    grid: [2, 1, 2],
+    grid: [3, 1, 3],
     why: 'row blocks folded into z; pairs of f32',
   },
   {
