@@ -19,7 +19,7 @@ var<workgroup> partials: array<vec4f, TOKENS * LANES>;
 /// A quad of columns of four rows: c<k> holds column k of each row.
 struct Columns { c0: vec4f, c1: vec4f, c2: vec4f, c3: vec4f };
 
-/// Four q, still where they lie, exactly: in the low mantissa of 2^23. Conversions run at an eighth of the rate on NVIDIA.
+/// Four q, still where they lie, exactly: in the low mantissa of 2^23. A conversion takes several times as long.
 fn exact(bits: vec4u) -> vec4f { return bitcast<vec4f>(bits | vec4u(0x4b000000u)) - vec4f(8388608.0); }
 
 fn columns(rows: vec4u, quad: u32) -> Columns {

@@ -180,7 +180,7 @@ const placed = ({ rows, dispatch }: RecordedProduct, kernel: Kernel): Dispatch =
   rows: rowsOf(kernel, rows),
 });
 
-/** Largest first: it is worth most to know them. */
+/** Decoding first, which takes little time to measure; then the largest: it is worth most to know them. */
 function groupsOf(parts: TuneParts): Group[] {
   const groups = new Map<string, Group>();
   for (const product of parts.products) {
@@ -193,8 +193,8 @@ function groupsOf(parts: TuneParts): Group[] {
     if (known) known.products.push(product);
     else groups.set(id, newGroup(parts, product, tokens));
   }
-  const size = ({ tokens, shape, products }: Group) => tokens * shape.cols * shape.outCols * products.length;
-  return [...groups.values()].sort((a, b) => size(b) - size(a));
+  const size = ({ shape, products }: Group) => shape.cols * shape.outCols * products.length;
+  return [...groups.values()].sort((a, b) => a.tokens - b.tokens || size(b) - size(a));
 }
 
 function newGroup({ gpu, candidates: list = candidatesFor }: TuneParts, product: RecordedProduct, tokens: number): Group {
