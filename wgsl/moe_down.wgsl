@@ -1,8 +1,8 @@
 // moe_down: y = W x of every chosen expert of every token, for any weight format (matrix_affine or matrix_float).
 //   x [tokens * CHOSEN, COLS] f32;  picks [tokens * CHOSEN] u32;  slots [experts] u32, ABSENT where the expert is in no slot of the slab
-//   y [tokens * CHOSEN, ROWS] f32; rows of an absent expert stay as they are
+//   y [tokens * CHOSEN, ROWS] f32; rows of an absent expert stay as they are, or become ABSENT_ZERO
 // grid.y is the choice of a token, grid.x four rows. Each output is kept by itself, so that in which order experts come changes nothing.
-override COLS: u32; override ROWS: u32;
+override COLS: u32; override ROWS: u32; override ABSENT_ZERO: bool;
 override QUADS: u32 = COLS / 4u;
 override STEPS: u32 = (QUADS + LANES - 1u) / LANES;
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
@@ -30,6 +30,6 @@ fn main(lane: Lane, @builtin(workgroup_id) wg: vec3u) {
   }
   sums = reduceAdd(sums, lane);
   for (var i = lane.index; i < 4u; i += LANES) {
-    if (slot != ABSENT && row + i < ROWS) { y[choice * ROWS + row + i] = sums[i]; }
+    if ((slot != ABSENT || ABSENT_ZERO) && row + i < ROWS) { y[choice * ROWS + row + i] = sums[i]; }
   }
 }

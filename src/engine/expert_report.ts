@@ -8,7 +8,7 @@ export type ExpertReport = {
   /** Choices of all tokens whose expert was in its slot, and whose was not. */
   hits: number;
   misses: number;
-  /** Misses whose read had begun before the router chose. */
+  /** Misses that were fetched before the token reached their layer. */
   prefetchHits: number;
   bytesPerToken: number;
   /** Times a token waited to hear which experts a layer wants. */
@@ -19,16 +19,16 @@ export type ExpertReport = {
 export function expertReport(
   { experts, plan }: ModelSession,
   tokens: number,
-  before: Pick<ExpertCounts, 'hits' | 'misses' | 'bytesRead' | 'syncs'> = { hits: 0, misses: 0, bytesRead: 0, syncs: 0 },
+  before: ExpertCounts = { hits: 0, misses: 0, prefetchHits: 0, bytesRead: 0, syncs: 0 },
 ): ExpertReport | undefined {
   if (!experts || !plan.experts) return undefined;
-  const { hits, misses, bytesRead, syncs } = experts.counts.decode;
+  const { hits, misses, prefetchHits, bytesRead, syncs } = experts.counts.decode;
   const each = (total: number) => total / Math.max(1, tokens);
   return {
     slots: plan.experts.slabs.reduce((sum, { slots }) => sum + slots, 0),
     hits: hits - before.hits,
     misses: misses - before.misses,
-    prefetchHits: 0,
+    prefetchHits: prefetchHits - before.prefetchHits,
     bytesPerToken: each(bytesRead - before.bytesRead),
     syncsPerToken: each(syncs - before.syncs),
   };

@@ -11,6 +11,7 @@ import { Sequence } from '../model/sequence';
 import { WeightTable } from '../model/weight_table';
 import type { StoreIndex } from '../plan/blocks';
 import { type MemoryPlan, planMemory } from '../plan/memory_plan';
+import { stateSlots } from '../plan/shapes';
 import type { Speeds } from '../plan/timeline';
 import { EmbeddingRows } from '../stream/embedding_rows';
 import { ExpertCache } from '../stream/expert_cache';
@@ -295,7 +296,7 @@ async function prepare(
   const { config, tensors, sources, stored } = checkpoint;
   const upload = await openUpload(gpu, plan);
   undo.push(() => upload.destroy());
-  const sequence = await Sequence.create(gpu, config, { contextTokens, kv, slots: 1 + plan.snapshotSlots });
+  const sequence = await Sequence.create(gpu, config, { contextTokens, kv, slots: stateSlots(config, plan.snapshotSlots) });
   const { STORAGE, COPY_DST } = GPUBufferUsage;
   const make = (label: string, bytes: number) =>
     gpu.memory.guarded(label, () => gpu.memory.create(label, bytes, STORAGE | COPY_DST));

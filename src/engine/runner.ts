@@ -10,6 +10,7 @@ import type { Mode, Section } from '../model/recorder';
 import type { Scratch } from '../model/scratch';
 import type { Sequence } from '../model/sequence';
 import type { MemoryPlan } from '../plan/memory_plan';
+import { picksStride } from '../plan/shapes';
 import { Deferred } from '../stream/deferred';
 import type { EmbeddingRows } from '../stream/embedding_rows';
 import type { ExpertCache } from '../stream/expert_cache';
@@ -17,6 +18,7 @@ import type { WeightStream } from '../stream/weight_stream';
 import { Batches, bySlab } from './batch';
 import { Pacer } from './pacing';
 import { attentionFlop, attentionFlopPerDispatch, type Chunk, chunksOf, headSlices, passesOf, type Slice } from './passes';
+import { Speculation } from './speculation';
 
 /** Which rows of logits a step returns: none, that of the last token, or every token's. */
 export type WantedLogits = 'none' | 'last' | 'all';
@@ -81,6 +83,7 @@ export class Runner {
   readonly #readbacks: Readback[];
   /** Which experts a layer wants. */
   readonly #picks: Readback | undefined;
+  readonly #speculation: Speculation | undefined;
   /** Rejects when the device is lost; each step has its own. */
   #lost: Deferred | undefined;
 
@@ -92,7 +95,13 @@ export class Runner {
     this.#pacer = new Pacer(gpu.adapter.isCpu);
     this.#batches = new Batches(gpu);
     this.#readbacks = [0, 1].map((i) => new Readback(gpu, `logits readback ${i}`, parts.scratch.logits.size));
-    this.#picks = parts.experts && new Readback(gpu, 'picks readback', parts.scratch.picks.size);
+    const { experts, scratch, plan } = parts;
+    if (experts && plan.experts && !plan.experts.complete) {
+      this.#picks = new Readback(gpu, 'picks readback', scratch.picks.size);
+      const shape = { chosen: config.moe!.chosen, hiddenSize: config.hiddenSize, layers: config.numHiddenLayers };
+      if (plan.streamedBytesPerToken === 0)
+        this.#speculation = new Speculation(gpu, { experts, scratch, batches: this.#batches, shape });
+    }
     void gpu.device.lost.then(() => this.#lost?.reject(deviceLostError(gpu)));
   }
 
@@ -238,7 +247,10 @@ export class Runner {
     const cuts = snapshots.map(({ after }) => after);
     const mostFlop = this.#gpu.direct ? attentionFlopPerDispatch : Number.POSITIVE_INFINITY; // elsewhere it goes in pieces
     const all = chunksOf(this.#config, sequence.length, tokens.length, chunkTokens, cuts, mostFlop);
-    const chunks = inSlots(all, sequence.slot, snapshots);
+    const slotChunks = inSlots(all, sequence.slot, snapshots);
+    const chunks = this.#speculates(tokens.length)
+      ? slotChunks.map((chunk) => ({ ...chunk, targetSlot: this.#otherSlot(sequence) }))
+      : slotChunks;
     // Far into a long context two chunks may be shorter than one; without room for residual rows each is a pass all the same.
     for (const group of passesOf(chunks, scratch.residual ? passTokens : 0)) {
       const first = group[0]!.first;
@@ -270,13 +282,24 @@ export class Runner {
       await this.#batches.done();
     }
     weights.endPass();
-    if (!pass.shared) this.#measured(pass, performance.now() - started);
+    // What was waited for experts says nothing about the GPU.
+    if (!pass.shared && this.#parts.experts?.complete !== false) this.#measured(pass, performance.now() - started);
   }
 
   #measured(pass: Pass, ms: number): void {
     this.#pacer.measured(pass.ids.length, this.#sections(pass).length, ms);
     const layers = this.#config.layerTypes.filter((type) => type === 'full_attention').length;
     this.#pacer.measuredAttention(layers * attentionFlop(this.#config, pass.chunks[0]!), ms);
+  }
+
+  /** Whether a token is computed before its experts are known to be there. */
+  #speculates(tokens: number): boolean {
+    return tokens === 1 && this.#speculation !== undefined && !this.#parts.experts!.complete;
+  }
+
+  /** So that what a token reads is still there when it is computed again: the last slot, or the first. */
+  #otherSlot({ slot, shape }: Sequence): number {
+    return slot === shape.slots - 1 ? 0 : shape.slots - 1;
   }
 
   #sections({ recordings, chunks }: Pass): readonly Section[] {
@@ -289,6 +312,11 @@ export class Runner {
     const { plan } = this.#parts;
     const sections = this.#sections(pass);
     const perSubmit = this.#pacer.sectionsPerSubmit(pass.ids.length, sections.length);
+    if (this.#speculates(pass.ids.length)) {
+      for (const { unit } of sections) await unlessAborted(weights.acquire(unit), pass.signal);
+      if (this.#parts.rows) await this.#parts.rows.load(pass.ids, pass.signal);
+      return this.#speculation!.run({ sections, perSubmit, signal: pass.signal });
+    }
     for (const [index, section] of sections.entries()) {
       throwIfAborted(pass.signal);
       await unlessAborted(weights.acquire(section.unit), pass.signal);
@@ -374,7 +402,9 @@ export class Runner {
       return this.#batches.run(sum, tokens);
     }
     const bytes = tokens * this.#config.moe!.chosen * 4;
-    this.#picks!.copyFrom(this.#batches.encoder(), this.#parts.scratch.picks, 0, bytes);
+    const { picks: chosen, layerPicks } = this.#parts.scratch;
+    if (tokens === 1) this.#picks!.copyFrom(this.#batches.encoder(), layerPicks, layer * picksStride, bytes);
+    else this.#picks!.copyFrom(this.#batches.encoder(), chosen, 0, bytes);
     this.#batches.submit();
     const mode = modeOf(tokens);
     experts.counts[mode].syncs += 1;

@@ -5,6 +5,8 @@ import downQ4 from '../../wgsl/moe_down_q4.wgsl?raw';
 import gateUp from '../../wgsl/moe_gate_up.wgsl?raw';
 import gateUpQ4 from '../../wgsl/moe_gate_up_q4.wgsl?raw';
 import route from '../../wgsl/moe_route.wgsl?raw';
+import routeOne from '../../wgsl/moe_route_one.wgsl?raw';
+import moeRank from '../../wgsl/shared/moe_rank.wgsl?raw';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, type KernelSpec } from '../gpu/kernel';
@@ -27,15 +29,44 @@ export function createMoeRoute(
   requireAtMost('moe_route', 'chosen', chosen, Math.min(64, experts));
   return createKernel(gpu, {
     label: 'moe_route',
-    sources: [route],
+    sources: [moeRank, route],
     constants: { EXPERTS: experts, CHOSEN: chosen, RENORMALISED: Number(renormalised) },
     bindings: { logits: 'read', picks: 'write', weights: 'write' },
     grid: (tokens) => [tokens],
   });
 }
 
+/**
+ * The same for one token, whose experts may not all be there: logits [experts] and slots [experts] -> picks [chosen + 1] u32, the last of
+ * which counts the chosen ones that `slots` calls absent, and weights [chosen]. hidden [cols] f32 is kept in `saved`.
+ * @throws EngineError 'shape' as createMoeRoute, and unless 4 divides cols.
+ */
+export function createMoeRouteOne(
+  gpu: Gpu,
+  { experts, chosen, renormalised, cols }: { experts: number; chosen: number; renormalised: boolean; cols: number },
+): Kernel {
+  requireAtMost('moe_route_one', 'experts', experts, 1024);
+  requireAtMost('moe_route_one', 'chosen', chosen, Math.min(60, experts));
+  requireMultiple('moe_route_one', 'cols', cols, 4);
+  return createKernel(gpu, {
+    label: 'moe_route_one',
+    sources: [moeRank, routeOne],
+    constants: { EXPERTS: experts, CHOSEN: chosen, RENORMALISED: Number(renormalised), COLS: cols },
+    bindings: { logits: 'read', slots: 'read', hidden: 'read', picks: 'write', weights: 'write', saved: 'write' },
+    grid: () => [1],
+  });
+}
+
 /** `rows`, `cols` of one matrix of one expert; `slotBytes`: from one expert to the next in the slab. */
-export type ExpertShape = { rows: number; cols: number; format: MatrixFormat; chosen: number; slotBytes: number };
+export type ExpertShape = {
+  rows: number;
+  cols: number;
+  format: MatrixFormat;
+  chosen: number;
+  slotBytes: number;
+  /** What an absent expert gives is zero, not what was there before. Of createMoeDown. */
+  absentZero?: boolean;
+};
 
 /**
  * y = silu(gate x) * (up x) for every choice of every token. x [tokens, cols], y [tokens * chosen, rows] f32; picks [tokens, chosen] and
@@ -49,7 +80,8 @@ export function createMoeGateUp(gpu: Gpu, shape: ExpertShape): Kernel {
 
 /** y = W x for every choice of every token: x [tokens * chosen, cols], y [tokens * chosen, rows] f32; otherwise as createMoeGateUp. */
 export function createMoeDown(gpu: Gpu, shape: ExpertShape): Kernel {
-  return createKernel(gpu, expertSpec(gpu, 'moe_down', down, shape));
+  const spec = expertSpec(gpu, 'moe_down', down, shape);
+  return createKernel(gpu, { ...spec, constants: { ...spec.constants, ABSENT_ZERO: Number(shape.absentZero ?? false) } });
 }
 
 /**
@@ -78,7 +110,7 @@ export function createMoeDownQ4(gpu: Gpu, shape: ExpertShape & { format: Affine4
   return createKernel(gpu, {
     ...spec,
     sources: [...spec.sources, downQ4],
-    constants: { ...spec.constants, OUT: rows, SLOT_UNITS: slotBytes / 16 },
+    constants: { ...spec.constants, OUT: rows, ABSENT_ZERO: Number(shape.absentZero ?? false), SLOT_UNITS: slotBytes / 16 },
     bindings: { x: 'read', picks: 'read', slots: 'read', y: 'write' },
     weights: true,
     grid: (tokens) => [Math.ceil(rows / 8 / team.teams), tokens * chosen],

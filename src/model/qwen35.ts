@@ -128,7 +128,7 @@ function mixture(r: Recorder, { vectors, mlp }: ModelLayer, { router, sharedGate
     [gateProj, 'gate'],
     [upProj, 'up'],
   ]);
-  r.route();
+  r.route(index);
   r.swiglu(downProj);
   r.sharedOut(downProj);
   r.mixture(index, experts);

@@ -23,14 +23,14 @@ import { createEmbed } from '../kernels/embed';
 import { createGatedRmsNorm } from '../kernels/gated_rms_norm';
 import { chooseGemm } from '../kernels/gemm';
 import { chooseGemv } from '../kernels/gemv';
-import { chooseMoeDown, chooseMoeGateUp, createMoeCombine, createMoeRoute } from '../kernels/moe';
+import { chooseMoeDown, chooseMoeGateUp, createMoeCombine, createMoeRoute, createMoeRouteOne } from '../kernels/moe';
 import { createQkNormRope } from '../kernels/qk_norm_rope';
 import { createRmsNorm } from '../kernels/rms_norm';
 import { createSwiglu } from '../kernels/swiglu';
 import type { ActivationDtype, KvDtype } from '../kernels/variants';
 import type { MatrixBlocks, VectorBlock } from '../plan/blocks';
 import { type ExpertLayer, type ExpertPool, slabOf } from '../plan/experts';
-import { deltaShape, expertTableStride } from '../plan/shapes';
+import { deltaShape, expertTableStride, picksStride, savedStride } from '../plan/shapes';
 import type { DeltaNetLayer } from '../plan/units';
 import type { Scratch } from './scratch';
 import type { AttentionState, DeltaNetState } from './sequence';
@@ -152,10 +152,27 @@ export class Recorder {
   }
 
   /** Which experts each token runs through: router in, picks and pickWeights out. */
-  route(): void {
+  route(layer: number): void {
     const { gpu, config } = this.context;
-    const kernel = createMoeRoute(gpu, config.moe!);
-    this.add(kernel, { logits: this.at('router'), picks: this.at('picks'), weights: this.at('pickWeights') });
+    const own = { logits: this.at('router'), picks: this.picks(layer), weights: this.at('pickWeights') };
+    if (this.#mode === 'prefill') {
+      this.add(createMoeRoute(gpu, config.moe!), own);
+      return;
+    }
+    const kernel = createMoeRouteOne(gpu, { ...config.moe!, cols: config.hiddenSize });
+    const bytes = savedStride(config.hiddenSize);
+    const saved = { buffer: this.context.scratch.savedHidden, offset: layer * bytes, size: config.hiddenSize * 4 };
+    this.add(kernel, { ...own, slots: this.expertSlots(layer), hidden: this.at('hidden'), saved });
+  }
+
+  /** Of one token each layer has a place of its own. */
+  protected picks(layer: number): BufferRange {
+    if (this.#mode === 'prefill') return this.at('picks');
+    return {
+      buffer: this.context.scratch.layerPicks,
+      offset: layer * picksStride,
+      size: (this.context.config.moe!.chosen + 1) * 4,
+    };
   }
 
   protected experts(layer: number, experts: ExpertLayer): void {
@@ -163,12 +180,12 @@ export class Recorder {
     const { gateProj, downProj } = experts.matrices;
     const shape = { chosen: config.moe!.chosen, slotBytes: pool!.slotBytes };
     const slots = this.expertSlots(layer);
-    const picks = this.at('picks');
+    const picks = this.picks(layer);
     const slab = slabOf(pool!, layer);
     const [act, out] = [this.at('expertAct'), this.at('expertOut')];
     const up = chooseMoeGateUp(gpu, { ...shape, ...gateProj });
     this.add(up, { x: this.at('normed'), picks, slots, y: act }, table.expert(experts, slab, ['gateProj', 'upProj']));
-    const down = chooseMoeDown(gpu, { ...shape, ...downProj });
+    const down = chooseMoeDown(gpu, { ...shape, ...downProj, absentZero: this.#mode === 'decode' });
     this.add(down, { x: act, picks, slots, y: out }, table.expert(experts, slab, ['downProj']));
   }
 

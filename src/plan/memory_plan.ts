@@ -15,6 +15,7 @@ import {
   scratchBytes,
   sequenceBytes,
   slotBytes as stateSlotBytes,
+  stateSlots,
   tokenLoopBytes,
 } from './shapes';
 import { type PassTimeline, type Speeds, simulatePass, type TimelineUnit } from './timeline';
@@ -237,14 +238,14 @@ function fixedBytes(
   const parts = model.units.flatMap(({ images }) => images).reduce((sum, { blocks }) => sum + blocks.length, 0);
   // Beside a record for each part: small parameters, and what one dispatch takes several parts for, twice a layer and once a further slab.
   const records = 2 * parts + (config.moe ? 10 : 8) * config.numHiddenLayers + 3;
-  const readback = 2 * buffers.logits + (config.moe ? buffers.picks : 0);
+  const readback = 2 * buffers.logits + (config.moe ? buffers.picks + buffers.layerPicks : 0);
   const sum = Object.values(buffers).reduce((total, bytes) => total + bytes, 0);
   return {
     scratch,
     snapshotSlots,
     records,
     bytes: {
-      ...sequenceBytes(config, { contextTokens, kv, slots: 1 + snapshotSlots }),
+      ...sequenceBytes(config, { contextTokens, kv, slots: stateSlots(config, snapshotSlots) }),
       scratch: sum + readback + records * recordStride + gatherBytes,
       experts: input.reservedBytes ?? 0,
       staging: staging.buffers * staging.pieceBytes + (input.weave ? bufferBytes(staging.pieceBytes) + weaveParameterBytes : 0),

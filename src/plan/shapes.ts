@@ -41,6 +41,11 @@ export function sequenceBytes(
   };
 }
 
+/** Slots of recurrent and conv state: where steps run, moments to return to, and with experts one that a token leaves its own state for. */
+export function stateSlots({ moe }: ModelConfig, snapshotSlots: number): number {
+  return 1 + snapshotSlots + (moe ? 1 : 0);
+}
+
 /** GPU bytes that one more slot of recurrent and conv state takes at most. */
 export function slotBytes(config: ModelConfig, kv: 'f16' | 'f32'): number {
   const { recurrentPerSlot, convPerSlot } = stateBytes(config, kv);
@@ -164,9 +169,16 @@ function moeBytes({ moe, hiddenSize, layerTypes }: ModelConfig, tokens: number) 
     pickWeights: rows(chosen),
     expertAct: rows(chosen * intermediateSize),
     expertOut: rows(chosen * hiddenSize),
+    // Of one token, for every layer: what it chose, and the residual stream before.
+    layerPicks: Math.max(16, layerTypes.length * bindingAlignment),
+    savedHidden: moe ? layerTypes.length * savedStride(hiddenSize) : 16,
     expertSlots: Math.max(16, layerTypes.length * expertTableStride(experts)),
   };
 }
+
+/** Bytes between two layers' rows of `layerPicks` and of `savedHidden`. */
+export const picksStride = bindingAlignment;
+export const savedStride = (hiddenSize: number): number => Math.ceil((hiddenSize * 4) / bindingAlignment) * bindingAlignment;
 
 /** Bytes between two layers' rows of the table that says in which slot each expert lies. */
 export function expertTableStride(experts: number): number {

@@ -21,12 +21,14 @@ export type ExpertCounts = {
   /** Choices whose expert was in its slot, and whose was not; in a prompt an expert counts once for each chunk that wants it. */
   hits: number;
   misses: number;
+  /** Of misses: fetched before the token reached their layer. */
+  prefetchHits: number;
   bytesRead: number;
   /** Times that the CPU waited to learn which experts a layer wants. */
   syncs: number;
 };
 
-const noCounts = (): ExpertCounts => ({ hits: 0, misses: 0, bytesRead: 0, syncs: 0 });
+const noCounts = (): ExpertCounts => ({ hits: 0, misses: 0, prefetchHits: 0, bytesRead: 0, syncs: 0 });
 type Mode = 'prefill' | 'decode';
 
 export type ExpertCacheParts = {
@@ -50,7 +52,11 @@ export class ExpertCache {
   readonly #policies: SlotPolicy[];
   /** On their way: whoever wants one waits for the same read. */
   readonly #coming = new Map<number, Promise<void>>();
-  readonly #written: (Uint32Array<ArrayBuffer> | undefined)[];
+  /** Where every expert of each layer lies, as it will be told to the GPU before the next token; and layers where that differs. */
+  readonly #rows: Uint32Array<ArrayBuffer>[];
+  readonly #stale = new Set<number>();
+  /** What the token under way had to wait for; whether it was fetched before its layer was reached. */
+  readonly #fetched = new Map<number, { ahead: boolean }>();
   readonly #lanes: WindowFiller[];
   readonly #waiting: ((filler: WindowFiller) => void)[] = [];
   readonly #stop = new AbortController();
@@ -62,7 +68,10 @@ export class ExpertCache {
     this.#windows = new WindowUpload(parts.upload, undefined);
     this.#experts = parts.layers[0]!.count;
     this.#policies = parts.pool.slabs.map(({ slots }) => new SlotPolicy(slots));
-    this.#written = parts.layers.map(() => undefined);
+    this.#rows = parts.layers.map((_, layer) => {
+      this.#stale.add(layer);
+      return new Uint32Array(this.#experts).fill(absent);
+    });
     this.#lanes = Array.from({ length: parts.lanes }, () => new WindowFiller(parts.sources));
   }
 
@@ -150,6 +159,72 @@ export class ExpertCache {
     this.#write(layer, this.#rowOf(layer, group));
   }
 
+  /** A token begins. */
+  begin(): void {
+    this.#fetched.clear();
+  }
+
+  /** Tells the GPU of every expert that is there; what is submitted from then on finds them. */
+  flush(): void {
+    for (const layer of this.#stale) {
+      const byteOffset = layer * expertTableStride(this.#experts);
+      this.#gpu.device.queue.writeBuffer(this.#parts.table, byteOffset, this.#rows[layer]!);
+    }
+    this.#stale.clear();
+  }
+
+  /**
+   * Fetches what a token's layers chose, the first layer whole and of the next ones as many as fit the slots beside it: they are what the
+   * token will want, or nearly, when it gets there. Call `flush` before it goes on.
+   * @throws as bring.
+   */
+  async bringAhead(wanted: readonly { layer: number; picks: readonly number[] }[], signal?: AbortSignal): Promise<void> {
+    throwIfAborted(signal);
+    const keep = new Set<number>();
+    const room = this.#policies.map(({ slots }) => slots);
+    const coming: Promise<void>[] = [];
+    for (const { layer, picks } of wanted) {
+      const slab = slabOf(this.#parts.pool, layer);
+      if (room[slab]! < picks.length) break;
+      room[slab]! -= picks.length;
+      for (const expert of picks) {
+        keep.add(this.#key(layer, expert));
+        this.#policy(layer).touch(this.#key(layer, expert));
+      }
+    }
+    for (const [i, { layer, picks }] of wanted.entries()) {
+      if (!picks.every((expert) => keep.has(this.#key(layer, expert)))) break;
+      for (const expert of picks) {
+        const key = this.#key(layer, expert);
+        if (this.#policy(layer).slotOf(key) === undefined) this.#fetched.set(key, { ahead: i > 0 });
+        await this.#fetch(layer, expert, keep, signal);
+        const arrival = this.#coming.get(key);
+        if (arrival) coming.push(arrival);
+      }
+    }
+    for (const end of await Promise.allSettled(coming)) if (end.status === 'rejected') throw end.reason;
+  }
+
+  /** A token is computed: these are the choices of its layers. */
+  settle(choices: readonly { layer: number; picks: readonly number[] }[]): void {
+    const { decode } = this.counts;
+    for (const { layer, picks } of choices) {
+      for (const expert of picks) {
+        const key = this.#key(layer, expert);
+        const fetched = this.#fetched.get(key);
+        if (!fetched) {
+          decode.hits += 1;
+          this.#policy(layer).touch(key);
+          continue;
+        }
+        decode.misses += 1;
+        if (fetched.ahead) decode.prefetchHits += 1;
+      }
+    }
+    decode.bytesRead += this.#fetched.size * this.#parts.layers[0]!.bytes;
+    this.#fetched.clear();
+  }
+
   /** For measurements: from now on every expert is said to be in some slot, whatever lies there, until `unalias`. */
   alias(): void {
     const { pool, layers } = this.#parts;
@@ -164,7 +239,7 @@ export class ExpertCache {
   }
 
   unalias(): void {
-    this.#complete = false;
+    this.#complete = false; // what it wrote is stale already
   }
 
   destroy(): void {
@@ -179,19 +254,26 @@ export class ExpertCache {
     return Array.from({ length: this.#experts }, (_, expert) => expert);
   }
 
+  #note(key: number, slot: number): void {
+    const layer = Math.floor(key / this.#experts);
+    this.#rows[layer]![key % this.#experts] = slot;
+    this.#stale.add(layer);
+  }
+
+  #policy(layer: number): SlotPolicy {
+    return this.#policies[slabOf(this.#parts.pool, layer)]!;
+  }
+
   /** Where some experts lie, as if there were no others. */
   #rowOf(layer: number, experts: readonly number[]): Uint32Array<ArrayBuffer> {
-    const policy = this.#policies[slabOf(this.#parts.pool, layer)]!;
     const row = new Uint32Array(this.#experts).fill(absent);
-    for (const expert of experts) row[expert] = policy.slotOf(this.#key(layer, expert)) ?? absent;
+    for (const expert of experts) row[expert] = this.#policy(layer).slotOf(this.#key(layer, expert)) ?? absent;
     return row;
   }
 
   #write(layer: number, row: Uint32Array<ArrayBuffer>): void {
-    const written = this.#written[layer];
-    if (written?.every((slot, expert) => slot === row[expert])) return;
+    this.#stale.add(layer);
     this.#gpu.device.queue.writeBuffer(this.#parts.table, layer * expertTableStride(this.#experts), row);
-    this.#written[layer] = row;
   }
 
   /** Waits for a lane only; the read is in `#coming` from then on, unless the expert is there already. */
@@ -201,9 +283,10 @@ export class ExpertCache {
     const policy = this.#policies[slab]!;
     if (policy.slotOf(key) !== undefined) return;
     const filler = await this.#lane();
-    const { slot } = policy.take(key, keep);
+    const { slot, evicted } = policy.take(key, keep);
+    if (evicted !== undefined) this.#note(evicted, absent);
     const arrival = this.#read(layer, expert, slab, slot, filler, signal).then(
-      () => {},
+      () => this.#note(key, slot),
       (error: unknown) => {
         policy.drop(key);
         throw error;

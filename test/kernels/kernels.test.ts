@@ -36,6 +36,7 @@ import {
   createMoeGateUp,
   createMoeGateUpQ4,
   createMoeRoute,
+  createMoeRouteOne,
 } from '../../src/kernels/moe';
 import { createQkNormRope } from '../../src/kernels/qk_norm_rope';
 import { createRmsNorm, createRmsNormUnits } from '../../src/kernels/rms_norm';
@@ -220,6 +221,10 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   gemv_q4_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q4(64, 'bf16') }) },
   interleave_pairs: { reference: 'interleave_pairs', create: (gpu) => createInterleavePairs(gpu) },
   moe_route: { reference: 'moe', create: (gpu) => createMoeRoute(gpu, { experts: 8, chosen: 2, renormalised: true }) },
+  moe_route_one: {
+    reference: 'moe',
+    create: (gpu) => createMoeRouteOne(gpu, { experts: 8, chosen: 2, renormalised: true, cols: 4 }),
+  },
   moe_gate_up: { reference: 'moe', create: (gpu) => createMoeGateUp(gpu, expert) },
   moe_down: { reference: 'moe', create: (gpu) => createMoeDown(gpu, expert) },
   moe_gate_up_q4: { reference: 'moe', create: (gpu) => createMoeGateUpQ4(gpu, expert) },

@@ -62,4 +62,17 @@ test.each(['moe8-bf16', 'moe64-4bit', 'moe512-4bit', 'next-4bit'])('%s: the smal
   expect(some.decode).toEqual(all.decode);
 });
 
+test('tokens computed before their experts are known to be there come out alike', async () => {
+  const checkpoint = await openCheckpoint(await files('moe-4bit'));
+  const { bytes, experts } = sessionPlan(gpu, checkpoint, { ...options, contextTokens: 124 });
+  for (const source of checkpoint.sources.values()) source.close();
+  const all = await scoreVectors(gpu, await files('moe-4bit'), options);
+  for (const fewer of [6, 30, 56]) {
+    const gpuBudgetBytes = bytes.total - fewer * experts!.slotBytes;
+    const some = await scoreVectors(gpu, await files('moe-4bit'), { ...options, gpuBudgetBytes });
+    expect(some.prefillLogits).toEqual(all.prefillLogits);
+    expect(some.decode).toEqual(all.decode);
+  }
+});
+
 test('nothing stays allocated', () => expect(gpu.memory.bytes).toBe(0));

@@ -7,6 +7,7 @@ import {
   createMoeGateUp,
   createMoeGateUpQ4,
   createMoeRoute,
+  createMoeRouteOne,
 } from '../../../src/kernels/moe';
 import { moeCombineReference, moeDownReference, moeGateUpReference, moeRouteReference } from '../../../src/kernels/reference/moe';
 import {
@@ -74,6 +75,48 @@ const routeCases = routes.map(
   }),
 );
 
+const routeOneCases = [
+  { experts: 256, chosen: 8, away: [] as number[], why: 'all there' },
+  { experts: 30, chosen: 7, away: [1, 2, 3, 5, 8, 13, 21], why: 'some are not' },
+].map(
+  ({ experts, chosen, away, why }): KernelCase => ({
+    kernel: 'moe_route_one',
+    name: `${chosen} of ${experts}, without ${away.length}`,
+    why,
+    run: (gpu) =>
+      onBench(gpu, async (bench) => {
+        const next = random(12);
+        const logits = uniform(next, experts, -9, 9);
+        const hidden = uniform(next, 1028);
+        const slots = Uint32Array.from({ length: experts }, (_, e) => (away.includes(e) ? absent : e));
+        const shape = { experts, chosen, renormalised: true };
+        const want = moeRouteReference(logits, { ...shape, tokens: 1 });
+        const picks = bench.output(chosen + 1);
+        const weights = bench.output(chosen);
+        const saved = bench.output(hidden.length);
+        await bench.run({
+          kernel: createMoeRouteOne(gpu, { ...shape, cols: hidden.length }),
+          bindings: {
+            logits: bench.input(logits),
+            slots: bench.input(slots),
+            hidden: bench.input(hidden),
+            picks,
+            weights,
+            saved,
+          },
+        });
+        const got = (await bench.read(picks)).slice();
+        const ids = new Uint32Array(got.buffer, got.byteOffset, got.length);
+        const missing = want.picks.filter((expert) => away.includes(expert)).length;
+        return worst(
+          compare('picks, missing', ids, [...want.picks, missing], 0, 1),
+          compare('saved', await bench.read(saved), hidden, 0, 1),
+          compare('weights', await bench.read(weights), want.weights, (expUlps(18) + chosen + 4) * ulp, largest(want.weights)),
+        );
+      }),
+  }),
+);
+
 type Row = {
   kernel: 'moe_gate_up' | 'moe_down' | 'moe_gate_up_q4' | 'moe_down_q4';
   reduction: Reduction;
@@ -82,8 +125,9 @@ type Row = {
   format: MatrixFormat;
   /** By token. */
   picks: number[][];
-  /** Experts in no slot. */
+  /** Experts in no slot; what they give is zero with `zero`. */
   away?: number[];
+  zero?: true;
   why: string;
 };
 
@@ -139,8 +183,33 @@ const q4Rows: Row[] = (['moe_gate_up_q4', 'moe_down_q4'] as const).flatMap((kern
   { kernel, reduction: 'subgroups', rows: 20, cols: 1152, format: q4(64, 'f32'), picks: [[4, 2]], why: '32 lanes, 36 units' },
 ]);
 
-const expertCases = [...rows, ...q4Rows].map(
-  ({ kernel: stem, reduction, rows, cols, format, picks, away = [], why }): KernelCase => ({
+const zeroRows: Row[] = [
+  {
+    kernel: 'moe_down',
+    reduction: 'direct',
+    rows: 5,
+    cols: 36,
+    format: bf16,
+    picks,
+    away: [3],
+    zero: true,
+    why: 'an absent expert gives 0',
+  },
+  {
+    kernel: 'moe_down_q4',
+    reduction: 'workgroup',
+    rows: 9,
+    cols: 64,
+    format: q4(64, 'bf16'),
+    picks,
+    away: [0],
+    zero: true,
+    why: 'likewise',
+  },
+];
+
+const expertCases = [...zeroRows, ...rows, ...q4Rows].map(
+  ({ kernel: stem, reduction, rows, cols, format, picks, away = [], zero = false, why }): KernelCase => ({
     kernel: stem,
     name: `${reduction} ${rows} x ${cols} ${describeFormat(format)}, ${picks.map((own) => own.join(' ')).join(' | ')}${away.length ? `, without ${away}` : ''}`,
     why,
@@ -160,7 +229,7 @@ const expertCases = [...rows, ...q4Rows].map(
         const slots = Uint32Array.from(slotOf, (slot, expert) => (away.includes(expert) ? absent : slot));
         const x = uniform(next, (isGateUp ? picks.length : choices.length) * cols);
         const y = bench.output(choices.length * rows);
-        const shape = { rows, cols, format, chosen, slotBytes };
+        const shape = { rows, cols, format, chosen, slotBytes, absentZero: zero };
         const kernel = create[stem](gpu, shape as typeof shape & { format: ReturnType<typeof q4> });
         const bindings = { x: bench.input(x), picks: bench.input(Uint32Array.from(choices)), slots: bench.input(slots), y };
         await bench.run({ kernel, bindings, tokens: picks.length, weights });
@@ -169,7 +238,7 @@ const expertCases = [...rows, ...q4Rows].map(
           ? moeGateUpReference(x, of(0, 'values'), of(1, 'values'), { picks: choices, chosen, rows, cols })
           : moeDownReference(x, of(0, 'values'), { picks: choices, rows, cols });
         choices.forEach((expert, i) => {
-          if (away.includes(expert)) want.fill(poison, i * rows, (i + 1) * rows);
+          if (away.includes(expert)) want.fill(zero ? 0 : poison, i * rows, (i + 1) * rows);
         });
         // Sums of `cols` products of about 1 x 1; silu and a product behind them.
         const size = Math.max(...experts.flat().map((matrix: TestMatrix) => largest(matrix.sizes))) * cols;
@@ -212,4 +281,4 @@ const combineCases = [
   }),
 );
 
-export const moeCases: KernelCase[] = [...routeCases, ...expertCases, ...combineCases];
+export const moeCases: KernelCase[] = [...routeCases, ...routeOneCases, ...expertCases, ...combineCases];
