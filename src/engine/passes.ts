@@ -5,6 +5,9 @@ import type { Mode } from '../model/recorder';
 /** Tokens [first, first + tokens) of a step, at `position` of their sequence. */
 export type Chunk = { first: number; tokens: number; position: number };
 
+/** A chunk, and where recurrent and conv state before and after it lie. */
+export type SlotChunk = Chunk & { sourceSlot: number; targetSlot: number };
+
 /** Rows of logits of tokens [firstToken, firstToken + rows) of the step. */
 export type Slice = { firstToken: number; rows: number; mode: Mode };
 
@@ -64,10 +67,29 @@ export function headSlices(chunks: readonly Chunk[], first: number, wantedFrom: 
   for (const chunk of chunks) {
     const begin = Math.max(chunk.first, first + wantedFrom);
     const end = chunk.first + chunk.tokens;
-    const mode: Mode = end - begin === 1 ? 'decode' : 'prefill';
+    const mode = modeOf(end - begin);
     for (let firstToken = begin; firstToken < end; firstToken += headRows) {
       slices.push({ firstToken, rows: Math.min(headRows, end - firstToken), mode });
     }
   }
   return slices;
 }
+
+/** A chunk before a snapshot writes its state there, and the next one goes on from it: nothing is copied. */
+export function inSlots(
+  chunks: readonly Chunk[],
+  slot: number,
+  snapshots: readonly { after: number; slot: number }[],
+): SlotChunk[] {
+  let sourceSlot = slot;
+  return chunks.map((chunk, i) => {
+    const end = chunk.first + chunk.tokens;
+    const kept = i < chunks.length - 1 ? snapshots.find(({ after }) => after === end) : undefined;
+    const placed = { ...chunk, sourceSlot, targetSlot: kept?.slot ?? slot };
+    sourceSlot = placed.targetSlot;
+    return placed;
+  });
+}
+
+/** What records a step, or a slice of the head, of so many rows. */
+export const modeOf = (rows: number): Mode => (rows === 1 ? 'decode' : 'prefill');

@@ -6,7 +6,7 @@ import { type Dispatch, someTiles } from '../gpu/dispatch';
 import { deviceLostError, Readback } from '../gpu/readback';
 import { firstTileAt, packStep } from '../kernels/step';
 import type { HeadSection, Recordings } from '../model/qwen35';
-import type { Mode, Section } from '../model/recorder';
+import type { Section } from '../model/recorder';
 import type { Scratch } from '../model/scratch';
 import type { Sequence } from '../model/sequence';
 import type { MemoryPlan } from '../plan/memory_plan';
@@ -17,7 +17,18 @@ import type { ExpertCache } from '../stream/expert_cache';
 import type { WeightStream } from '../stream/weight_stream';
 import { Batches, bySlab } from './batch';
 import { Pacer } from './pacing';
-import { attentionFlop, attentionFlopPerDispatch, type Chunk, chunksOf, headSlices, passesOf, type Slice } from './passes';
+import {
+  attentionFlop,
+  attentionFlopPerDispatch,
+  type Chunk,
+  chunksOf,
+  headSlices,
+  inSlots,
+  modeOf,
+  passesOf,
+  type Slice,
+  type SlotChunk,
+} from './passes';
 import { Speculation } from './speculation';
 
 /** Which rows of logits a step returns: none, that of the last token, or every token's. */
@@ -57,9 +68,6 @@ export type RunnerParts = {
   /** Of a mixture. */
   experts: ExpertCache | undefined;
 };
-
-/** A chunk, and where recurrent and conv state before and after it lie. */
-type SlotChunk = Chunk & { sourceSlot: number; targetSlot: number };
 
 /** A pass under way: some chunks of a part, run unit by unit. */
 type Pass = {
@@ -503,17 +511,3 @@ export class Runner {
     part.onLogits?.({ values, firstToken: slice.firstToken, rows: slice.rows, firstWord, words });
   }
 }
-
-/** A chunk before a snapshot writes its state there, and the next one goes on from it: nothing is copied. */
-function inSlots(chunks: readonly Chunk[], slot: number, snapshots: NonNullable<StepPart['snapshots']>): SlotChunk[] {
-  let sourceSlot = slot;
-  return chunks.map((chunk, i) => {
-    const end = chunk.first + chunk.tokens;
-    const kept = i < chunks.length - 1 ? snapshots.find(({ after }) => after === end) : undefined;
-    const placed = { ...chunk, sourceSlot, targetSlot: kept?.slot ?? slot };
-    sourceSlot = placed.targetSlot;
-    return placed;
-  });
-}
-
-const modeOf = (rows: number): Mode => (rows === 1 ? 'decode' : 'prefill');
