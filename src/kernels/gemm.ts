@@ -188,7 +188,7 @@ const usualTile: OuterTile = { tx: 16, ty: 8, wide: false, columns: 16, ahead: f
 /** A core with one tile has nothing else to do while it reads. */
 const loneTile: GemmTile = { tx: 16, ty: 8, wide: false, ahead: true };
 /** Slices of the head come with a few rows of x at a time. */
-const slicedTile: GemmTile = { tx: 16, ty: 4, wide: false, ahead: false };
+const slicedTeam: SplitTeam = { lanes: 64, tokens: 8 };
 
 /**
  * What a recording runs for several tokens where nothing was measured. `sliced`: rows of the matrix may be cut anywhere and chunks with
@@ -198,7 +198,7 @@ export function chooseGemm(gpu: Gpu, shape: GemmShape, sliced = false): Kernel {
   const { format, outCols, f16 } = shape;
   if (gpu.direct && !f16) return createGemmDirect(gpu, shape);
   if (!isAffine4(format) || format.group % 32 !== 0) return createGemm(gpu, shape);
-  if (sliced) return createGemmQ4(gpu, { ...shape, format, tile: slicedTile });
+  if (sliced) return createGemmQ4Split(gpu, { ...shape, format, team: slicedTeam });
   const split = ([2, 4, 8] as const).map((tokens) => ({
     upTo: tokens as number,
     kernel: createGemmQ4Split(gpu, { ...shape, format, team: { lanes: 64, tokens } }),
