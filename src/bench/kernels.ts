@@ -7,6 +7,7 @@ import type { Gpu } from '../gpu/device';
 import type { Kernel } from '../gpu/kernel';
 import { type Candidate, type ProductShape, usualTolerance } from '../kernels/candidates';
 import { gemmCandidates } from '../kernels/gemm';
+import { gemmFewIntCandidates } from '../kernels/gemm_few_int';
 import { gemvCandidates, gemvFastCandidates } from '../kernels/gemv';
 import type { ActivationDtype, IntDtype } from '../kernels/variants';
 import type { Effort } from './ceilings';
@@ -94,7 +95,8 @@ function candidatesFor(
 function allCandidates(shape: ProductShape, gpu: Gpu): Candidate[] {
   const exact = shape.tokens <= fewTokens ? gemvCandidates(gpu, shape) : [];
   const fast = shape.tokens === 1 ? gemvFastCandidates(gpu, shape) : [];
-  return [...exact, ...fast, ...(shape.tokens > 1 ? gemmCandidates(shape) : [])];
+  const few = gemmFewIntCandidates(gpu, shape);
+  return [...exact, ...fast, ...few, ...(shape.tokens > 1 ? gemmCandidates(shape) : [])];
 }
 
 async function benchCandidates(

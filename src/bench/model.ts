@@ -15,7 +15,7 @@ import type { GenerateRequest } from '../protocol/engine';
 import type { ExpertCounts } from '../stream/expert_cache';
 import type { Effort } from './ceilings';
 import { type Counts, countCalls } from './count_calls';
-import { type ProfileRow, profileDecode } from './profile';
+import { type ProfileRow, profileStep } from './profile';
 import { type Summary, summarise } from './statistics';
 import { prefillFlopPerToken, type TokenBytes, tokenBytes } from './traffic';
 
@@ -61,8 +61,8 @@ export type ContextFigures = {
   ids: number[];
   /** Whether every run gave the same ids, as the same seed should. */
   repeatable: boolean;
-  /** Empty where weights stream, and where nobody asked. */
-  profile: ProfileRow[];
+  /** One for a chunk of the prompt, one for decode; none where weights stream, and where nobody asked. */
+  profiles: { tokens: number; rows: ProfileRow[] }[];
 };
 
 export type SkippedContext = { context: number; skipped: string };
@@ -107,10 +107,14 @@ async function benchContext(gpu: Gpu, bench: ModelBench, context: number): Promi
     goBack();
     const logitDeviation = await deviationOfLogits(session, ids.slice(context));
     const resident = session.plan.streamedBytesPerToken === 0;
-    const profile = bench.profile && resident ? await profileDecode(session, bench.profile) : [];
+    const profiles: ContextFigures['profiles'] = [];
+    for (const tokens of bench.profile && resident ? [Math.min(promptTokens, session.options.chunkTokens), 1] : []) {
+      if (tokens > 1) goBack();
+      profiles.push({ tokens, rows: await profileStep(session, bench.profile!, tokens) });
+    }
     const experts = expertReport(session, repeat * (decodeTokens - 1), known as ExpertCounts);
     const figures = { ...speeds(session, context, runs), ...counts, ...(experts ? { experts } : {}) };
-    return { context, promptTokens, decodeTokens, ...figures, logitDeviation, profile };
+    return { context, promptTokens, decodeTokens, ...figures, logitDeviation, profiles };
   } finally {
     session.destroy();
     own.memory.release();

@@ -25,19 +25,20 @@ export function modelTable(label: string, { promptTokens, decodeTokens, repeat }
   return [title, ...(measured.length > 0 ? aligned([columns, ...measured]) : []), ...skipped].join('\n');
 }
 
-const profileColumns = ['kernel', 'a token', 'µs each', 'ms a token', ''];
+const profileColumns = ['kernel', 'a step', 'µs each', 'ms a step', ''];
 
-/** Where a token's time on the GPU goes; kernels alone, so the sum is without what a dispatch waits for the one before. */
-export function profileTable({ context, profile }: ContextFigures): string {
-  const total = profile.reduce((sum, { msPerToken }) => sum + msPerToken, 0);
-  const lines = profile.map(({ kernel, dispatches, us, msPerToken }) => [
+/** Where a step's time on the GPU goes; kernels alone, so the sum is without what a dispatch waits for the one before. */
+export function profileTable(context: number, { tokens, rows }: ContextFigures['profiles'][number]): string {
+  const total = rows.reduce((sum, { msPerStep }) => sum + msPerStep, 0);
+  const lines = rows.map(({ kernel, dispatches, us, msPerStep }) => [
     kernel,
     String(dispatches),
     figure(us),
-    figure(msPerToken),
-    percent(msPerToken / total),
+    figure(msPerStep),
+    percent(msPerStep / total),
   ]);
-  return [`decode at context ${context}: ${figure(total)} ms in kernels`, ...aligned([profileColumns, ...lines])].join('\n');
+  const what = tokens === 1 ? 'decode' : `${tokens} tokens of prompt`;
+  return [`${what} at context ${context}: ${figure(total)} ms in kernels`, ...aligned([profileColumns, ...lines])].join('\n');
 }
 
 function cells(row: Exclude<ReportedContext, SkippedContext>): string[] {

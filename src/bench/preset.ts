@@ -1,6 +1,7 @@
 /** A model that exists as shapes only, ready to run: random weights on the device. */
 import { sessionOptions } from '../engine/engine_core';
 import { ModelSession, sessionPlan } from '../engine/model_session';
+import type { ChoiceStore } from '../engine/tune';
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
 import type { EngineConfig } from '../protocol/engine';
@@ -9,7 +10,12 @@ import { regularLayerTypes, type SyntheticShapes } from '../synth/presets';
 import { weightsOnDevice } from './device_weights';
 
 /** @throws EngineError 'invalid-request' where weights would stream; as ModelSession.load. */
-export async function openPreset(gpu: Gpu, described: SyntheticDescription, config: EngineConfig): Promise<ModelSession> {
+export async function openPreset(
+  gpu: Gpu,
+  described: SyntheticDescription,
+  config: EngineConfig,
+  choices?: ChoiceStore,
+): Promise<ModelSession> {
   const options = sessionOptions(config, described, gpu);
   const { gather, experts } = sessionPlan(gpu, described, options);
   if (gather || experts?.complete === false) {
@@ -21,7 +27,8 @@ export async function openPreset(gpu: Gpu, described: SyntheticDescription, conf
   }
   const making: Gpu = { ...gpu, memory: gpu.memory.scope() };
   try {
-    return await ModelSession.load(gpu, { ...described, sources: new Map(), make: weightsOnDevice(making, described) }, options);
+    const checkpoint = { ...described, sources: new Map(), make: weightsOnDevice(making, described) };
+    return await ModelSession.load(gpu, checkpoint, options, { choices });
   } finally {
     making.memory.release();
   }

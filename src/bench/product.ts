@@ -148,16 +148,16 @@ export class Product {
 
   async #prepareQuantiser(dtype: IntDtype): Promise<void> {
     if (this.#quantisers.has(dtype)) return;
-    const { cols } = this.row;
+    const { cols, tokens } = this.row;
     const kernel = createQuantise(this.#gpu, { cols, y: dtype });
-    const y = this.#gpu.memory.create(`bench ${dtype}`, intBytes(cols, dtype), GPUBufferUsage.STORAGE);
+    const y = this.#gpu.memory.create(`bench ${dtype}`, tokens * intBytes(cols, dtype), GPUBufferUsage.STORAGE);
     this.#quantisers.set(dtype, { kernel, y });
     await kernel.ready;
   }
 
   #quantise(x: GPUBuffer, dtype: IntDtype): Dispatch {
     const { kernel, y } = this.#quantisers.get(dtype)!;
-    return { kernel, activations: kernel.bind({ x: { buffer: x }, y: { buffer: y } }), rows: 0 };
+    return { kernel, activations: kernel.bind({ x: { buffer: x }, y: { buffer: y }, step: { buffer: this.#step } }), rows: 0 };
   }
 
   /** Whole buffers, so that a write behind the end of y lands in the guard. */

@@ -1,5 +1,5 @@
 /**
- * Where a decode step's time goes on the GPU: each kind of dispatch timed alone, as a chain through all layers that have it. A chain
+ * Where a step's time goes on the GPU: each kind of dispatch timed alone, as a chain through all layers that have it. A chain
  * waits for each dispatch before the next as a step does, and passes through every layer's weights and state, so caches do not flatter.
  */
 import type { ModelSession } from '../engine/model_session';
@@ -9,35 +9,46 @@ import { timeWork } from './timing';
 
 export type ProfileRow = {
   kernel: string;
-  /** Of a token. */
+  /** Of a step. */
   dispatches: number;
   /** Of one dispatch. */
   us: number;
-  /** Of all of a token's. */
-  msPerToken: number;
+  /** Of all of a step's. */
+  msPerStep: number;
 };
 
-/** Most time first. Everything must be resident; the sequence's state is spoilt: reset it. */
-export async function profileDecode(session: ModelSession, effort: Effort): Promise<ProfileRow[]> {
+/**
+ * Of a step of `tokens` tokens behind those that the sequence holds, most time first. Everything must be resident; the sequence's state is
+ * spoilt: reset it.
+ */
+export async function profileStep(session: ModelSession, effort: Effort, tokens: number): Promise<ProfileRow[]> {
   const { gpu, recordings, runner, sequence } = session;
-  await runner.step([{ sequence, tokens: Uint32Array.of(0), logits: 'last' }]); // kernels that look at the step find one token
-  const { body, head } = recordings.decode;
-  const kinds = new Map<string, Dispatch[]>();
-  for (const dispatch of [...body, ...head].flatMap(({ dispatches }) => dispatches)) {
-    const key = kindOf(dispatch);
-    kinds.set(key, [...(kinds.get(key) ?? []), dispatch]);
-  }
+  // Kernels that look at the step find that many tokens.
+  await runner.step([{ sequence, tokens: new Uint32Array(tokens), logits: 'last' }]);
+  const { body } = recordings[tokens === 1 ? 'decode' : 'prefill'];
+  const { head } = recordings.decode; // of the last token alone
+  const kinds = new Map<string, { tokens: number; dispatches: Dispatch[] }>();
+  const add = (sections: readonly { dispatches: Dispatch[] }[], tokens: number) => {
+    for (const dispatch of sections.flatMap(({ dispatches }) => dispatches)) {
+      const key = kindOf(dispatch, tokens);
+      kinds.set(key, { tokens, dispatches: [...(kinds.get(key)?.dispatches ?? []), dispatch] });
+    }
+  };
+  add(body, tokens);
+  add(head, 1);
   const rows: ProfileRow[] = [];
-  for (const [kernel, dispatches] of kinds) {
+  for (const [kernel, { tokens, dispatches }] of kinds) {
     const encodeItems = (pass: GPUComputePassEncoder, first: number, count: number) => {
-      for (let i = first; i < first + count; i++) encode(pass, [dispatches[i % dispatches.length]!], 1);
+      for (let i = first; i < first + count; i++) encode(pass, [dispatches[i % dispatches.length]!], tokens);
     };
     const { median } = await timeWork(gpu, encodeItems, { ...effort, warmUp: dispatches.length });
-    rows.push({ kernel, dispatches: dispatches.length, us: 1000 * median, msPerToken: dispatches.length * median });
+    rows.push({ kernel, dispatches: dispatches.length, us: 1000 * median, msPerStep: dispatches.length * median });
   }
-  return rows.sort((a, b) => b.msPerToken - a.msPerToken);
+  return rows.sort((a, b) => b.msPerStep - a.msPerStep);
 }
 
 /** A kernel that multiplies by a matrix is told apart by the matrix's shape as well. */
-const kindOf = ({ kernel, rows }: Dispatch): string =>
-  rows === 0 ? kernel.label : `${kernel.label}, ${rows} rows, ${kernel.grid(1, rows).join('x')} workgroups`;
+function kindOf({ kernel, rows }: Dispatch, tokens: number): string {
+  const { label } = kernel.chosen?.(tokens) ?? kernel;
+  return rows === 0 ? label : `${label}, ${rows} rows, ${kernel.grid(tokens, rows).join('x')} workgroups`;
+}

@@ -1,5 +1,6 @@
 /** Figures as a person reads them, and as a file keeps them. */
 import type { ActivationDtype } from '../kernels/variants';
+import type { AttentionRow } from './attention';
 import type { Ceilings } from './ceilings';
 import type { KernelRow } from './kernels';
 
@@ -61,6 +62,32 @@ function cells(row: ReportedRow): string[] {
     row.error!.toExponential(1),
     mark,
   ];
+}
+
+const attentionColumns = ['candidate', 'µs', '±', 'TFLOP/s', 'of FMA', 'error', ''];
+
+/** All candidates at one place. */
+export function attentionTable(rows: readonly AttentionRow[], { fmaTflops }: Pick<Ceilings, 'fmaTflops'>): string {
+  const { tokens, context } = rows[0]!;
+  const lines = rows.map((row) => {
+    const mark = row.best
+      ? '<- best'
+      : row.outcome === 'right'
+        ? ''
+        : `${row.outcome === 'wrong' ? 'WRONG' : 'failed'}: ${row.reason}`;
+    if (row.us === undefined) return [row.candidate, ...Array<string>(5).fill('-'), mark];
+    const share = percent(row.tflops! / fmaTflops.value);
+    return [
+      row.candidate,
+      figure(row.us),
+      percent(row.spread! / 2),
+      figure(row.tflops!),
+      share,
+      row.error!.toExponential(1),
+      mark,
+    ];
+  });
+  return [`attention, ${count(tokens, 'token')} at ${context}`, ...aligned([attentionColumns, ...lines])].join('\n');
 }
 
 /** The first and the last column to the left, numbers to the right. */

@@ -17,6 +17,9 @@ const mib = 2 ** 20;
 /** For a CPU adapter, whose figures mean nothing: enough to see that everything runs. */
 const small = { rows: 128, cols: 256, tokens: 4, context: 32, promptTokens: 16, decodeTokens: 4, repeat: 2 };
 
+/** Tokens of a product there. */
+export const smallTokens = small.tokens;
+
 export type BenchResult = {
   adapter: AdapterFacts;
   subgroups: boolean;

@@ -1,6 +1,14 @@
 import type { Gpu } from '../gpu/device';
 import type { BufferRange } from '../gpu/memory';
-import { createAttention, createAttentionCombine, createAttentionDirect, createAttentionSplit } from '../kernels/attention';
+import {
+  type AttentionTile,
+  attentionTileName,
+  createAttention,
+  createAttentionCombine,
+  createAttentionDirect,
+  createAttentionSplit,
+  createAttentionTiled,
+} from '../kernels/attention';
 import { attentionReference } from '../kernels/reference/attention';
 import type { KvDtype } from '../kernels/variants';
 import {
@@ -93,6 +101,51 @@ const rows: Row[] = [
   },
 ];
 
+/** `pieces`: first tiles of dispatches one after another. */
+type TiledRow = Omit<Row, 'reduction'> & { tile: AttentionTile; pieces?: number[] };
+const narrow: AttentionTile = { rows: 32, wide: false, ahead: false };
+const tiledRows: TiledRow[] = [
+  { tile: narrow, ...small, tokens: 1, position: 0, why: 'one token at position 0: one key; most rows repeat the last' },
+  { tile: narrow, ...small, tokens: 9, position: 60, why: 'two tiles; a second block begins within the first' },
+  { tile: narrow, ...odd, tokens: 33, position: 100, why: 'three queries a key head, tokens across tiles, f32 cache' },
+  {
+    tile: { ...narrow, ahead: true },
+    ...small,
+    tokens: 2,
+    position: 130,
+    sharpness: 20,
+    why: 'sharp: later blocks outweigh earlier ones by far',
+  },
+  {
+    tile: { ...narrow, wide: true },
+    kv: 'f16',
+    heads: 6,
+    kvHeads: 1,
+    headDim: 128,
+    tokens: 31,
+    position: 110,
+    why: 'blocks of 128 keys in two passes; idle lanes; six queries a key head',
+  },
+  {
+    tile: { rows: 64, wide: false, ahead: true },
+    kv: 'f32',
+    heads: 10,
+    kvHeads: 2,
+    headDim: 36,
+    tokens: 27,
+    position: 63,
+    why: 'tiles of 64 rows in two passes, a quad in the last step; five queries a key head',
+  },
+  {
+    tile: narrow,
+    ...odd,
+    tokens: 50,
+    position: 3,
+    pieces: [0, 3],
+    why: 'five tiles of a key head from the first, two from the fourth',
+  },
+];
+
 const [split, combine] = ['attention_split', 'attention_combine'] as const;
 const four = { reduction: 'workgroup' as const, ...small, parts: 4 };
 const six: Shape & { parts: number } = { kv: 'f16', heads: 12, kvHeads: 2, headDim: 128, parts: 3 };
@@ -149,6 +202,23 @@ export const attentionCases: KernelCase[] = [
     ];
     const check = { ...row, tokens, chain: row.position + tokens };
     return { kernel, name, why: row.why, run: (device) => checkAttention(device, reduction, check, runs) };
+  }),
+  ...tiledRows.map(({ tile, tokens, pieces, ...row }): KernelCase => {
+    const shape = `kv ${row.kv}, ${tokens} at ${row.position}, heads ${row.heads}/${row.kvHeads} x ${row.headDim}`;
+    const name = `${attentionTileName(tile)}, ${shape}${pieces ? `, from tiles ${pieces}` : ''}`;
+    const runs: Runs = (gpu, bench, { q, qGate, keys, values, y, step }) => {
+      const kernel = createAttentionTiled(gpu, { ...row, tile });
+      const ranges = { q, qGate, keys, values, y };
+      if (!pieces) return [{ kernel, bindings: { ...ranges, step }, tokens }];
+      return pieces.map((firstTile, i) => {
+        const [x, all = 1] = kernel.grid(tokens, 0);
+        const own = { ...kernel, grid: () => [x, (pieces[i + 1] ?? all) - firstTile] as const };
+        const at = bench.step({ tokens, position: row.position, firstTile });
+        return { kernel: own, bindings: { ...ranges, step: at }, tokens };
+      });
+    };
+    const check = { ...row, tokens, chain: row.position + tokens };
+    return { kernel: 'attention_tiled', name, why: row.why, run: (device) => checkAttention(device, 'workgroup', check, runs) };
   }),
   ...splitRows.map(({ stem, reduction, ...row }): KernelCase => {
     const { kv, heads, kvHeads, headDim, parts, position } = row;

@@ -11,7 +11,8 @@ const rows: Row[] = [
   { channels: 100, tokens: 2, source: 0, target: 2, why: 'fewer tokens than the window holds: one old input stays' },
   { channels: 100, tokens: 2, source: 1, target: 1, why: 'the same in place' },
   { channels: 100, tokens: 3, source: 1, target: 2, why: 'exactly the window' },
-  { channels: 100, tokens: 33, source: 0, target: 0, why: 'a longer step' },
+  { channels: 100, tokens: 33, source: 0, target: 0, why: 'a second block, of one token' },
+  { channels: 100, tokens: 66, source: 1, target: 0, why: 'three blocks' },
 ];
 
 export const conv1dSiluCases: KernelCase[] = rows.map(({ channels, tokens, source, target, why }) => ({

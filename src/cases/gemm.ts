@@ -1,17 +1,28 @@
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import type { Grid, Kernel } from '../gpu/kernel';
-import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Split, type GemmShape, type GemmTile } from '../kernels/gemm';
+import {
+  createGemm,
+  createGemmDirect,
+  createGemmQ4,
+  createGemmQ4Outer,
+  createGemmQ4Split,
+  type GemmShape,
+  type GemmTile,
+  type OuterTile,
+  type SplitTeam,
+} from '../kernels/gemm';
 import { gemmReference } from '../kernels/reference/gemv';
 import { bf16, describeFormat, f16, f32, q3, q4 } from './formats';
 import { compare, type KernelCase, onBench, random, randomMatrix, requireStem, skip, ulp, uniform } from './harness';
 
 type Row = {
-  stem: 'gemm' | 'gemm_q4' | 'gemm_q4_split' | 'gemm_direct' | 'gemm_q4_direct';
+  stem: 'gemm' | 'gemm_q4' | 'gemm_q4_outer' | 'gemm_q4_split' | 'gemm_direct' | 'gemm_q4_direct';
   tile?: 'f16';
   shape?: GemmTile;
-  /** Of gemm_q4_split. */
-  wide?: boolean;
+  outer?: OuterTile;
+  /** Of gemm_q4_split; 64 lanes by 8 tokens unless said. */
+  team?: SplitTeam;
   rows: number;
   cols: number;
   format: MatrixFormat;
@@ -28,6 +39,7 @@ const usual = { rows: 70, cols: 96, format: q4(32, 'bf16'), baseUnits: 2 };
 const straddling = { rows: 70, cols: 96, format: q3(32, 'bf16'), baseUnits: 2 };
 const square: GemmTile = { tx: 8, ty: 8, wide: true, ahead: false };
 const flat: GemmTile = { tx: 8, ty: 4, wide: false, ahead: true };
+const outer: OuterTile = { tx: 16, ty: 8, wide: true, columns: 16, ahead: false };
 const table: Row[] = [
   { stem: 'gemm', rows: 1, cols: 4, format: f32, tokens: 1, why: 'the smallest: one value of one quad' },
   { stem: 'gemm', rows: 70, cols: 4, format: f32, tokens: 33, grid: [2, 2, 2], why: 'row tiles folded into z' },
@@ -122,6 +134,42 @@ const table: Row[] = [
   },
   { stem: 'gemm_q4', shape: square, tile: 'f16', ...usual, tokens: 33, cuts: [1, 40], why: 'operands rounded to f16' },
 
+  { stem: 'gemm_q4_outer', outer, rows: 1, cols: 32, format: q4(32, 'bf16'), tokens: 1, why: 'one row of one group' },
+  ...[outer, { ...outer, tx: 8, columns: 32, ahead: true } as const, { ...outer, wide: false, columns: 32 } as const].map(
+    (tile) => ({
+      stem: 'gemm_q4_outer' as const,
+      outer: tile,
+      rows: 140,
+      cols: 128,
+      format: q4(64, 'bf16'),
+      tokens: 70,
+      baseUnits: 2,
+      why: `tiles of ${tile.ty * 8} tokens by ${tile.tx * (tile.wide ? 8 : 4)} rows, none of them full at the end`,
+    }),
+  ),
+  {
+    stem: 'gemm_q4_outer',
+    outer: { tx: 8, ty: 4, wide: false, columns: 32, ahead: true },
+    rows: 70,
+    cols: 32,
+    format: q4(32, 'f32'),
+    tokens: 70,
+    grid: [2, 3, 3],
+    why: 'row tiles folded into z; pairs of f32',
+  },
+  {
+    stem: 'gemm_q4_outer',
+    outer,
+    rows: 70,
+    cols: 256,
+    format: q4(128, 'f16'),
+    accumulate: true,
+    tokens: 7,
+    cuts: [66],
+    baseUnits: 5,
+    why: 'two parts add to y; groups of eight steps',
+  },
+
   { stem: 'gemm_q4_split', rows: 1, cols: 32, format: q4(32, 'bf16'), tokens: 1, why: 'one row of one group, most lanes idle' },
   {
     stem: 'gemm_q4_split',
@@ -150,16 +198,21 @@ const table: Row[] = [
     baseUnits: 5,
     why: 'three parts add to y',
   },
-  {
-    stem: 'gemm_q4_split',
-    wide: true,
+  ...(
+    [
+      { lanes: 32, tokens: 2 },
+      { lanes: 128, tokens: 4 },
+    ] as const
+  ).map((team) => ({
+    stem: 'gemm_q4_split' as const,
+    team,
     rows: 33,
-    cols: 96,
+    cols: 672,
     format: q4(32, 'bf16'),
     tokens: 9,
     cuts: [29],
-    why: 'eight rows at a time; blocks end within them',
-  },
+    why: `${team.lanes} lanes, ${team.tokens} tokens each; some lanes idle in the last step`,
+  })),
 
   { stem: 'gemm_direct', rows: 1, cols: 4, format: f32, tokens: 1, why: 'the smallest' },
   { stem: 'gemm_direct', rows: 1_500, cols: 4, format: f32, tokens: 5, grid: [2, 2, 4], why: 'row blocks folded into z' },
@@ -230,11 +283,12 @@ export const gemmCases: KernelCase[] = table.map((row) => ({
   run: (gpu) => run(gpu, row),
 }));
 
-function nameOf({ tile, shape, wide, rows, cols, format, tokens, accumulate, cuts = [] }: Row): string {
+function nameOf({ tile, shape, outer, team, rows, cols, format, tokens, accumulate, cuts = [] }: Row): string {
   const variant = [
     tile ? `${tile} tiles` : '',
     shape ? `${shape.ty}x${shape.tx}${shape.wide ? ' wide' : ''}${shape.ahead ? ' ahead' : ''}` : '',
-    wide ? 'wide' : '',
+    outer ? `${outer.ty}x${outer.tx}${outer.wide ? ' wide' : ''} by ${outer.columns}${outer.ahead ? ' ahead' : ''}` : '',
+    team ? `${team.lanes} lanes by ${team.tokens}` : '',
   ];
   const size = `${tokens} x ${rows} x ${cols}`;
   const rest = [accumulate ? 'accumulate' : '', cuts.length ? `cut before ${cuts}` : ''];
@@ -270,11 +324,12 @@ async function run(gpu: Gpu, row: Row): ReturnType<KernelCase['run']> {
   });
 }
 
-function create(gpu: Gpu, { stem, shape: tile, wide = false }: Row, shape: GemmShape): Kernel {
+function create(gpu: Gpu, { stem, shape: tile, outer, team = { lanes: 64, tokens: 8 } }: Row, shape: GemmShape): Kernel {
   if (stem === 'gemm') return createGemm(gpu, shape);
   if (stem === 'gemm_direct' || stem === 'gemm_q4_direct') return createGemmDirect(gpu, shape);
   const { format } = shape;
   if (format.kind !== 'affine' || format.bits !== 4) throw new Error('gemm_q4 takes 4-bit weights');
   const q4Shape = { ...shape, format: { ...format, bits: 4 as const } };
-  return tile ? createGemmQ4(gpu, { ...q4Shape, tile }) : createGemmQ4Split(gpu, { ...q4Shape, wide });
+  if (outer) return createGemmQ4Outer(gpu, { ...q4Shape, tile: outer });
+  return tile ? createGemmQ4(gpu, { ...q4Shape, tile }) : createGemmQ4Split(gpu, { ...q4Shape, team });
 }

@@ -62,7 +62,10 @@ async function quantised(
   dtype: IntDtype,
 ): Promise<{ y: Output } & ReturnType<typeof decodeInt>> {
   const y = bench.output(intBytes(x.length, dtype) / 4);
-  await bench.run({ kernel: createQuantise(gpu, { cols: x.length, y: dtype }), bindings: { x: bench.input(x), y } });
+  await bench.run({
+    kernel: createQuantise(gpu, { cols: x.length, y: dtype }),
+    bindings: { x: bench.input(x), y, step: bench.step({ tokens: 1 }) },
+  });
   return { y, ...decodeInt(await bench.read(y), dtype) };
 }
 

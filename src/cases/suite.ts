@@ -6,6 +6,7 @@ import { deltaCases } from './delta';
 import { embedCases } from './embed';
 import { gatedRmsNormCases } from './gated_rms_norm';
 import { gemmCases } from './gemm';
+import { gemmFewIntCases } from './gemm_few_int';
 import { gemvCases } from './gemv';
 import { gemvIntCases } from './gemv_int';
 import type { KernelCase } from './harness';
@@ -25,6 +26,7 @@ export const kernelCases: KernelCase[] = [
   ...gemvCases,
   ...gemvIntCases,
   ...gemmCases,
+  ...gemmFewIntCases,
   ...qkNormRopeCases,
   ...attentionCases,
   ...conv1dSiluCases,

@@ -21,10 +21,12 @@ import { PrefixCache } from './prefix_cache';
 import { ProgressMeter } from './progress';
 import { FairQueue } from './queue';
 import { measureSpeeds } from './speeds';
+import type { ChoiceStore } from './tune';
 
 const defaultContextTokens = 4096;
 
-export type EngineParts = { gpu: Gpu; model: ModelSource; text: TextHost };
+/** `choices`: see SessionLoading. */
+export type EngineParts = { gpu: Gpu; model: ModelSource; text: TextHost; choices?: ChoiceStore | undefined };
 export type LoadOptions = {
   signal?: AbortSignal;
   onProgress?: (progress: LoadProgress) => void;
@@ -72,7 +74,7 @@ export class EngineCore {
     config: EngineConfig,
     { signal, onProgress, meter, textInfo: known }: LoadOptions = {},
   ): Promise<EngineCore> {
-    const { gpu, model, text } = parts;
+    const { gpu, model, text, choices } = parts;
     const progress = meter ?? new ProgressMeter(onProgress ?? (() => {}));
     if (!meter) progress.manifest(model.label);
     const options = await withSpeeds(parts, sessionOptions(config, model.checkpoint, gpu), signal);
@@ -85,7 +87,7 @@ export class EngineCore {
     };
     const [textInfo, session] = await both(signal, (joined) => [
       known ? Promise.resolve(known) : loadText(text, model.checkpoint, joined),
-      ModelSession.load(gpu, checkpoint, options, { signal: joined, onProgress: (p) => progress.session(p) }),
+      ModelSession.load(gpu, checkpoint, options, { signal: joined, onProgress: (p) => progress.session(p), choices }),
     ]);
     try {
       if (!config.answerWhileLoading) await unlessAborted(model.download?.done ?? Promise.resolve(), signal);
@@ -245,7 +247,10 @@ async function both(
   }
 }
 
-/** A CPU adapter takes seconds per chunk, so its chunks are small: progress and cancel come between them. */
+/**
+ * A CPU adapter takes seconds per chunk, so its chunks are small: progress and cancel come between them. On a GPU 512 tokens make enough
+ * tiles of a matrix of 4096 rows for the largest.
+ */
 export function sessionOptions(
   config: EngineConfig,
   { config: model }: Pick<OpenedCheckpoint, 'config'>,
@@ -253,7 +258,7 @@ export function sessionOptions(
 ): SessionOptions {
   return {
     contextTokens: config.contextTokens ?? Math.min(defaultContextTokens, model.maxPositionEmbeddings),
-    chunkTokens: config.chunkTokens ?? (gpu.adapter.isCpu ? 32 : 256),
+    chunkTokens: config.chunkTokens ?? (gpu.adapter.isCpu ? 32 : 512),
     kv: config.kv ?? 'f16',
     f16: config.f16 ?? false,
     precision: config.precision ?? defaultPrecision(gpu),

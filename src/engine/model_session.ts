@@ -21,6 +21,7 @@ import { WeightStream } from '../stream/weight_stream';
 import { createPairWeaver } from './pair_weaver';
 import { Runner } from './runner';
 import { TokenLoops } from './token_loop';
+import { type ChoiceStore, Tuner } from './tune';
 
 const mib = 1024 * 1024;
 
@@ -62,6 +63,13 @@ export type SessionCheckpoint = {
 export type WeightMaker = (plan: MemoryPlan, slabs: readonly GPUBuffer[]) => Promise<void>;
 
 export type SessionProgress = { phase: 'weights'; loaded: number; total: number } | { phase: 'pipelines' };
+
+/** `choices`: where what was measured on this device is kept; without it nothing is measured, and fixed rules choose kernels. */
+export type SessionLoading = {
+  signal?: AbortSignal;
+  onProgress?: (progress: SessionProgress) => void;
+  choices?: ChoiceStore | undefined;
+};
 
 type Experts = { cache: ExpertCache; slabs: readonly GPUBuffer[]; upload: UploadPath };
 
@@ -141,7 +149,7 @@ export class ModelSession {
     gpu: Gpu,
     checkpoint: SessionCheckpoint,
     options: SessionOptions,
-    { signal, onProgress }: { signal?: AbortSignal; onProgress?: (progress: SessionProgress) => void } = {},
+    { signal, onProgress, choices }: SessionLoading = {},
   ): Promise<ModelSession> {
     const { config } = checkpoint;
     const plan = sessionPlan(gpu, checkpoint, options);
@@ -151,6 +159,8 @@ export class ModelSession {
     const undo = [() => own.memory.release()];
     try {
       const parts = await prepare(own, checkpoint, options, plan, undo);
+      const tuner = choices && tunerFor(own, parts, options, choices);
+      await tuner?.recall();
       const total = plan.bytes.residentWeights + (plan.experts?.complete ? plan.experts.bytes : 0);
       let loaded = 0;
       const onBytes = (bytes: number) => {
@@ -172,6 +182,7 @@ export class ModelSession {
         signal,
       );
       onProgress?.({ phase: 'pipelines' });
+      if (plan.streamedBytesPerToken === 0 && !options.answerWhileLoading) await tuner?.measure();
       await submittedWorkDone(own); // a device lost meanwhile is an error here, not at the first request
       throwIfAborted(signal);
       return new ModelSession(own, config, options, { ...parts, loaded: resident });
@@ -266,6 +277,14 @@ async function fetchResident(
   all?.catch(() => {}); // reported below
   await weights.start(onBytes);
   await all;
+}
+
+/** f16 tiles are chosen by hand. */
+function tunerFor(gpu: Gpu, parts: Omit<Parts, 'loaded'>, options: SessionOptions, choices: ChoiceStore): Tuner | undefined {
+  if (options.f16) return undefined;
+  const { scratch, runner, recordings } = parts;
+  const read = runner.readBuffer.bind(runner);
+  return new Tuner({ gpu, products: recordings.products, scratch, chunkTokens: options.chunkTokens, read }, choices);
 }
 
 /** Buffers, sequence, weight table and dispatches; pipelines compile from here on. `undo` grows with what must be taken back. */

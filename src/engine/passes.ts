@@ -5,16 +5,23 @@ import type { Mode } from '../model/recorder';
 /** Tokens [first, first + tokens) of a step, at `position` of their sequence. */
 export type Chunk = { first: number; tokens: number; position: number };
 
+/** A chunk, and where recurrent and conv state before and after it lie. */
+export type SlotChunk = Chunk & { sourceSlot: number; targetSlot: number };
+
 /** Rows of logits of tokens [firstToken, firstToken + rows) of the step. */
 export type Slice = { firstToken: number; rows: number; mode: Mode };
 
 /** 100 ms at half a TFLOP/s, which a slow integrated GPU gives attention. */
-const attentionFlopPerDispatch = 5e10;
+export const attentionFlopPerDispatch = 5e10;
+
+/** Of one layer, at most: as if every token saw the last one. */
+export const attentionFlop = ({ numAttentionHeads, headDim }: ModelConfig, { position, tokens }: Omit<Chunk, 'first'>): number =>
+  4 * numAttentionHeads * headDim * (position + tokens) * tokens;
 
 /**
- * One dispatch of attention reads every earlier position for each of its tokens, and no submit can be shorter than a dispatch: far
- * into a long context chunks shrink, so that a slow GPU stays below its watchdog. Nothing here depends on a budget, so results do not.
- * `cuts`: counts of tokens, rising, after which a chunk ends in any case.
+ * `cuts`: counts of tokens, rising, after which a chunk ends in any case. `mostFlop`: of a layer's attention, where that is one dispatch
+ * whatever it takes: far into a long context chunks shrink, so that no submit takes long. Nothing here depends on a budget, so results
+ * do not.
  */
 export function chunksOf(
   config: ModelConfig,
@@ -22,12 +29,12 @@ export function chunksOf(
   tokens: number,
   chunkTokens: number,
   cuts: readonly number[] = [],
+  mostFlop = Number.POSITIVE_INFINITY,
 ): Chunk[] {
-  const { numAttentionHeads, headDim } = config;
   const chunks: Chunk[] = [];
   for (let first = 0; first < tokens; ) {
-    const flopPerToken = 4 * numAttentionHeads * headDim * (position + first + chunkTokens);
-    const most = Math.min(chunkTokens, Math.max(16, Math.floor(attentionFlopPerDispatch / flopPerToken)));
+    const flopPerToken = attentionFlop(config, { position: position + first, tokens: chunkTokens }) / chunkTokens;
+    const most = Math.min(chunkTokens, Math.max(16, Math.floor(mostFlop / flopPerToken)));
     const end = cuts.find((cut) => cut > first) ?? tokens;
     const count = Math.min(most, tokens - first, end - first);
     chunks.push({ first, tokens: count, position: position + first });
@@ -60,10 +67,29 @@ export function headSlices(chunks: readonly Chunk[], first: number, wantedFrom: 
   for (const chunk of chunks) {
     const begin = Math.max(chunk.first, first + wantedFrom);
     const end = chunk.first + chunk.tokens;
-    const mode: Mode = end - begin === 1 ? 'decode' : 'prefill';
+    const mode = modeOf(end - begin);
     for (let firstToken = begin; firstToken < end; firstToken += headRows) {
       slices.push({ firstToken, rows: Math.min(headRows, end - firstToken), mode });
     }
   }
   return slices;
 }
+
+/** A chunk before a snapshot writes its state there, and the next one goes on from it: nothing is copied. */
+export function inSlots(
+  chunks: readonly Chunk[],
+  slot: number,
+  snapshots: readonly { after: number; slot: number }[],
+): SlotChunk[] {
+  let sourceSlot = slot;
+  return chunks.map((chunk, i) => {
+    const end = chunk.first + chunk.tokens;
+    const kept = i < chunks.length - 1 ? snapshots.find(({ after }) => after === end) : undefined;
+    const placed = { ...chunk, sourceSlot, targetSlot: kept?.slot ?? slot };
+    sourceSlot = placed.targetSlot;
+    return placed;
+  });
+}
+
+/** What records a step, or a slice of the head, of so many rows. */
+export const modeOf = (rows: number): Mode => (rows === 1 ? 'decode' : 'prefill');

@@ -25,6 +25,7 @@ import { EngineCore, type LoadOptions } from './engine_core';
 import { copyJournal, countShown, type Journal, newJournal } from './journal';
 import { LossPolicy } from './loss_policy';
 import { restoreSession, type SessionFacts, saveSession } from './sessions';
+import type { ChoiceStore } from './tune';
 
 export type RecoveryParts = {
   /** A new device; the first one is asked for here, too. */
@@ -32,6 +33,7 @@ export type RecoveryParts = {
   model: ModelSource;
   text: TextHost;
   onPressure?: (pressure: Pressure) => void;
+  choices?: ChoiceStore | undefined;
   /** Milliseconds on a steady clock; tests have their own. */
   now?: () => number;
 };
@@ -210,8 +212,9 @@ export class RecoveringEngine {
     const stop = new AbortController();
     void gpu.device.lost.then(() => stop.abort());
     const joined = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
-    const { model, text } = this.#parts;
-    const loading = EngineCore.load({ gpu, model, text }, this.#config, { ...options, signal: joined, textInfo: this.#textInfo });
+    const { model, text, choices } = this.#parts;
+    const own = { ...options, signal: joined, textInfo: this.#textInfo };
+    const loading = EngineCore.load({ gpu, model, text, choices }, this.#config, own);
     try {
       const core = await Promise.race([loading, afterLoss(gpu)]);
       if (this.#destroyed) {

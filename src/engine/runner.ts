@@ -2,11 +2,11 @@
 import { EngineError, throwIfAborted, unlessAborted } from '../errors';
 import type { ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
-import type { Dispatch } from '../gpu/dispatch';
+import { type Dispatch, someTiles } from '../gpu/dispatch';
 import { deviceLostError, Readback } from '../gpu/readback';
-import { packStep } from '../kernels/step';
+import { firstTileAt, packStep } from '../kernels/step';
 import type { HeadSection, Recordings } from '../model/qwen35';
-import type { Mode, Section } from '../model/recorder';
+import type { Section } from '../model/recorder';
 import type { Scratch } from '../model/scratch';
 import type { Sequence } from '../model/sequence';
 import type { MemoryPlan } from '../plan/memory_plan';
@@ -17,7 +17,18 @@ import type { ExpertCache } from '../stream/expert_cache';
 import type { WeightStream } from '../stream/weight_stream';
 import { Batches, bySlab } from './batch';
 import { Pacer } from './pacing';
-import { type Chunk, chunksOf, headSlices, passesOf, type Slice } from './passes';
+import {
+  attentionFlop,
+  attentionFlopPerDispatch,
+  type Chunk,
+  chunksOf,
+  headSlices,
+  inSlots,
+  modeOf,
+  passesOf,
+  type Slice,
+  type SlotChunk,
+} from './passes';
 import { mostMisses, Speculation } from './speculation';
 
 /** Which rows of logits a step returns: none, that of the last token, or every token's. */
@@ -59,9 +70,6 @@ export type RunnerParts = {
   /** Compute tokens before their experts are known to be there. Default 'auto': where few of them are missing. */
   speculation?: 'auto' | 'on' | 'off' | undefined;
 };
-
-/** A chunk, and where recurrent and conv state before and after it lie. */
-type SlotChunk = Chunk & { sourceSlot: number; targetSlot: number };
 
 /** A pass under way: some chunks of a part, run unit by unit. */
 type Pass = {
@@ -247,11 +255,9 @@ export class Runner {
     const { passTokens, chunkTokens } = plan.scratch;
     const { snapshots = [] } = part;
     const cuts = snapshots.map(({ after }) => after);
-    const slotChunks = inSlots(
-      chunksOf(this.#config, sequence.length, tokens.length, chunkTokens, cuts),
-      sequence.slot,
-      snapshots,
-    );
+    const mostFlop = this.#gpu.direct ? attentionFlopPerDispatch : Number.POSITIVE_INFINITY; // elsewhere it goes in pieces
+    const all = chunksOf(this.#config, sequence.length, tokens.length, chunkTokens, cuts, mostFlop);
+    const slotChunks = inSlots(all, sequence.slot, snapshots);
     const chunks = this.#speculates(tokens.length)
       ? slotChunks.map((chunk) => ({ ...chunk, targetSlot: this.#otherSlot(sequence) }))
       : slotChunks;
@@ -287,8 +293,13 @@ export class Runner {
     }
     weights.endPass();
     // What was waited for experts says nothing about the GPU.
-    if (!pass.shared && this.#parts.experts?.complete !== false)
-      this.#pacer.measured(pass.ids.length, this.#sections(pass).length, performance.now() - started);
+    if (!pass.shared && this.#parts.experts?.complete !== false) this.#measured(pass, performance.now() - started);
+  }
+
+  #measured(pass: Pass, ms: number): void {
+    this.#pacer.measured(pass.ids.length, this.#sections(pass).length, ms);
+    const layers = this.#config.layerTypes.filter((type) => type === 'full_attention').length;
+    this.#pacer.measuredAttention(layers * attentionFlop(this.#config, pass.chunks[0]!), ms);
   }
 
   /** Whether a token is computed before its experts are known to be there. */
@@ -324,7 +335,7 @@ export class Runner {
       if (section.unit === -1 && this.#parts.rows && !pass.shared) await this.#parts.rows.load(pass.ids, pass.signal);
       const streamed = plan.streamed[section.unit] === true;
       if (pass.shared) await this.#sharedSection(pass, index, first);
-      else await this.#runUnit(section, pass.ids.length, streamed, pass.signal);
+      else await this.#runUnit(section, pass.chunks[0]!, streamed, pass.signal);
       if (streamed || this.#batches.sections >= perSubmit) {
         this.#batches.submit();
         if (streamed) weights.release(section.unit);
@@ -338,15 +349,56 @@ export class Runner {
    * A streamed unit that takes the GPU long goes in several submits: copies of the next one queue between them, where they would
    * otherwise wait for all of it, with every staging buffer full and no read under way. One token's unit is short on a GPU.
    */
-  async #runUnit(section: Section, tokens: number, streamed: boolean, signal: AbortSignal | undefined): Promise<void> {
+  async #runUnit(section: Section, chunk: Chunk, streamed: boolean, signal: AbortSignal | undefined): Promise<void> {
     const { dispatches } = section;
-    if (section.mixture) return this.#runMixture(section.mixture, tokens, signal);
-    if (!streamed || (tokens === 1 && !this.#gpu.adapter.isCpu)) return this.#batches.run(dispatches, tokens);
+    if (section.mixture) return this.#runMixture(section.mixture, chunk.tokens, signal);
+    if (!streamed || (chunk.tokens === 1 && !this.#gpu.adapter.isCpu)) return this.#runPaced(dispatches, chunk);
     for (const run of bySlab(dispatches)) {
-      this.#batches.run(run, tokens);
+      await this.#runPieces(run, chunk);
       this.#batches.submit();
       await this.#batches.room();
     }
+  }
+
+  /** In as many submits as keep each short enough. */
+  async #runPaced(dispatches: readonly Dispatch[], chunk: Chunk): Promise<void> {
+    const perSubmit = Math.ceil(dispatches.length / this.#pacer.submitsPerSection(chunk.tokens));
+    for (let first = 0; first < dispatches.length; first += perSubmit) {
+      if (first > 0) {
+        this.#batches.submit();
+        await this.#batches.room();
+      }
+      await this.#runPieces(dispatches.slice(first, first + perSubmit), chunk);
+    }
+  }
+
+  /**
+   * Attention reads every earlier position for each token, and no submit can be shorter than a dispatch: far into a long context it
+   * goes in several, so that a slow GPU stays below its watchdog. How many changes no bit of what it computes.
+   */
+  async #runPieces(dispatches: readonly Dispatch[], chunk: Chunk): Promise<void> {
+    const { tokens } = chunk;
+    const count = Math.ceil(attentionFlop(this.#config, chunk) / this.#pacer.attentionFlop());
+    const long = count > 1 ? dispatches.findIndex(({ kernel }) => (kernel.tiles?.(tokens) ?? 1) > 1) : -1;
+    if (long < 0) return this.#batches.run(dispatches, tokens);
+    const dispatch = dispatches[long]!;
+    const tiles = dispatch.kernel.tiles!(tokens);
+    const perPiece = Math.ceil(tiles / count);
+    this.#batches.run(dispatches.slice(0, long), tokens);
+    for (let first = 0; first < tiles; first += perPiece) {
+      this.#batches.submit();
+      await this.#batches.room();
+      this.#setFirstTile(first);
+      this.#batches.run([someTiles(dispatch, Math.min(perPiece, tiles - first))], tokens);
+    }
+    this.#batches.submit();
+    this.#setFirstTile(0);
+    this.#batches.run(dispatches.slice(long + 1), tokens);
+  }
+
+  /** For what is submitted from then on. */
+  #setFirstTile(tile: number): void {
+    this.#gpu.device.queue.writeBuffer(this.#parts.scratch.step, firstTileAt, Uint32Array.of(tile));
   }
 
   /** Asks the GPU which experts were chosen, unless all are there, and computes those that fit the slots at a time. */
@@ -391,7 +443,7 @@ export class Runner {
       this.#writeStep(pass, chunk, at);
       if (index === 0 && rows) await rows.load(pass.ids.subarray(at, at + chunk.tokens), pass.signal);
       if (index > 0) this.#batches.copy(residual, at * rowBytes, scratch.hidden, 0, bytes);
-      await this.#runUnit(section, chunk.tokens, this.#parts.plan.streamed[section.unit] === true, pass.signal);
+      await this.#runUnit(section, chunk, this.#parts.plan.streamed[section.unit] === true, pass.signal);
       this.#batches.copy(scratch.hidden, 0, residual, at * rowBytes, bytes);
       this.#batches.submit();
       await this.#batches.room();
@@ -463,17 +515,3 @@ export class Runner {
     part.onLogits?.({ values, firstToken: slice.firstToken, rows: slice.rows, firstWord, words });
   }
 }
-
-/** A chunk before a snapshot writes its state there, and the next one goes on from it: nothing is copied. */
-function inSlots(chunks: readonly Chunk[], slot: number, snapshots: NonNullable<StepPart['snapshots']>): SlotChunk[] {
-  let sourceSlot = slot;
-  return chunks.map((chunk, i) => {
-    const end = chunk.first + chunk.tokens;
-    const kept = i < chunks.length - 1 ? snapshots.find(({ after }) => after === end) : undefined;
-    const placed = { ...chunk, sourceSlot, targetSlot: kept?.slot ?? slot };
-    sourceSlot = placed.targetSlot;
-    return placed;
-  });
-}
-
-const modeOf = (rows: number): Mode => (rows === 1 ? 'decode' : 'prefill');

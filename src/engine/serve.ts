@@ -22,11 +22,13 @@ import { planOf } from './engine_core';
 import { ProgressMeter } from './progress';
 import { RecoveringEngine } from './recovery';
 import type { SessionFacts } from './sessions';
+import type { ChoiceStore } from './tune';
 
 type Loaded = { engine: RecoveringEngine; text: TextHost; model: ModelSource };
 
-export function createEngineWorker(): EngineWorkerApi {
-  return new EngineWorker();
+/** `choices`: where measurements of kernels are kept; see SessionLoading. */
+export function createEngineWorker(choices?: ChoiceStore): EngineWorkerApi {
+  return new EngineWorker(choices);
 }
 
 /** A text worker that the page starts: what is said before it listens waits in the port. */
@@ -63,6 +65,7 @@ function askedFor(key: string, label: string): string {
 }
 
 class EngineWorker implements EngineWorkerApi {
+  readonly #choices: ChoiceStore | undefined;
   readonly #requests = new Map<number, AbortController>();
   #resolveLost: (info: { reason: string; message: string }) => void = () => {};
   readonly #lost = new Promise<{ reason: string; message: string }>((resolve) => {
@@ -73,6 +76,10 @@ class EngineWorker implements EngineWorkerApi {
   /** Whose download `pauseDownload` means: the model that is being loaded or stored, or is loaded. */
   #model: ModelSource | undefined;
   #onPressure: (pressure: Pressure) => void = () => {};
+
+  constructor(choices?: ChoiceStore) {
+    this.#choices = choices;
+  }
 
   async load(
     ref: ModelRef,
@@ -108,7 +115,8 @@ class EngineWorker implements EngineWorkerApi {
         first = undefined;
         return gpu;
       };
-      const parts = { openGpu: openNext, model, text, onPressure: (pressure: Pressure) => this.#onPressure(pressure) };
+      const onPressure = (pressure: Pressure) => this.#onPressure(pressure);
+      const parts = { openGpu: openNext, model, text, onPressure, choices: this.#choices };
       const engine = await RecoveringEngine.load(parts, config, { signal, meter });
       void engine.lost.then(this.#resolveLost);
       this.#loaded = { engine, text, model };

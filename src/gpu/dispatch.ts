@@ -23,3 +23,10 @@ export function encode(pass: GPUComputePassEncoder, dispatches: readonly Dispatc
     pass.dispatchWorkgroups(x, y, z);
   }
 }
+
+/** The same over `count` tiles from step.firstTile on. */
+export function someTiles(dispatch: Dispatch, count: number): Dispatch {
+  const { kernel } = dispatch;
+  const grid: Kernel['grid'] = (tokens, rows) => [kernel.grid(tokens, rows)[0], count];
+  return { ...dispatch, kernel: { ...kernel, grid } };
+}

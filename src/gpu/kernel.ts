@@ -29,11 +29,17 @@ export type KernelSpec = {
   grid(tokens: number, rows: number): Grid;
   /** Of a kernel that takes up to `recordsSeen` matrices in one dispatch: `rows` is then the sum of their rows in whole workgroups. */
   rowsPerWorkgroup?: number;
+  /** The grid's y counts tiles from step.firstTile on, and each computes the same whatever others there are. */
+  tiles?: boolean;
 };
 
 export type Kernel = {
   label: string;
   rowsPerWorkgroup?: number;
+  /** The one that a step of `tokens` tokens runs, where it is one of several. */
+  chosen?(tokens: number): Kernel;
+  /** Tiles of a step of `tokens` tokens, where the dispatch may go in pieces of them. */
+  tiles?(tokens: number): number;
   /** Of source and constants: kernels with the same digest compute the same. */
   digest: string;
   /** Names of group 0 in @binding order. */
@@ -93,6 +99,7 @@ export function createKernel(gpu: Gpu, spec: KernelSpec): Kernel {
   return {
     label: spec.label,
     ...(spec.rowsPerWorkgroup === undefined ? {} : { rowsPerWorkgroup: spec.rowsPerWorkgroup }),
+    ...(spec.tiles ? { tiles: (tokens: number) => spec.grid(tokens, 0)[1] ?? 1 } : {}),
     digest: fnv1a(`${key}${spec.sources.join()}`),
     bindings: Object.keys(spec.bindings),
     ready,
@@ -126,6 +133,8 @@ export function kernelByTokens(choices: readonly { upTo: number; kernel: Kernel 
     label: choices.map(({ kernel }) => kernel.label).join(' | '),
     digest: choices.map(({ kernel }) => kernel.digest).join(),
     bindings: first.kernel.bindings,
+    chosen: of,
+    tiles: (tokens) => of(tokens).tiles?.(tokens) ?? 1,
     ready,
     grid: (tokens, rows) => of(tokens).grid(tokens, rows),
     pipeline: (tokens) => of(tokens).pipeline(tokens),

@@ -2,8 +2,9 @@ import source from '../../wgsl/attention.wgsl?raw';
 import sourceCombine from '../../wgsl/attention_combine.wgsl?raw';
 import sourceDirect from '../../wgsl/attention_direct.wgsl?raw';
 import sourceSplit from '../../wgsl/attention_split.wgsl?raw';
+import sourceTiled from '../../wgsl/attention_tiled.wgsl?raw';
 import type { Gpu } from '../gpu/device';
-import { createKernel, type Kernel } from '../gpu/kernel';
+import { createKernel, type Kernel, kernelByTokens } from '../gpu/kernel';
 import { type KvDtype, kvCache, requireAtMost, requireMultiple, shared, wideReduction } from './variants';
 
 export type AttentionShape = { heads: number; kvHeads: number; headDim: number; kv: KvDtype };
@@ -48,6 +49,74 @@ export function createAttentionDirect(gpu: Gpu, { heads, kvHeads, headDim, kv }:
     bindings: { q: 'read', qGate: 'read', keys: 'read', values: 'read', y: 'write', step: 'uniform' },
     grid: (tokens) => [Math.ceil((tokens * heads) / 64)],
   });
+}
+
+/**
+ * A tile of `rows` query rows, four threads each. `wide`: a thread scores 8 rows by 4 keys, not 4 by 4. `ahead`: it reads the next
+ * dimensions while it multiplies.
+ */
+export type AttentionTile = { rows: 32 | 64; wide: boolean; ahead: boolean };
+
+/** Query rows of one token and key head, and workgroups for `tokens` of them. */
+const tilesOf = ({ heads, kvHeads }: AttentionShape, { rows }: AttentionTile, tokens: number): number =>
+  Math.ceil((tokens * heads) / kvHeads / rows);
+
+/**
+ * The same for the many tokens of a prompt: the queries that share a key head, of several tokens, read it once (FlashAttention; Dao et
+ * al., 2022). From tile step.firstTile on, so that one that takes long can go in pieces.
+ * @throws EngineError 'shape' as createAttention.
+ */
+export function createAttentionTiled(gpu: Gpu, { tile, ...shape }: AttentionShape & { tile: AttentionTile }): Kernel {
+  const { heads, kvHeads, headDim, kv } = shape;
+  const { rows, wide, ahead } = tile;
+  const cache = kvCache(kv);
+  const label = `attention_tiled${cache.suffix} ${attentionTileName(tile)}`;
+  requireMultiple(label, 'headDim', headDim, 4);
+  requireAtMost(label, 'headDim', headDim, 256);
+  requireMultiple(label, 'heads', heads, kvHeads);
+  return createKernel(gpu, {
+    label,
+    sources: [shared.step, ...cache.sources, sourceTiled],
+    constants: {
+      ...{ HEADS: heads, KV_HEADS: kvHeads, HEAD_DIM: headDim },
+      ...{ ROWS: rows, WIDE: Number(wide), AHEAD: Number(ahead) },
+    },
+    bindings: { q: 'read', qGate: 'read', keys: 'read', values: 'read', y: 'write', step: 'uniform' },
+    grid: (tokens) => [kvHeads, tilesOf(shape, tile, tokens)],
+    tiles: true,
+  });
+}
+
+export const attentionTileName = ({ rows, wide, ahead }: AttentionTile): string =>
+  `${rows} rows${wide ? ' wide' : ''}${ahead ? ' ahead' : ''}`;
+
+/** Shapes that fit the 16 KiB of workgroup memory that every device has. */
+const attentionTiles: readonly AttentionTile[] = [false, true].flatMap((ahead) => [
+  { rows: 32, wide: false, ahead },
+  { rows: 32, wide: true, ahead },
+  { rows: 64, wide: false, ahead },
+]);
+
+/** What a GPU may run for several tokens. */
+export const attentionCandidates = (shape: AttentionShape): { name: string; create(gpu: Gpu): Kernel }[] => [
+  { name: 'a workgroup each', create: (gpu) => createAttention(gpu, shape) },
+  ...attentionTiles.map((tile) => ({
+    name: `tile ${attentionTileName(tile)}`,
+    create: (gpu: Gpu) => createAttentionTiled(gpu, { ...shape, tile }),
+  })),
+];
+
+/** Up to so many tokens there are too few tiles to fill a large GPU, and one counts by how long it takes (test/bench/results.csv). */
+const fewTokens = 128;
+
+/** What a recording runs for several tokens. */
+export function chooseAttention(gpu: Gpu, shape: AttentionShape): Kernel {
+  if (gpu.direct) return createAttentionDirect(gpu, shape);
+  const tiled = (wide: boolean) => createAttentionTiled(gpu, { ...shape, tile: { rows: 32, wide, ahead: true } });
+  return kernelByTokens([
+    { upTo: fewTokens, kernel: tiled(true) },
+    { upTo: Number.POSITIVE_INFINITY, kernel: tiled(false) },
+  ]);
 }
 
 /** `parts`: pieces that the context is cut into at most, 128 say, or as many blocks of 64 keys as there can be. */

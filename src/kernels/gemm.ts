@@ -2,12 +2,13 @@ import source from '../../wgsl/gemm.wgsl?raw';
 import sourceDirect from '../../wgsl/gemm_direct.wgsl?raw';
 import sourceQ4 from '../../wgsl/gemm_q4.wgsl?raw';
 import sourceQ4Direct from '../../wgsl/gemm_q4_direct.wgsl?raw';
+import sourceOuter from '../../wgsl/gemm_q4_outer.wgsl?raw';
 import sourceSplit from '../../wgsl/gemm_q4_split.wgsl?raw';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, kernelByTokens } from '../gpu/kernel';
 import type { Candidate, ProductShape } from './candidates';
-import { type Affine4, isAffine4, matrix, requireMultiple, shared, tile, wideReduction } from './variants';
+import { type Affine4, isAffine4, matrix, requireMultiple, shared, tile } from './variants';
 
 /** `outCols`: columns of y, all parts together. `accumulate`: add to y. `f16`: round operand tiles to f16 where the device can. */
 export type GemmShape = { cols: number; outCols: number; format: MatrixFormat; accumulate: boolean; f16: boolean };
@@ -108,41 +109,86 @@ export function createGemmQ4(
   });
 }
 
+/** A tile of 8 ty tokens by 4 tx rows (`wide`: 8 tx), `columns` at a time. No thread may bring more than two parts of either. */
+export type OuterTile = { tx: 8 | 16 | 32; ty: 4 | 8 | 16; wide: boolean; columns: 16 | 32; ahead: boolean };
+
 /**
- * The same for few rows, where tiles would leave most of a GPU without work: a workgroup's lanes share the columns.
+ * The same bits as createGemmQ4 from tiles that lie turned, which need fewer registers.
+ * @throws EngineError 'shape' unless 32 divides group and group divides cols.
+ */
+export function createGemmQ4Outer(
+  gpu: Gpu,
+  { cols, format, accumulate, tile }: Pick<GemmShape, 'cols' | 'accumulate'> & { format: Affine4; tile: OuterTile },
+): Kernel {
+  const { tx, ty, wide, columns, ahead } = tile;
+  const piece = matrix(format);
+  const label = `gemm_q4_outer${piece.suffix} ${outerName(tile)}`;
+  requireMultiple(label, 'group', format.group, 32);
+  requireMultiple(label, 'cols', cols, format.group);
+  return createKernel(gpu, {
+    label,
+    sources: [...piece.sources, shared.step, sourceOuter],
+    constants: {
+      ...{ COLS: cols, ACCUMULATE: Number(accumulate) },
+      ...{ TX: tx, TY: ty, WIDE: Number(wide), AHEAD: Number(ahead), K: columns },
+      ...piece.constants,
+    },
+    bindings: { x: 'read', y: 'write', step: 'uniform' },
+    weights: true,
+    grid: (tokens, rows) => {
+      const [x, z] = fold(Math.ceil(rows / (tx * (wide ? 8 : 4))));
+      return [x, Math.ceil(tokens / (8 * ty)), z];
+    },
+  });
+}
+
+const outerName = ({ tx, ty, wide, columns, ahead }: OuterTile): string =>
+  `${8 * ty}x${tx * (wide ? 8 : 4)}, ${wide ? '8x8' : '8x4'} a thread, ${columns} columns${ahead ? ', ahead' : ''}`;
+
+/** A workgroup of `lanes` makes four rows by `tokens` tokens. */
+export type SplitTeam = { lanes: 32 | 64 | 128; tokens: 2 | 4 | 8 };
+
+/**
+ * The same for few tokens or few rows, where tiles would leave most of a GPU without work: a workgroup's lanes share the columns.
  * @throws EngineError 'shape' unless 8 divides group and group divides cols.
  */
 export function createGemmQ4Split(
   gpu: Gpu,
-  { cols, format, accumulate, wide }: Omit<GemmShape, 'f16' | 'outCols'> & { format: Affine4; wide: boolean },
+  { cols, format, accumulate, team }: Pick<GemmShape, 'cols' | 'accumulate'> & { format: Affine4; team: SplitTeam },
 ): Kernel {
+  const { lanes, tokens } = team;
   const piece = matrix(format);
-  const reduce = wideReduction(gpu);
-  const label = `gemm_q4_split${piece.suffix}${wide ? ' wide' : ''}${reduce.suffix}`;
+  const label = `gemm_q4_split${piece.suffix} ${splitName(team)}`;
   requireMultiple(label, 'group', format.group, 8);
   requireMultiple(label, 'cols', cols, format.group);
   return createKernel(gpu, {
     label,
-    sources: [...piece.sources, shared.step, ...reduce.sources, sourceSplit],
-    enable: reduce.enable,
-    constants: { COLS: cols, ACCUMULATE: Number(accumulate), WIDE: Number(wide), ...piece.constants },
+    sources: [...piece.sources, shared.step, sourceSplit],
+    constants: { COLS: cols, ACCUMULATE: Number(accumulate), LANES: lanes, TOKENS: tokens, ...piece.constants },
     bindings: { x: 'read', y: 'write', step: 'uniform' },
     weights: true,
-    grid: (tokens, rows) => {
-      const [x, z] = fold(Math.ceil(rows / (wide ? 8 : 4)));
-      return [x, Math.ceil(tokens / 8), z];
+    grid: (count, rows) => {
+      const [x, z] = fold(Math.ceil(rows / 4));
+      return [x, Math.ceil(count / tokens), z];
     },
   });
 }
+
+const splitName = ({ lanes, tokens }: SplitTeam): string => `${tokens} tokens, ${lanes} lanes`;
 
 /** What a GPU of 132 cores wants to have at once; with fewer it shares the columns among lanes instead. */
 const fewTiles = 160;
 /** Below this many rows even the longest chunk makes too few tiles. */
 const fewRows = 256;
-/** Of all tried on an NVIDIA H200 the fastest wherever there are enough tiles: 47 % of the multiply-add rate at 256 tokens. */
-const usualTile: GemmTile = { tx: 16, ty: 8, wide: false, ahead: false };
+/**
+ * Of all tried on an NVIDIA H200 the fastest wherever there are enough tiles: 54 % of the multiply-add rate at 17408 rows and 512 tokens,
+ * 51 % at 5120.
+ */
+const usualTile: OuterTile = { tx: 16, ty: 8, wide: false, columns: 16, ahead: false };
+/** A core with one tile has nothing else to do while it reads. */
+const loneTile: GemmTile = { tx: 16, ty: 8, wide: false, ahead: true };
 /** Slices of the head come with a few rows of x at a time. */
-const slicedTile: GemmTile = { ...usualTile, ty: 4 };
+const slicedTeam: SplitTeam = { lanes: 64, tokens: 8 };
 
 /**
  * What a recording runs for several tokens where nothing was measured. `sliced`: rows of the matrix may be cut anywhere and chunks with
@@ -152,13 +198,25 @@ export function chooseGemm(gpu: Gpu, shape: GemmShape, sliced = false): Kernel {
   const { format, outCols, f16 } = shape;
   if (gpu.direct && !f16) return createGemmDirect(gpu, shape);
   if (!isAffine4(format) || format.group % 32 !== 0) return createGemm(gpu, shape);
-  if (sliced) return createGemmQ4(gpu, { ...shape, format, tile: slicedTile });
-  const split = createGemmQ4Split(gpu, { ...shape, format, wide: false });
-  if (outCols < fewRows) return split;
-  const enough = 64 * Math.ceil(fewTiles / Math.ceil(outCols / 64) - 1); // tokens that still make fewer tiles than that
+  if (sliced) return createGemmQ4Split(gpu, { ...shape, format, team: slicedTeam });
+  const split = ([2, 4, 8] as const).map((tokens) => ({
+    upTo: tokens as number,
+    kernel: createGemmQ4Split(gpu, { ...shape, format, team: { lanes: 64, tokens } }),
+  }));
+  const last = split.pop()!.kernel;
+  if (outCols < fewRows) return kernelByTokens([...split, { upTo: Number.POSITIVE_INFINITY, kernel: last }]);
+  const tooFew = 64 * Math.ceil(fewTiles / Math.ceil(outCols / 64) - 1); // tokens that still make fewer tiles than that
+  const splitUpTo = Math.min(256, Math.max(32, tooFew));
   return kernelByTokens([
-    { upTo: Math.min(256, Math.max(32, enough)), kernel: split },
-    { upTo: Number.POSITIVE_INFINITY, kernel: createGemmQ4(gpu, { ...shape, format, tile: usualTile }) },
+    ...split,
+    { upTo: splitUpTo, kernel: last },
+    ...(tooFew > splitUpTo ? [{ upTo: tooFew, kernel: createGemmQ4(gpu, { ...shape, format, tile: loneTile }) }] : []),
+    {
+      upTo: Number.POSITIVE_INFINITY,
+      kernel: f16
+        ? createGemmQ4(gpu, { ...shape, format, tile: { ...loneTile, ahead: false } })
+        : createGemmQ4Outer(gpu, { ...shape, format, tile: usualTile }),
+    },
   ]);
 }
 
@@ -169,8 +227,19 @@ const tiles: Omit<GemmTile, 'ahead'>[] = [
   { tx: 16, ty: 4, wide: false },
 ];
 
+/** 16 KiB at most, threads of 128: 256 of them, or reading ahead, gained nothing (test/bench/results.csv). */
+const outerTiles: OuterTile[] = [
+  { tx: 16, ty: 8, wide: false, columns: 16, ahead: false },
+  { tx: 16, ty: 8, wide: false, columns: 16, ahead: true },
+  { tx: 16, ty: 8, wide: true, columns: 16, ahead: false },
+  { tx: 8, ty: 16, wide: true, columns: 16, ahead: false },
+];
+
+/** Tokens that a workgroup takes of so many at most. */
+const splitTokens = (count: number): SplitTeam['tokens'][] => (count <= 2 ? [2] : count <= 4 ? [2, 4] : [4, 8]);
+
 /** What a GPU may run for several tokens; sums are f32 and operands are not rounded. */
-export function gemmCandidates({ cols, outCols, format, accumulate }: ProductShape): Candidate[] {
+export function gemmCandidates({ tokens, cols, outCols, format, accumulate }: ProductShape): Candidate[] {
   const shape = { cols, outCols, accumulate, f16: false };
   const plain: Candidate = { name: 'gemm', create: (gpu) => createGemm(gpu, { ...shape, format }) };
   if (!isAffine4(format) || format.group % 32 !== 0) return [plain];
@@ -179,9 +248,17 @@ export function gemmCandidates({ cols, outCols, format, accumulate }: ProductSha
     const name = `tile ${8 * tile.ty}x${(tile.wide ? 8 : 4) * tile.tx}, ${tile.wide ? '8x8' : '8x4'} a thread${tile.ahead ? ', ahead' : ''}`;
     return { name, create: (gpu) => createGemmQ4(gpu, { ...shape, format, tile }) };
   });
-  const split = [false, true].map((wide): Candidate => {
-    const name = `split, ${wide ? 8 : 4} rows`;
-    return { name, create: (gpu) => createGemmQ4Split(gpu, { ...shape, format, wide }) };
-  });
-  return [plain, ...tiled, ...split];
+  const outer = outerTiles.map(
+    (tile): Candidate => ({
+      name: `outer ${outerName(tile)}`,
+      create: (gpu) => createGemmQ4Outer(gpu, { cols, format, accumulate, tile }),
+    }),
+  );
+  const split = splitTokens(tokens).flatMap((count) =>
+    ([32, 64, 128] as const).map((lanes): Candidate => {
+      const team = { lanes, tokens: count };
+      return { name: `split ${splitName(team)}`, create: (gpu) => createGemmQ4Split(gpu, { cols, format, accumulate, team }) };
+    }),
+  );
+  return [plain, ...(tokens > 8 ? [...tiled, ...outer] : []), ...split];
 }

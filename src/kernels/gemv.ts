@@ -19,7 +19,7 @@ import {
   wideName,
   workgroupBytes,
 } from './gemv_teams';
-import { type Affine4, emission, type IntDtype, isAffine4, matrix, requireMultiple, wideReduction } from './variants';
+import { type Affine4, emission, type IntDtype, isAffine4, matrix, requireMultiple, shared, wideReduction } from './variants';
 
 /** `accumulate`: add to y, as a residual connection does, in place of writing it. */
 export type GemvShape = { cols: number; format: MatrixFormat; accumulate: boolean };
@@ -61,16 +61,16 @@ export function createGemvDirect(gpu: Gpu, { format, accumulate }: Omit<GemvShap
   });
 }
 
-/** x [cols] f32 -> y [cols/32] units as emit_int writes them: what gemv_q4_int reads. */
+/** x [tokens, cols] f32 -> y [tokens, cols/32] units as emit_int writes them: what gemv_q4_int and gemm_q4_few_int read. */
 export function createQuantise(gpu: Gpu, { cols, y }: { cols: number; y: IntDtype }): Kernel {
   const emit = emission(y);
   requireMultiple('quantise', 'cols', cols, 32);
   return createKernel(gpu, {
     label: `quantise${emit.suffix}`,
-    sources: [...emit.sources, sourceQuantise],
+    sources: [shared.step, ...emit.sources, sourceQuantise],
     constants: { COLS: cols, ...emit.constants },
-    bindings: { y: 'write', x: 'read' },
-    grid: () => [Math.ceil(cols / 32 / 64)],
+    bindings: { y: 'write', x: 'read', step: 'uniform' },
+    grid: (tokens) => [Math.ceil((tokens * cols) / 32 / 64)],
   });
 }
 

@@ -9,9 +9,13 @@ export type StepState = {
   /** Recurrent and conv state before and after the step; they may be equal. */
   sourceSlot: number;
   targetSlot: number;
+  /** First tile of query rows that attention_tiled takes. */
+  firstTile: number;
 };
 
 export const stepBytes = 32;
+/** Byte offset of firstTile. */
+export const firstTileAt = 20;
 
 export function packStep(step: Partial<StepState>): Uint32Array<ArrayBuffer> {
   return Uint32Array.of(
@@ -20,7 +24,7 @@ export function packStep(step: Partial<StepState>): Uint32Array<ArrayBuffer> {
     step.firstRow ?? 0,
     step.sourceSlot ?? 0,
     step.targetSlot ?? 0,
-    0,
+    step.firstTile ?? 0,
     0,
     0,
   );

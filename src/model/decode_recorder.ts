@@ -15,7 +15,7 @@ import type { ActivationDtype } from '../kernels/variants';
 import type { MatrixBlocks, VectorBlock } from '../plan/blocks';
 import { deltaShape, projectedAt } from '../plan/shapes';
 import type { DeltaNetLayer } from '../plan/units';
-import { type Activation, type Input, type Output, type Projection, Recorder } from './recorder';
+import { type Activation, type Input, type Output, type Projection, Recorder, rowsOf } from './recorder';
 import type { AttentionState, DeltaNetState } from './sequence';
 import type { MatrixPlace } from './weight_table';
 
@@ -44,9 +44,9 @@ export class DecodeRecorder extends Recorder {
     const { table, scratch } = this.context;
     const [{ cols, format }] = group[0]!;
     const outCols = group.reduce((sum, [{ rows }]) => sum + rows, 0);
-    const kernel = this.#gemv({ cols, outCols, format, accumulate: false }, dtype, false);
-    const per = kernel.rowsPerWorkgroup;
-    if (per === undefined) {
+    const shape = { cols, outCols, format, accumulate: false };
+    const kernel = this.#gemv(shape, dtype, false);
+    if (kernel.rowsPerWorkgroup === undefined) {
       for (const [matrix, y] of group)
         for (const part of matrix.parts) this.add(kernel, { x, y: this.at(y) }, table.matrixPart(matrix, part), part.rows);
       return;
@@ -55,8 +55,10 @@ export class DecodeRecorder extends Recorder {
       matrix.parts.map((part): MatrixPlace => ({ matrix, part, at: this.#offset(y) / 4 })),
     );
     for (const run of table.bySlab(places)) {
-      const rows = run.reduce((sum, { part }) => sum + Math.ceil(part.rows / per) * per, 0);
-      this.add(kernel, { x, y: { buffer: scratch.projected } }, table.several(run), rows);
+      const rows = run.map(({ part }) => part.rows);
+      const output = { buffer: scratch.projected };
+      const dispatch = this.add(kernel, { x, y: output }, table.several(run), rowsOf(kernel, rows));
+      this.products.push({ dispatch, shape: { ...shape, tokens: 1 }, x: dtype, rows, input: x, output });
     }
   }
 
@@ -80,9 +82,13 @@ export class DecodeRecorder extends Recorder {
   ): void {
     const { table } = this.context;
     const dtype = this.#inputDtype([matrix]);
-    const kernel = this.#gemv({ cols: matrix.cols, outCols: matrix.rows, format: matrix.format, accumulate }, dtype, sliced);
-    const ranges = { x: this.#input(x, dtype), y: this.at(y) };
-    for (const part of matrix.parts) this.add(kernel, ranges, table.matrixPart(matrix, part), part.rows);
+    const shape = { cols: matrix.cols, outCols: matrix.rows, format: matrix.format, accumulate };
+    const kernel = this.#gemv(shape, dtype, sliced);
+    const [input, output] = [this.#input(x, dtype), this.at(y)];
+    for (const part of matrix.parts) {
+      const dispatch = this.add(kernel, { x: input, y: output }, table.matrixPart(matrix, part), part.rows);
+      if (!sliced) this.products.push({ dispatch, shape: { ...shape, tokens: 1 }, x: dtype, rows: [part.rows], input, output });
+    }
   }
 
   override attention(vectors: VectorBlock<'qNorm' | 'kNorm'>, state: AttentionState, reader: MatrixBlocks): void {
@@ -95,7 +101,11 @@ export class DecodeRecorder extends Recorder {
     this.add(createAttentionCombine(gpu, split), { ...sums, qGate: this.at('qGate'), y: mixed, step: this.step });
     const dtype = this.#inputDtype([reader]);
     if (dtype !== 'f32')
-      this.add(createQuantise(gpu, { cols: reader.cols, y: dtype }), { y: this.#input('mixed', dtype), x: mixed });
+      this.add(createQuantise(gpu, { cols: reader.cols, y: dtype }), {
+        y: this.#input('mixed', dtype),
+        x: mixed,
+        step: this.step,
+      });
   }
 
   override deltaNet(vectors: DeltaNetLayer['vectors'], state: DeltaNetState, reader: MatrixBlocks): void {

@@ -5,7 +5,7 @@
 import type { MatrixBlocks } from '../plan/blocks';
 import type { HeadSlice, ModelLayer, ModelUnits, MoeLayer } from '../plan/units';
 import { DecodeRecorder, suitsUnits } from './decode_recorder';
-import { type Mode, Recorder, type RecordingContext, type Section } from './recorder';
+import { type Mode, type RecordedProduct, Recorder, type RecordingContext, type Section } from './recorder';
 import type { LayerState, Sequence } from './sequence';
 
 /** Logits of words [firstWord, firstWord + words) for rows of the residual stream. */
@@ -14,10 +14,11 @@ export type HeadSection = Section & { firstWord: number; words: number };
 export type Recording = { body: Section[]; head: HeadSection[] };
 /** The recordings that run one sequence. */
 export type Recordings = Record<Mode, Recording> & {
-  kernelLabels: string[];
+  products: readonly RecordedProduct[];
+  readonly kernelLabels: string[];
   /** Of all kernels in use: where it differs, so may the bits of a result. */
-  kernelDigest: string;
-  ready: Promise<unknown>;
+  readonly kernelDigest: string;
+  readonly ready: Promise<unknown>;
 };
 
 /**
@@ -40,13 +41,21 @@ export function recordModel(
     return { body: body.sections, head: head.sections.map((section, i) => ({ ...section, ...slices[i]! })) };
   };
   const [decode, prefill] = [record('decode'), record('prefill')];
-  const kernels = recorders.flatMap((recorder) => [...recorder.kernels]);
+  const sections = recorders.flatMap((recorder) => recorder.sections);
+  const kernels = () => [...new Set(sections.flatMap(({ dispatches }) => dispatches.map(({ kernel }) => kernel)))];
   return {
     decode,
     prefill,
-    kernelLabels: [...new Set(kernels.flatMap((k) => k.label.split(' | ')))].sort(), // kernelByTokens joins them so
-    kernelDigest: [...new Set(kernels.map((k) => k.digest))].sort().join(),
-    ready: Promise.all(kernels.map((k) => k.ready)),
+    products: recorders.flatMap((recorder) => recorder.products),
+    get kernelLabels() {
+      return [...new Set(kernels().flatMap((k) => k.label.split(' | ')))].sort(); // kernelByTokens joins them so
+    },
+    get kernelDigest() {
+      return [...new Set(kernels().map((k) => k.digest))].sort().join();
+    },
+    get ready() {
+      return Promise.all(kernels().map((k) => k.ready));
+    },
   };
 }
 

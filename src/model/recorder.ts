@@ -8,7 +8,8 @@ import type { Gpu } from '../gpu/device';
 import type { Dispatch } from '../gpu/dispatch';
 import type { Kernel } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
-import { createAttention, createAttentionDirect } from '../kernels/attention';
+import { chooseAttention } from '../kernels/attention';
+import type { ProductShape } from '../kernels/candidates';
 import { createConv1dSilu } from '../kernels/conv1d_silu';
 import {
   createDeltaChunkPrepare,
@@ -48,6 +49,24 @@ export type Section = {
   mixture?: { layer: number; choose: Dispatch[]; read: Dispatch[]; sum: Dispatch[] };
 };
 /**
+ * A dispatch that multiplies by a matrix, or several with the same x: what is needed to put another kernel there. `input`, `output`: where
+ * x and y lie; `rows` of each part.
+ */
+export type RecordedProduct = {
+  dispatch: Dispatch;
+  shape: ProductShape;
+  x: ActivationDtype;
+  rows: readonly number[];
+  input: BufferRange;
+  output: BufferRange;
+};
+
+/** What `kernel` counts as the rows of a dispatch over parts of so many. */
+export function rowsOf({ rowsPerWorkgroup: per = 1 }: Kernel, parts: readonly number[]): number {
+  return parts.length === 1 ? parts[0]! : parts.reduce((sum, rows) => sum + Math.ceil(rows / per) * per, 0);
+}
+
+/**
  * What a recording is made against. `f16`: let GEMM tiles be f16 where the device can. `activations`: what decode multiplies 4-bit
  * weights by.
  */
@@ -72,7 +91,8 @@ export type Projection = readonly [matrix: MatrixBlocks, y: Output];
 
 export class Recorder {
   readonly sections: Section[] = [];
-  readonly kernels = new Set<Kernel>();
+  /** Those whose kernel no slice of a matrix depends on. */
+  readonly products: RecordedProduct[] = [];
   protected readonly context: RecordingContext;
   protected readonly step: BufferRange;
   readonly #mode: Mode;
@@ -194,9 +214,8 @@ export class Recorder {
   attention(vectors: VectorBlock<'qNorm' | 'kNorm'>, state: AttentionState, _reader: MatrixBlocks): void {
     const { gpu } = this.context;
     const { shape, cache } = this.prepareAttention(vectors, state);
-    const attend = gpu.direct ? createAttentionDirect(gpu, shape) : createAttention(gpu, shape);
     const ranges = { q: this.at('q'), qGate: this.at('qGate'), ...cache, y: this.at('mixed'), step: this.step };
-    this.add(attend, ranges);
+    this.add(chooseAttention(gpu, shape), ranges);
   }
 
   protected prepareAttention(vectors: VectorBlock<'qNorm' | 'kNorm'>, state: AttentionState) {
@@ -257,11 +276,17 @@ export class Recorder {
     const shape = { cols, outCols: rows, format, accumulate };
     const kernel = this.#mode === 'prefill' ? chooseGemm(gpu, { ...shape, f16 }, sliced) : chooseGemv(gpu, shape, sliced);
     const ranges = { x, y, ...(this.#mode === 'prefill' ? { step: this.step } : {}) };
-    for (const part of matrix.parts) this.add(kernel, ranges, table.matrixPart(matrix, part), part.rows);
+    for (const part of matrix.parts) {
+      const dispatch = this.add(kernel, ranges, table.matrixPart(matrix, part), part.rows);
+      const tokens = this.#mode === 'prefill' ? Number.POSITIVE_INFINITY : 1;
+      const product = { shape: { ...shape, tokens }, x: 'f32', rows: [part.rows], input: x, output: y } as const;
+      if (!sliced) this.products.push({ dispatch, ...product });
+    }
   }
 
-  protected add(kernel: Kernel, ranges: Record<string, BufferRange>, weights?: WeightBinding, rows = 0): void {
-    this.kernels.add(kernel);
-    this.sections.at(-1)!.dispatches.push({ kernel, activations: kernel.bind(ranges), ...(weights ? { weights } : {}), rows });
+  protected add(kernel: Kernel, ranges: Record<string, BufferRange>, weights?: WeightBinding, rows = 0): Dispatch {
+    const dispatch = { kernel, activations: kernel.bind(ranges), ...(weights ? { weights } : {}), rows };
+    this.sections.at(-1)!.dispatches.push(dispatch);
+    return dispatch;
   }
 }

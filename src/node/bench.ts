@@ -13,12 +13,13 @@ import { decimal, disabledFeatures, oneOf, readOptions, wholeNumber } from './ar
 import { keep } from './bench_file';
 import { reportKernels, tokenCounts } from './bench_kernels';
 import { type ModelOptions, reportModel } from './bench_model';
+import { openChoices } from './choices_file';
 import { openNodeGpu } from './open_gpu';
 
 const usage =
   `bench [--preset <${presetNames.join('|')}> [--bits 3|4|16] | --model <dir>] [--prompt <n>] [--decode <n>] [--context 0,4096,32768] ` +
-  '[--gpu-budget <bytes|4GB>] [--chunk <n>] [--kv f16|f32] [--precision exact|fast] [--repeat <n>] [--profile] | bench --kernels [--preset …] [--tokens 1,8,64,512] ' +
-  '[--only <part of a matrix or candidate>]; both: [--disable subgroups,f16] [--seconds-per <n>] [--json <file>]';
+  '[--gpu-budget <bytes|4GB>] [--chunk <n>] [--kv f16|f32] [--precision exact|fast] [--repeat <n>] [--profile] [--tune <file>] | bench --kernels [--preset …] [--tokens 1,8,64,512] ' +
+  '[--context …] [--kv f16|f32] [--only <part of a matrix, of a candidate or of "attention 512 at 4096">]; both: [--disable subgroups,f16] [--seconds-per <n>] [--json <file>]';
 
 type Raw = Record<string, string | boolean | undefined>;
 
@@ -28,7 +29,7 @@ export async function bench(args: readonly string[]): Promise<void> {
     {
       ...{ kernels: 'flag', preset: 'text', tokens: 'text', only: 'text', disable: 'text', 'seconds-per': 'text', json: 'text' },
       ...{ model: 'text', bits: 'text', prompt: 'text', decode: 'text', context: 'text', repeat: 'text' },
-      ...{ 'gpu-budget': 'text', chunk: 'text', kv: 'text', profile: 'flag', precision: 'text' },
+      ...{ 'gpu-budget': 'text', chunk: 'text', kv: 'text', profile: 'flag', precision: 'text', tune: 'text' },
     },
     usage,
   );
@@ -60,6 +61,8 @@ function kernelRun(o: Raw, json: { json?: string }): Run {
   const options = {
     model: { preset: presetNamed(o.preset), bits: 4 } satisfies SyntheticModel,
     tokens: tokenCounts(o.tokens),
+    contexts: contextLengths(o.context),
+    kv: oneOf('kv', o.kv, ['f16', 'f32']) ?? 'f16',
     ...(typeof o.only === 'string' ? { only: o.only } : {}),
     ...json,
   };
@@ -80,7 +83,10 @@ function modelRun(o: Raw, json: { json?: string }): Run {
     config: engineConfig(o),
     ...json,
   };
-  return (gpu, effort, report) => reportModel(gpu, o.profile === true ? { ...options, profile: effort } : options, report);
+  return async (gpu, effort, report) => {
+    const tuned = typeof o.tune === 'string' ? { ...options, choices: await openChoices(o.tune) } : options;
+    return reportModel(gpu, o.profile === true ? { ...tuned, profile: effort } : tuned, report);
+  };
 }
 
 function namedModel(o: Raw): Pick<ModelOptions, 'model' | 'label'> {

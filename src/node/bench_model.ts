@@ -6,6 +6,7 @@ import { openPreset } from '../bench/preset';
 import { fittedTo } from '../bench/run';
 import { sessionOptions, withSpeeds } from '../engine/engine_core';
 import { ModelSession, variantsOf } from '../engine/model_session';
+import type { ChoiceStore } from '../engine/tune';
 import type { Gpu } from '../gpu/device';
 import type { EngineConfig } from '../protocol/engine';
 import { type ModelSource, openModelSource } from '../stream/model_source';
@@ -18,6 +19,8 @@ export type ModelOptions = Pick<ModelBench, 'contexts' | 'promptTokens' | 'decod
   model: string | SyntheticModel;
   label: string;
   config: EngineConfig;
+  /** Measure kernels first, and keep what came out. */
+  choices?: ChoiceStore;
   json?: string;
 };
 
@@ -42,7 +45,7 @@ export async function reportModel(gpu: Gpu, given: ModelOptions, report: { ceili
       const row = withModelShares(figures, report.ceilings);
       rows.push(row);
       console.log(`\n${modelTable(label, bench, [row])}`);
-      if (!('skipped' in row) && row.profile.length > 0) console.log(`\n${profileTable(row)}`);
+      if (!('skipped' in row)) for (const profile of row.profiles) console.log(`\n${profileTable(row.context, profile)}`);
       const now = { ...report, model: rows };
       kept = kept.then(() => keep(options.json, now));
     },
@@ -57,14 +60,17 @@ export async function reportModel(gpu: Gpu, given: ModelOptions, report: { ceili
 }
 
 /** A model is named once and loaded for every context. */
-async function opener(gpu: Gpu, { model, config }: ModelOptions) {
+async function opener(gpu: Gpu, { model, config, choices }: ModelOptions) {
   if (typeof model !== 'string') {
     const described = describeSynthetic(model);
-    return { open: (contextTokens: number) => openPreset(gpu, described, { ...config, contextTokens }), close: async () => {} };
+    return {
+      open: (contextTokens: number) => openPreset(gpu, described, { ...config, contextTokens }, choices),
+      close: async () => {},
+    };
   }
   const files = await openDirectory(model);
   const source = await openModelSource(files, { text: false });
-  const open = (contextTokens: number) => openFiles(gpu, source, { ...config, contextTokens });
+  const open = (contextTokens: number) => openFiles(gpu, source, { ...config, contextTokens }, choices);
   const close = async () => {
     await source.close();
     files.close();
@@ -72,8 +78,8 @@ async function opener(gpu: Gpu, { model, config }: ModelOptions) {
   return { open, close };
 }
 
-async function openFiles(gpu: Gpu, model: ModelSource, config: EngineConfig): Promise<ModelSession> {
+async function openFiles(gpu: Gpu, model: ModelSource, config: EngineConfig, choices?: ChoiceStore): Promise<ModelSession> {
   const { checkpoint, sources } = model;
   const options = await withSpeeds({ gpu, model }, sessionOptions(config, checkpoint, gpu), undefined);
-  return ModelSession.load(gpu, { config: checkpoint.config, tensors: checkpoint.tensors, sources }, options);
+  return ModelSession.load(gpu, { config: checkpoint.config, tensors: checkpoint.tensors, sources }, options, { choices });
 }

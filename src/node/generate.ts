@@ -8,6 +8,7 @@ import { SessionStore } from '../storage/sessions/session_store';
 import { openModelSource } from '../stream/model_source';
 import { createTextHost } from '../text/text_host';
 import { decimal, disabledFeatures, oneOf, readOptions, required, wholeNumber } from './arguments';
+import { openChoices } from './choices_file';
 import { openDirectory } from './file_source';
 import { openNodeGpu, reportSoftware } from './open_gpu';
 import { plainDirectory } from './plain_directory';
@@ -15,7 +16,7 @@ import { streamingReport } from './streaming_report';
 import { spawnTextWorker } from './text_worker_spawn';
 
 const usage =
-  'generate --model <dir> --prompt <text> [--chat] [--max-tokens n] [--temperature t] [--top-p p] [--top-k k] [--seed s] [--context n] [--chunk n] [--kv f16|f32] [--precision exact|fast] [--disable subgroups,f16] [--gpu-budget <bytes|4GB>] [--overflow error|truncate|stop] [--session <dir>] [--json]';
+  'generate --model <dir> --prompt <text> [--chat] [--max-tokens n] [--temperature t] [--top-p p] [--top-k k] [--seed s] [--context n] [--chunk n] [--kv f16|f32] [--precision exact|fast] [--disable subgroups,f16] [--gpu-budget <bytes|4GB>] [--overflow error|truncate|stop] [--session <dir>] [--tune <file>] [--json]';
 
 /** `script`: the file that serves as text worker when it is started as one (see serveTextWorker). */
 export async function generate(args: readonly string[], script: string): Promise<void> {
@@ -38,6 +39,7 @@ export async function generate(args: readonly string[], script: string): Promise
       'gpu-budget': 'text',
       overflow: 'text',
       session: 'text',
+      tune: 'text',
       json: 'flag',
     },
     usage,
@@ -72,7 +74,8 @@ export async function generate(args: readonly string[], script: string): Promise
   const text = createTextHost({ spawn: () => spawnTextWorker(script) });
   const source = await openModelSource(files);
   try {
-    const core = await EngineCore.load({ gpu, model: source, text }, config);
+    const choices = typeof o.tune === 'string' ? await openChoices(o.tune) : undefined;
+    const core = await EngineCore.load({ gpu, model: source, text, choices }, config);
     reportSoftware(gpu);
     try {
       const session = typeof o.session === 'string' ? await openSession(o.session) : undefined;

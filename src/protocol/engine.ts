@@ -69,7 +69,7 @@ export type EngineConfig = {
   contextTokens?: number;
   /** Storage type of keys and values. Default 'f16'. */
   kv?: KvDtype;
-  /** Prompt tokens per prefill chunk, 1 to 512. Default 256, less on a CPU adapter. */
+  /** Prompt tokens per prefill chunk, 1 to 512. Default 512, less on a CPU adapter. */
   chunkTokens?: number;
   /** Capabilities to leave unused although the device has them. */
   disable?: Feature[];

@@ -1,7 +1,7 @@
 /** How a step is cut: nothing lost, nothing twice, nothing larger than there is room for, and alike for every budget. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Chunk, chunksOf, headSlices, passesOf } from '../../src/engine/passes';
+import { attentionFlopPerDispatch, type Chunk, chunksOf, headSlices, passesOf } from '../../src/engine/passes';
 import type { ModelConfig } from '../../src/format/types';
 
 const configOf = (numAttentionHeads: number) => ({ numAttentionHeads, headDim: 256 }) as ModelConfig;
@@ -22,7 +22,7 @@ const chunksFor = ({
   position: number;
   tokens: number;
   chunkTokens: number;
-}) => chunksOf(configOf(heads), position, tokens, chunkTokens);
+}) => chunksOf(configOf(heads), position, tokens, chunkTokens, [], attentionFlopPerDispatch);
 
 describe('chunksOf', () => {
   test('every token is in one chunk, in order, and none is longer than asked for', () => {
@@ -45,9 +45,11 @@ describe('chunksOf', () => {
     expect(chunksOf(configOf(8), 0, 150, 64).map(({ tokens }) => tokens)).toEqual([64, 64, 22]);
   });
 
-  test('far into a context chunks shrink, so that one attention dispatch stays short', () => {
+  test('far into a context chunks shrink where one attention dispatch must stay short', () => {
     const heads = 24;
-    const lengths = [0, 8000, 32_000, 128_000].map((position) => chunksOf(configOf(heads), position, 512, 512)[0]!.tokens);
+    const shrunk = (position: number) => chunksOf(configOf(heads), position, 512, 512, [], attentionFlopPerDispatch);
+    const lengths = [0, 8000, 32_000, 128_000].map((position) => shrunk(position)[0]!.tokens);
+    expect(chunksOf(configOf(heads), 128_000, 512, 512)[0]!.tokens).toBe(512);
     expect(lengths).toEqual([...lengths].sort((a, b) => b - a));
     expect(lengths[0]).toBe(512);
     expect(lengths[3]).toBe(16);
@@ -78,7 +80,7 @@ describe('passesOf', () => {
   });
 
   test('without room for residual rows each chunk is a pass, however short', () => {
-    const chunks = chunksOf(configOf(24), 32_000, 512, 512);
+    const chunks = chunksOf(configOf(24), 32_000, 512, 512, [], attentionFlopPerDispatch);
     expect(chunks.length).toBeGreaterThan(3);
     expect(passesOf(chunks, 0)).toEqual(chunks.map((chunk) => [chunk]));
   });

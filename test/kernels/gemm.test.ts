@@ -49,8 +49,8 @@ describe('the kernel for several tokens where nothing was measured', () => {
   test('a slice gets one kernel, whatever its rows and tokens', () => {
     for (const outCols of [16, 300, 5120, 248_320]) {
       const kernel = chooseGemm(inert(), shape(outCols), true);
-      expect(kernel.label).toBe('gemm_q4 q4g64 32x64');
-      expect(tileOf(kernel, 2)).toBe('tile');
+      expect(kernel.label).toBe('gemm_q4_split q4g64 8 tokens, 64 lanes');
+      expect(tileOf(kernel, 2)).toBe('split');
     }
   });
 

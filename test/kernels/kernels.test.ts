@@ -13,6 +13,7 @@ import {
   createAttentionCombine,
   createAttentionDirect,
   createAttentionSplit,
+  createAttentionTiled,
 } from '../../src/kernels/attention';
 import { createConv1dSilu } from '../../src/kernels/conv1d_silu';
 import {
@@ -26,7 +27,8 @@ import {
 } from '../../src/kernels/delta';
 import { createEmbed } from '../../src/kernels/embed';
 import { createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
-import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Split } from '../../src/kernels/gemm';
+import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Outer, createGemmQ4Split } from '../../src/kernels/gemm';
+import { createGemmQ4FewInt } from '../../src/kernels/gemm_few_int';
 import { createGemv, createGemvDirect, createGemvQ4, createQuantise } from '../../src/kernels/gemv';
 import { createGemvQ4Int, createGemvQ4Wide } from '../../src/kernels/gemv_teams';
 import { createInterleavePairs } from '../../src/kernels/interleave_pairs';
@@ -82,15 +84,48 @@ test('tiles of a GEMM give the same bits whatever their shape, so that slices of
   const shape = { cols, outCols: rows, format: q4(32, 'bf16'), accumulate: false, f16: false };
   await onBench(gpu, async (bench) => {
     const outputs = [];
-    for (const tile of [
-      { tx: 16, ty: 8, wide: false, ahead: false } as const,
-      { tx: 8, ty: 4, wide: true, ahead: true } as const,
+    for (const kernel of [
+      createGemmQ4(gpu, { ...shape, tile: { tx: 16, ty: 8, wide: false, ahead: false } }),
+      createGemmQ4(gpu, { ...shape, tile: { tx: 8, ty: 4, wide: true, ahead: true } }),
+      createGemmQ4Outer(gpu, { ...shape, tile: { tx: 8, ty: 8, wide: true, columns: 16, ahead: false } }),
     ]) {
       const y = bench.output(tokens * rows);
       const bindings = { x: bench.input(x), y, step: bench.step({ tokens }) };
       const [part] = bench.matrix(matrix);
-      await bench.run({ kernel: createGemmQ4(gpu, { ...shape, tile }), bindings, tokens, ...part! });
+      await bench.run({ kernel, bindings, tokens, ...part! });
       outputs.push(await bench.read(y));
+    }
+    expect(outputs[0]!.some((value) => value !== 0)).toBe(true);
+    expect(outputs[1]).toEqual(outputs[0]);
+    expect(outputs[2]).toEqual(outputs[0]);
+  });
+});
+
+test('a prompt gives the same bits in chunks of any length', { timeout: 240_000 }, async () => {
+  const shape = { heads: 6, kvHeads: 2, headDim: 36, kv: 'f32' as const };
+  const [tokens, width] = [75, 6 * 36];
+  const next = random(6);
+  const [q, qGate] = [uniform(next, tokens * width, -9, 9), uniform(next, tokens * 2 * width)];
+  const [keys, values] = [uniform(next, (tokens + 40) * 72), uniform(next, (tokens + 40) * 72)];
+  const kernel = createAttentionTiled(gpu, { ...shape, tile: { rows: 32, wide: false, ahead: false } });
+  await onBench(gpu, async (bench) => {
+    const cache = { keys: bench.input(keys), values: bench.input(values) };
+    const outputs: number[][] = [];
+    for (const lengths of [[75], [1, 37, 32, 5]]) {
+      const all: number[] = [];
+      let first = 0;
+      for (const count of lengths) {
+        const y = bench.output(count * width);
+        const own = {
+          q: bench.input(q.slice(first * width, (first + count) * width)),
+          qGate: bench.input(qGate.slice(2 * first * width, 2 * (first + count) * width)),
+        };
+        const step = bench.step({ tokens: count, position: 40 + first });
+        await bench.run({ kernel, bindings: { ...own, ...cache, y, step }, tokens: count });
+        all.push(...(await bench.read(y)));
+        first += count;
+      }
+      outputs.push(all);
     }
     expect(outputs[0]!.some((value) => value !== 0)).toBe(true);
     expect(outputs[1]).toEqual(outputs[0]);
@@ -138,6 +173,10 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   attention_combine: { reference: 'attention', create: (gpu) => createAttentionCombine(gpu, { ...heads, parts: 2 }) },
   attention_direct: { reference: 'attention', create: (gpu) => createAttentionDirect(gpu, heads) },
   attention_split: { reference: 'attention', create: (gpu) => createAttentionSplit(gpu, { ...heads, parts: 2 }) },
+  attention_tiled: {
+    reference: 'attention',
+    create: (gpu) => createAttentionTiled(gpu, { ...heads, tile: { rows: 32, wide: false, ahead: false } }),
+  },
   advance: { reference: 'advance', create: (gpu) => createAdvance(gpu) },
   conv1d_silu: { reference: 'conv1d_silu', create: (gpu) => createConv1dSilu(gpu, { channels: 4 }) },
   delta_chunk_prepare: { reference: 'delta', create: (gpu) => createDeltaChunkPrepare(gpu, delta) },
@@ -155,9 +194,17 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
     create: (gpu) => createGemmQ4(gpu, { ...linear, format: q4(64, 'bf16'), tile: { tx: 8, ty: 8, wide: true, ahead: false } }),
   },
   gemm_q4_direct: { reference: 'gemv', create: (gpu) => createGemmDirect(gpu, { ...linear, format: q4(64, 'bf16') }) },
+  gemm_q4_few_int: {
+    reference: 'gemv',
+    create: (gpu) => createGemmQ4FewInt(gpu, { ...wide, team: { lanes: 32, teams: 4, tokens: 8 }, x: 'int16' }),
+  },
+  gemm_q4_outer: {
+    reference: 'gemv',
+    create: (gpu) => createGemmQ4Outer(gpu, { ...wide, tile: { tx: 16, ty: 8, wide: true, columns: 16, ahead: false } }),
+  },
   gemm_q4_split: {
     reference: 'gemv',
-    create: (gpu) => createGemmQ4Split(gpu, { ...linear, format: q4(64, 'bf16'), wide: false }),
+    create: (gpu) => createGemmQ4Split(gpu, { ...wide, team: { lanes: 64, tokens: 8 } }),
   },
   gemv: { reference: 'gemv', create: (gpu) => createGemv(gpu, { ...linear, format: q3(64, 'bf16') }) },
   gemv_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q3(64, 'bf16') }) },

@@ -71,12 +71,17 @@ test('matrices split over many slabs change nothing', async () => {
   expect(relativeError(split.prefillLogits, whole.prefillLogits)).toBe(0);
 });
 
-test.each([{ subgroups: true }, { subgroups: false }])(
-  'the variants for GPUs, on this adapter, subgroups: $subgroups',
-  async ({ subgroups }) => {
+test.each([
+  { subgroups: true, chunkTokens: 64 },
+  { subgroups: false, chunkTokens: 64 },
+  { subgroups: true, chunkTokens: 7 },
+  { subgroups: true, chunkTokens: 512 },
+])(
+  'the variants for GPUs, on this adapter, subgroups: $subgroups, chunks of $chunkTokens',
+  async ({ subgroups, chunkTokens }) => {
     expect(gpu.subgroups).toBe(true); // SwiftShader has them: without, one row would test nothing
     const variant = { ...gpu, direct: false, subgroups };
-    expectWithin(await scoreVectors(variant, await files('dense-4bit'), { chunkTokens: 64, kv: 'f32', f16: false }), f32);
+    expectWithin(await scoreVectors(variant, await files('dense-4bit'), { chunkTokens, kv: 'f32', f16: false }), f32);
   },
 );
 

@@ -5,4 +5,5 @@ struct Step {
   firstRow: u32,   // first row of x that the head reads
   sourceSlot: u32, // recurrent and conv state before the step
   targetSlot: u32, // recurrent and conv state after it; may equal sourceSlot
+  firstTile: u32,  // first tile of query rows that attention_tiled takes
 };
