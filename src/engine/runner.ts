@@ -10,12 +10,12 @@ import type { Section } from '../model/recorder';
 import type { Scratch } from '../model/scratch';
 import type { Sequence } from '../model/sequence';
 import type { MemoryPlan } from '../plan/memory_plan';
-import { picksStride } from '../plan/shapes';
 import { Deferred } from '../stream/deferred';
 import type { EmbeddingRows } from '../stream/embedding_rows';
 import type { ExpertCache } from '../stream/expert_cache';
 import type { WeightStream } from '../stream/weight_stream';
 import { Batches, bySlab } from './batch';
+import { Mixtures } from './mixtures';
 import { Pacer } from './pacing';
 import {
   attentionFlop,
@@ -91,8 +91,7 @@ export class Runner {
   readonly #pacer: Pacer;
   readonly #batches: Batches;
   readonly #readbacks: Readback[];
-  /** Which experts a layer wants. */
-  readonly #picks: Readback | undefined;
+  readonly #mixtures: Mixtures | undefined;
   readonly #speculation: Speculation | undefined;
   /** Rejects when the device is lost; each step has its own. */
   #lost: Deferred | undefined;
@@ -106,11 +105,12 @@ export class Runner {
     this.#batches = new Batches(gpu);
     this.#readbacks = [0, 1].map((i) => new Readback(gpu, `logits readback ${i}`, parts.scratch.logits.size));
     const { experts, scratch, plan } = parts;
-    if (experts && plan.experts && !plan.experts.complete) {
-      this.#picks = new Readback(gpu, 'picks readback', scratch.picks.size);
+    if (experts) {
       const shape = { chosen: config.moe!.chosen, hiddenSize: config.hiddenSize, layers: config.numHiddenLayers };
-      if (plan.streamedBytesPerToken === 0)
-        this.#speculation = new Speculation(gpu, { experts, scratch, batches: this.#batches, shape });
+      const own = { experts, scratch, batches: this.#batches, shape };
+      this.#mixtures = new Mixtures(gpu, own);
+      const some = plan.experts?.complete === false && plan.streamedBytesPerToken === 0;
+      if (some) this.#speculation = new Speculation(gpu, own);
     }
     void gpu.device.lost.then(() => this.#lost?.reject(deviceLostError(gpu)));
   }
@@ -351,7 +351,7 @@ export class Runner {
    */
   async #runUnit(section: Section, chunk: Chunk, streamed: boolean, signal: AbortSignal | undefined): Promise<void> {
     const { dispatches } = section;
-    if (section.mixture) return this.#runMixture(section.mixture, chunk.tokens, signal);
+    if (section.mixture) return this.#mixtures!.run(section.mixture, chunk.tokens, signal);
     if (!streamed || (chunk.tokens === 1 && !this.#gpu.adapter.isCpu)) return this.#runPaced(dispatches, chunk);
     for (const run of bySlab(dispatches)) {
       await this.#runPieces(run, chunk);
@@ -399,35 +399,6 @@ export class Runner {
   /** For what is submitted from then on. */
   #setFirstTile(tile: number): void {
     this.#gpu.device.queue.writeBuffer(this.#parts.scratch.step, firstTileAt, Uint32Array.of(tile));
-  }
-
-  /** Asks the GPU which experts were chosen, unless all are there, and computes those that fit the slots at a time. */
-  async #runMixture(
-    { layer, choose, read, sum }: NonNullable<Section['mixture']>,
-    tokens: number,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const experts = this.#parts.experts!;
-    this.#batches.run(choose, tokens);
-    if (experts.complete) {
-      this.#batches.run(read, tokens);
-      return this.#batches.run(sum, tokens);
-    }
-    const bytes = tokens * this.#config.moe!.chosen * 4;
-    const { picks: chosen, layerPicks } = this.#parts.scratch;
-    if (tokens === 1) this.#picks!.copyFrom(this.#batches.encoder(), layerPicks, layer * picksStride, bytes);
-    else this.#picks!.copyFrom(this.#batches.encoder(), chosen, 0, bytes);
-    this.#batches.submit();
-    const mode = modeOf(tokens);
-    experts.counts[mode].syncs += 1;
-    const picks = await this.#picks!.floats(bytes);
-    for (const group of experts.groups(layer, new Uint32Array(picks.buffer, picks.byteOffset, picks.length))) {
-      await experts.bring(layer, group, mode, signal);
-      this.#batches.run(read, tokens);
-      this.#batches.submit();
-      await this.#batches.room();
-    }
-    this.#batches.run(sum, tokens);
   }
 
   /** One section over every chunk: the chunk's residual rows come in and go out by copy, everything else is chunk-sized. */

@@ -8,10 +8,8 @@ import { throwIfAborted } from '../errors';
 import type { Gpu } from '../gpu/device';
 import { Readback } from '../gpu/readback';
 import type { Section } from '../model/recorder';
-import type { Scratch } from '../model/scratch';
 import { picksStride, savedStride } from '../plan/shapes';
-import type { ExpertCache } from '../stream/expert_cache';
-import type { Batches } from './batch';
+import type { MixtureParts } from './mixtures';
 
 /**
  * Where more of the choices miss than this, what a token chooses without its experts is a poor guess, and fetching wrong ones costs more than
@@ -26,13 +24,11 @@ export type Speculated = {
   signal: AbortSignal | undefined;
 };
 
-type Shape = { chosen: number; hiddenSize: number; layers: number };
-
 export class Speculation {
-  readonly #parts: { experts: ExpertCache; scratch: Scratch; batches: Batches; shape: Shape };
+  readonly #parts: MixtureParts;
   readonly #picks: Readback;
 
-  constructor(gpu: Gpu, parts: { experts: ExpertCache; scratch: Scratch; batches: Batches; shape: Shape }) {
+  constructor(gpu: Gpu, parts: MixtureParts) {
     this.#parts = parts;
     this.#picks = new Readback(gpu, 'layer picks readback', parts.shape.layers * picksStride);
   }

@@ -1,6 +1,7 @@
 /** What the benchmark's page takes from its address. */
 import { describe, expect, test } from 'vitest';
 import { requestFromQuery } from '../../src/bench/request';
+import { presetNames } from '../../src/synth/presets';
 
 const of = (query: string) => requestFromQuery(new URLSearchParams(query));
 
@@ -24,7 +25,7 @@ test('every word of the command line is understood', () => {
 
 describe('what cannot be is refused by name', () => {
   test.each([
-    ['preset=7b', "preset must be qwen3.5-0.8b or qwen3.5-2b or qwen3.5-4b or qwen3.5-9b or qwen3.5-27b; it is '7b'."],
+    ['preset=7b', `preset must be ${presetNames.join(' or ')}; it is '7b'.`],
     ['context=0,far', "context must be a whole number from 0 to 16777216; it is 'far'."],
     ['decode=1', "decode must be a whole number from 2 to 1048576; it is '1'."],
     ['precision=best', "precision must be exact or fast; it is 'best'."],

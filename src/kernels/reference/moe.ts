@@ -6,7 +6,7 @@ import { swigluReference } from './swiglu';
 export function moeRouteReference(
   logits: ArrayLike<number>,
   { tokens, experts, chosen, renormalised }: { tokens: number; experts: number; chosen: number; renormalised: boolean },
-): { picks: number[]; weights: number[] } {
+): { picks: Float64Array; weights: Float64Array } {
   const picks: number[] = [];
   const weights: number[] = [];
   for (let t = 0; t < tokens; t++) {
@@ -20,7 +20,7 @@ export function moeRouteReference(
       weights.push(Math.exp(logit - most) / sum);
     }
   }
-  return { picks, weights };
+  return { picks: Float64Array.from(picks), weights: Float64Array.from(weights) };
 }
 
 type Choices = { picks: readonly number[]; chosen: number; rows: number; cols: number };
