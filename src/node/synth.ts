@@ -2,12 +2,12 @@
 
 import { syntheticBits } from '../synth/layout';
 import { presetNames } from '../synth/presets';
-import { oneOf, readOptions, required, wholeNumber } from './arguments';
+import { decimal, oneOf, readOptions, required, wholeNumber } from './arguments';
 import { writeSynthetic } from './synth/write';
 
 const usage =
   `synth --preset <${presetNames.join('|')}> --out <dir> [--bits 3|4|16] [--group 32|64|128] [--layers n] [--seed n] ` +
-  '[--shard-bytes n] [--shuffle] [--tokenizer <dir>] [--force]';
+  '[--shard-bytes n] [--shuffle] [--skew x] [--tokenizer <dir>] [--force]';
 
 export async function synth(args: readonly string[]): Promise<void> {
   const o = readOptions(
@@ -23,6 +23,7 @@ export async function synth(args: readonly string[]): Promise<void> {
       shuffle: 'flag',
       tokenizer: 'text',
       force: 'flag',
+      skew: 'text',
     },
     usage,
   );
@@ -33,6 +34,7 @@ export async function synth(args: readonly string[]): Promise<void> {
   const seed = wholeNumber('seed', o.seed, { least: 0, most: 2 ** 31 - 1 }) ?? 0;
   const layers = wholeNumber('layers', o.layers, { least: 1, most: 1024 });
   const shardBytes = wholeNumber('shard-bytes', o['shard-bytes'], { least: 1, most: 2 ** 40 });
+  const skew = decimal('skew', o.skew, { least: 0, most: 10 });
   const report = await writeSynthetic({
     preset,
     out,
@@ -41,6 +43,7 @@ export async function synth(args: readonly string[]): Promise<void> {
     seed,
     ...(layers === undefined ? {} : { layers }),
     ...(shardBytes === undefined ? {} : { shardBytes }),
+    ...(skew === undefined ? {} : { skew }),
     shuffle: o.shuffle === true,
     ...(typeof o.tokenizer === 'string' ? { tokenizer: o.tokenizer } : {}),
     force: o.force === true,
@@ -49,5 +52,5 @@ export async function synth(args: readonly string[]): Promise<void> {
         `Writing ${(bytes / 1e9).toFixed(2)} GB in ${shards.length === 1 ? 'one file' : `${shards.length} shards`} to ${out}`,
       ),
   });
-  console.log(JSON.stringify({ preset, out, bits: Number(bits), groupSize, seed, ...report }));
+  console.log(JSON.stringify({ preset, out, bits: Number(bits), groupSize, seed, ...(skew ? { skew } : {}), ...report }));
 }

@@ -29,6 +29,11 @@ export type SyntheticModel = ({ preset: PresetName } | { shapes: SyntheticShapes
   naming?: WeightFormat['naming'];
   /** By the end of a module's path: `{ 'mlp.down_proj': { bits: 3, groupSize: 32 }, lm_head: false }`. */
   overrides?: Record<string, QuantizationParams | false>;
+  /**
+   * Of a mixture: how much more popular some experts are than others, as the deviation of what popularity adds to router logits that have
+   * deviation 1. Default 0: all alike, the worst case for whoever keeps some of them. Quantised weights only.
+   */
+  skew?: number;
 };
 
 /** A weight file: `head`, then each tensor at its byte offset, without gaps. */
@@ -56,7 +61,7 @@ export function syntheticShapes(model: SyntheticModel): SyntheticShapes {
 export function layOutSynthetic(model: SyntheticModel, { files, endIds }: TokenizerFiles): SyntheticLayout {
   const shapes = syntheticShapes(model);
   const format = weightFormat(model);
-  const tensors = syntheticTensors(shapes, format);
+  const tensors = syntheticTensors(shapes, format, skewOf(model));
   const config = configJson(shapes, format, tensors, endIds);
   const generation = generationConfigJson(endIds);
   describe(config, generation, tensors);
@@ -91,6 +96,15 @@ export function describeSynthetic(model: SyntheticModel): SyntheticDescription {
 
 /** MLX keeps what chooses among experts in 8 bits. */
 const routers = { 'mlp.gate': { bits: 8, groupSize: 64 }, shared_expert_gate: { bits: 8, groupSize: 64 } };
+
+/** @throws EngineError 'invalid-request' where nothing can lean. */
+function skewOf(model: SyntheticModel): number {
+  const { skew = 0, bits } = model;
+  if (skew === 0) return 0;
+  if (!(skew > 0 && skew <= 10) || bits === 16 || !syntheticShapes(model).moe)
+    throw new EngineError('invalid-request', 'A skew from 0 to 10 needs a mixture of experts with quantised weights.');
+  return skew;
+}
 
 function weightFormat(model: SyntheticModel): WeightFormat {
   const { bits, groupSize = 64, naming = 'mlx', overrides = {} } = model;

@@ -26,9 +26,16 @@ export type VectorKind = 'norm' | 'qkNorm' | 'finalNorm' | 'plainNorm' | 'conv' 
  */
 export type Content =
   | { kind: 'q' }
-  | { kind: 'scales' | 'biases'; bits: number; deviation: number }
+  | { kind: 'scales'; bits: number; deviation: number }
+  | { kind: 'biases'; bits: number; deviation: number; lean?: Lean }
   | { kind: 'bf16'; deviation: number }
   | { kind: 'vector'; of: VectorKind; index: number };
+
+/**
+ * What is added to a matrix along one direction that is the same for all of a model: `every` row the same amount, or rows by chance with that
+ * deviation. An embedding that leans and routers that lean by chance make some experts of each layer popular whatever the token.
+ */
+export type Lean = { rows: 'every' | 'byChance'; amount: number; groupSize: number };
 
 export type SyntheticTensor = { name: string; dtype: Dtype; shape: number[]; content: Content };
 
@@ -40,9 +47,9 @@ export type WeightFormat = {
   overrides: Record<string, QuantizationParams | false>;
 };
 
-/** In the order of use, embedding first. */
-export function syntheticTensors(shapes: SyntheticShapes, format: WeightFormat): SyntheticTensor[] {
-  return new TensorList(shapes, format).all();
+/** In the order of use, embedding first. `skew`: deviation of the experts' popularity, in router logits of deviation 1; 0: none is popular. */
+export function syntheticTensors(shapes: SyntheticShapes, format: WeightFormat, skew = 0): SyntheticTensor[] {
+  return new TensorList(shapes, format, skew).all();
 }
 
 /** Parameters of the model that the tensors stand for: a quantised weight counts once, its scales and biases do not. */
@@ -70,9 +77,11 @@ export function quantizationOf({ quantization, overrides }: WeightFormat, module
 class TensorList {
   readonly #shapes: SyntheticShapes;
   readonly #format: WeightFormat;
+  readonly #skew: number;
   readonly #tensors: SyntheticTensor[] = [];
 
-  constructor(shapes: SyntheticShapes, format: WeightFormat) {
+  constructor(shapes: SyntheticShapes, format: WeightFormat, skew: number) {
+    this.#skew = skew;
     this.#shapes = shapes;
     this.#format = format;
   }
@@ -81,7 +90,15 @@ class TensorList {
     const { hiddenSize, vocabSize, layerTypes, tieWordEmbeddings } = this.#shapes;
     const mlx = this.#format.naming === 'mlx';
     const model = this.#shapes.next ? 'model.' : mlx ? 'language_model.model.' : 'model.language_model.';
-    this.#matrix(`${model}embed_tokens`, vocabSize, hiddenSize, logitDeviation);
+    // Half of the stream's first energy is common to all tokens; what layers add leaves it about half of the normed stream.
+    const common = logitDeviation / Math.sqrt(hiddenSize);
+    this.#matrix(
+      `${model}embed_tokens`,
+      vocabSize,
+      hiddenSize,
+      logitDeviation,
+      this.#skew > 0 ? { rows: 'every', amount: common } : undefined,
+    );
     for (const [i, type] of layerTypes.entries()) this.#layer(`${model}layers.${i}.`, type);
     this.#vector(`${model}norm.weight`, [hiddenSize], 'finalNorm');
     if (!tieWordEmbeddings)
@@ -106,7 +123,8 @@ class TensorList {
   /** A router of deviation 1 gives logits that make the chosen ones' weights differ by some factors, as trained ones do. */
   #experts(module: string, { experts, intermediateSize }: MoeConfig, branch: number): void {
     const { hiddenSize } = this.#shapes;
-    this.#matrix(`${module}.gate`, experts, hiddenSize);
+    const popularity = this.#skew / (0.5 * hiddenSize);
+    this.#matrix(`${module}.gate`, experts, hiddenSize, 1, this.#skew > 0 ? { rows: 'byChance', amount: popularity } : undefined);
     this.#matrix(`${module}.shared_expert_gate`, 1, hiddenSize);
     if (this.#format.naming === 'mlx') {
       this.#stack(`${module}.switch_mlp.gate_proj`, [experts, intermediateSize], hiddenSize);
@@ -155,12 +173,19 @@ class TensorList {
   }
 
   /** [rows, cols] with standard deviation gain / sqrt(cols). */
-  #matrix(module: string, rows: number, cols: number, gain = 1): void {
-    this.#stack(module, [rows], cols, gain);
+  #matrix(module: string, rows: number, cols: number, gain = 1, lean?: Omit<Lean, 'groupSize'>): void {
+    this.#stack(module, [rows], cols, gain, '.weight', lean);
   }
 
   /** Several such matrices in one tensor. `weight`: what the name of an unquantised one ends with. */
-  #stack(module: string, rows: readonly number[], cols: number, gain = 1, weight = '.weight'): void {
+  #stack(
+    module: string,
+    rows: readonly number[],
+    cols: number,
+    gain = 1,
+    weight = '.weight',
+    lean?: Omit<Lean, 'groupSize'>,
+  ): void {
     const deviation = gain / Math.sqrt(cols);
     const quantization = quantizationOf(this.#format, module);
     if (!quantization) {
@@ -177,7 +202,12 @@ class TensorList {
     this.#tensors.push(
       { name: `${module}.weight`, dtype: 'U32', shape: [...rows, (cols * bits) / 32], content: { kind: 'q' } },
       { name: `${module}.scales`, dtype: 'BF16', shape: groups, content: { kind: 'scales', bits, deviation } },
-      { name: `${module}.biases`, dtype: 'BF16', shape: groups, content: { kind: 'biases', bits, deviation } },
+      {
+        name: `${module}.biases`,
+        dtype: 'BF16',
+        shape: groups,
+        content: { kind: 'biases', bits, deviation, ...(lean ? { lean: { ...lean, groupSize } } : {}) },
+      },
     );
   }
 

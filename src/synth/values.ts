@@ -5,8 +5,8 @@
  * that meet the same words again meet them shifted.
  */
 import { Random } from '../engine/random';
-import { bf16Bits } from '../kernels/reference/half';
-import type { Content, SyntheticTensor, VectorKind, WeightFormat } from './tensors';
+import { bf16Bits, bf16Value } from '../kernels/reference/half';
+import type { Content, Lean, SyntheticTensor, VectorKind, WeightFormat } from './tensors';
 
 /** Primes. 64 MiB of words; 2 MiB of scales, biases or weights for each standard deviation. */
 const MAX_WORDS = 16_777_213;
@@ -53,6 +53,15 @@ export class SyntheticValues {
       yield this.#vector(content.of, content.index, elementsOf(shape), tensor.dtype === 'F32');
       return;
     }
+    if (content.kind === 'biases' && content.lean) {
+      yield this.#leaning(tensor, content.lean);
+      return;
+    }
+    yield* this.#stretch(tensor, content);
+  }
+
+  *#stretch(tensor: SyntheticTensor, content: Exclude<Content, { kind: 'vector' }>): Generator<Bytes, void, undefined> {
+    const { shape } = tensor;
     const block = this.#block(content);
     const itemBytes = content.kind === 'q' ? 4 : 2;
     let at = this.startOf(tensor) * itemBytes;
@@ -62,6 +71,29 @@ export class SyntheticValues {
       left -= bytes;
       at = 0;
     }
+  }
+
+  /** Biases with something added along a direction of signs, one for every 64 columns. */
+  #leaning(tensor: SyntheticTensor, { rows, amount, groupSize }: Lean): Bytes {
+    const halves = new Uint16Array(elementsOf(tensor.shape));
+    const bytes = new Uint8Array(halves.buffer);
+    let at = 0;
+    for (const piece of this.#stretch(tensor, tensor.content as Exclude<Content, { kind: 'vector' }>)) {
+      bytes.set(piece, at);
+      at += piece.byteLength;
+    }
+    const groups = tensor.shape.at(-1)!;
+    const direction = new Random(this.#seed ^ hash('direction'));
+    const signs = Array.from({ length: Math.ceil((groups * groupSize) / 64) }, () => (direction.next() < 0.5 ? -1 : 1));
+    const chance = new Random(this.#seed ^ hash(tensor.name));
+    for (let row = 0; row * groups < halves.length; row++) {
+      const own = rows === 'every' ? amount : amount * normal(chance);
+      for (let group = 0; group < groups; group++) {
+        const i = row * groups + group;
+        halves[i] = bf16Bits(bf16Value(halves[i]!) + own * signs[Math.floor((group * groupSize) / 64)]!);
+      }
+    }
+    return bytes;
   }
 
   /** Short for a small model, where every matrix then has words of its own. */
@@ -106,6 +138,13 @@ function streamOf(content: Content): string {
 
 function elementsOf(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
+}
+
+/** Of deviation 1, by the sum of twelve. */
+function normal(random: Random): number {
+  let sum = -6;
+  for (let i = 0; i < 12; i++) sum += random.next();
+  return sum;
 }
 
 function spread(random: Random, mean: number, deviation: number): number {

@@ -148,8 +148,18 @@ test('an imported conversation with hostile words shows them as words, thinking 
   expect(await page.title()).not.toBe('ran');
 });
 
+/** Once what was written before has been saved. */
+async function keptAtRest() {
+  for (let known = await kept(); ; ) {
+    await page.waitForTimeout(1000);
+    const now = await kept();
+    if (JSON.stringify(now) === JSON.stringify(known)) return now;
+    known = now;
+  }
+}
+
 test('a temporary chat leaves nothing behind', async () => {
-  const before = await kept();
+  const before = await keptAtRest();
   await page.getByTestId('temporary').click();
   await ask('A secret.');
   await page.waitForTimeout(2000);

@@ -106,6 +106,27 @@ describe('presets', () => {
   });
 });
 
+describe('popular experts', () => {
+  const moe = { experts: 8, chosen: 2, intermediateSize: 64, sharedIntermediateSize: 256, renormalised: true };
+  const mixture = { shapes: { ...tiny, moe }, bits: 4 } as const;
+
+  test('lean the embedding and the routers, and nothing else', async () => {
+    const [even, skewed] = [fresh(), fresh()];
+    await writeSynthetic({ ...mixture, out: even });
+    await writeSynthetic({ ...mixture, out: skewed, skew: 2 });
+    const other = await tensorHashes(skewed);
+    const changed = [...(await tensorHashes(even))].filter(([name, value]) => other.get(name) !== value).map(([name]) => name);
+    expect(changed.every((name) => /(embed_tokens|mlp\.gate)\.biases$/.test(name))).toBe(true);
+    expect(changed.length).toBe(1 + tiny.layerTypes.length);
+  });
+
+  test.each([{ bits: 16 as const }, { skew: -1 }, { shapes: tiny }])('%o is refused', (change) =>
+    expect(() => layOutSynthetic({ ...mixture, skew: 2, ...change }, noTokenizer)).toThrow(
+      expect.objectContaining({ code: 'invalid-request', message: expect.stringContaining('skew') }),
+    ),
+  );
+});
+
 describe('what is written', () => {
   test('is read back in every shape', async () => {
     const out = await write({ shardBytes: 60_000, tokenizer: undefined });
