@@ -72,6 +72,14 @@ async function run(core: EngineCore, request: GenerateRequest) {
   return { said, usage: done!.usage, state: digest(await core.session.sequence.save()) };
 }
 
+/** Of one more token, read by both engines behind the same text. */
+async function logitsAfter({ session: { runner, sequence } }: EngineCore, token: number): Promise<number[]> {
+  const logits: number[] = [];
+  const tokens = Uint32Array.of(token);
+  await runner.step([{ sequence, tokens, logits: 'last', onLogits: ({ values }) => void logits.push(...values) }]);
+  return logits;
+}
+
 const digest = ({ length, layers }: SavedSequence) =>
   `${length} ${layers.reduce((hash, { a, b }) => hash.update(a).update(b), createHash('sha256')).digest('hex')}`;
 
@@ -99,6 +107,7 @@ test('save, a new page, restore: the next turn and the same turn again are those
   expect(two.usage.prompt_tokens_details!.cached_tokens).toBe(one.usage.total_tokens - 1);
   expect(await run(other, next)).toEqual(two);
   expect(two.usage).not.toHaveProperty('replayed_tokens');
+  expect(await logitsAfter(other, 7)).toEqual(await logitsAfter(straight, 7));
 
   await restoreSession(other, await store(), 'chat');
   const again = await run(other, ask(first));
