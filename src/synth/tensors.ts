@@ -115,9 +115,10 @@ class TensorList {
     this.#vector(`${prefix}post_attention_layernorm.weight`, [hiddenSize], 'norm');
     const mlp = this.#shapes.moe ? `${prefix}mlp.shared_expert` : `${prefix}mlp`;
     if (this.#shapes.moe) this.#experts(`${prefix}mlp`, this.#shapes.moe, branch);
-    this.#matrix(`${mlp}.gate_proj`, intermediateSize, hiddenSize);
-    this.#matrix(`${mlp}.up_proj`, intermediateSize, hiddenSize);
-    this.#matrix(`${mlp}.down_proj`, hiddenSize, intermediateSize, branch);
+    const width = this.#shapes.moe?.sharedIntermediateSize ?? intermediateSize;
+    this.#matrix(`${mlp}.gate_proj`, width, hiddenSize);
+    this.#matrix(`${mlp}.up_proj`, width, hiddenSize);
+    this.#matrix(`${mlp}.down_proj`, hiddenSize, width, branch);
   }
 
   /** A router of deviation 1 gives logits that make the chosen ones' weights differ by some factors, as trained ones do. */

@@ -107,7 +107,7 @@ describe('presets', () => {
 });
 
 describe('popular experts', () => {
-  const moe = { experts: 8, chosen: 2, intermediateSize: 64, sharedIntermediateSize: 256, renormalised: true };
+  const moe = { experts: 8, chosen: 2, intermediateSize: 64, sharedIntermediateSize: 192, renormalised: true };
   const mixture = { shapes: { ...tiny, moe }, bits: 4 } as const;
 
   test('lean the embedding and the routers, and nothing else', async () => {
