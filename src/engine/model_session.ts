@@ -126,6 +126,7 @@ export class ModelSession {
   tokenLoops(vocab: number): TokenLoops | undefined {
     const { plan, gpu, recordings, options } = this;
     if (!(options.gpuLoop ?? !gpu.direct)) return undefined;
+    if (this.experts?.complete === false) return undefined; // some may still be on their way, and nobody would ask for them
     if (plan.streamedBytesPerToken > 0 || plan.experts?.complete === false || plan.gather || recordings.decode.head.length > 1)
       return undefined;
     if (this.#loops?.sampler.shape.vocab !== vocab) this.#loops = new TokenLoops(gpu, this.runner, this.#scratch, vocab);

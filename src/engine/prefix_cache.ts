@@ -135,7 +135,7 @@ export class PrefixCache {
     const { rows } = await this.#copyRows(ids.length);
     const kept = this.#snapshots.filter((each) => !each.rows).sort((a, b) => a.ids.length - b.ids.length);
     const running: Snapshot = {
-      ...{ kind: 'reply', ids: Uint32Array.from(ids), state: { slot: 0 } },
+      ...{ kind: 'reply', ids: Uint32Array.from(ids), state: { slot: this.#session.sequence.slot } },
       ...{ rows: undefined, logits: undefined, used: 0 },
     };
     const snapshots: (Snapshot & { state: { copy: Bytes[] } })[] = [];
@@ -317,7 +317,7 @@ export class PrefixCache {
     };
     if (lost && 'slot' in lost.state) await copy('turn', lost.ids, lost.state.slot);
     else if (lost) this.#snapshots.push({ ...lost, rows, used: ++this.#clock });
-    if (this.#live) await copy('reply', Uint32Array.from(this.#ids), 0);
+    if (this.#live) await copy('reply', Uint32Array.from(this.#ids), this.#session.sequence.slot);
   }
 
   /** Until all copies, and `more` bytes, are within the limit. */
