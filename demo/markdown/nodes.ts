@@ -8,7 +8,7 @@ import type { Block, Token } from './parser';
 export type Outline = readonly number[];
 
 /** Laying out MathML takes long: a block with more formulas shows the others as TeX. */
-const MOST_FORMULAS = 80;
+const MOST_FORMULAS = 40;
 
 const ELEMENTS: Record<string, string> = {
   paragraph_open: 'p',
