@@ -12,7 +12,7 @@ import type { ChoiceEnd } from '../protocol/engine';
 import { chatRequest } from './chat_request';
 import type { EngineClient } from './client';
 import { mapEvents, progressOf, type ReplyEvent } from './event_stream';
-import { signalOf } from './request';
+import { isObject, signalOf } from './request';
 import type { CreateChatCompletion, RequestOptions } from './types';
 
 /** Whoever makes replies: this device, or a server. */
@@ -36,7 +36,8 @@ type SaidEvent = Extract<ReplyEvent, { type: 'text' | 'reasoning' | 'tool_call' 
 /** `engine.chat.completions.create`: OpenAI's shapes, with `timings` beside `usage`. */
 export function chatCompletions(source: ReplySource): CreateChatCompletion {
   const create = async (request: ChatRequest, options?: RequestOptions) => {
-    const events = source.reply(request, signalOf(request, options));
+    const signal = isObject(request) ? signalOf(request, options) : undefined; // whatever it is else, the source refuses it
+    const events = source.reply(request, signal);
     if (!request.stream) return wholeChat(source.model, events);
     const chunks = new ChatChunks(source.model, request);
     return mapEvents(events, (event) => chunks.of(event));
