@@ -1,6 +1,6 @@
 import type { MatrixFormat } from '../format/types';
+import { absentSlot } from '../gpu/kernel';
 import {
-  absent,
   createMoeCombine,
   createMoeDown,
   createMoeDownQ4,
@@ -88,7 +88,7 @@ const routeOneCases = [
         const next = random(12);
         const logits = uniform(next, experts, -9, 9);
         const hidden = uniform(next, 1028);
-        const slots = Uint32Array.from({ length: experts }, (_, e) => (away.includes(e) ? absent : e));
+        const slots = Uint32Array.from({ length: experts }, (_, e) => (away.includes(e) ? absentSlot : e));
         const shape = { experts, chosen, renormalised: true };
         const want = moeRouteReference(logits, { ...shape, tokens: 1 });
         const picks = bench.output(chosen + 1);
@@ -226,7 +226,7 @@ const expertCases = [...zeroRows, ...rows, ...q4Rows].map(
         );
         const slotOf = [2, 0, 3, 1, 4]; // not where their numbers say
         const { weights, slotBytes } = bench.experts(slotOf.map((_, slot) => experts[slotOf.indexOf(slot)]!));
-        const slots = Uint32Array.from(slotOf, (slot, expert) => (away.includes(expert) ? absent : slot));
+        const slots = Uint32Array.from(slotOf, (slot, expert) => (away.includes(expert) ? absentSlot : slot));
         const x = uniform(next, (isGateUp ? picks.length : choices.length) * cols);
         const y = bench.output(choices.length * rows);
         const shape = { rows, cols, format, chosen, slotBytes, absentZero: zero };

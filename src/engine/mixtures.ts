@@ -42,8 +42,9 @@ export class Mixtures {
     }
     const mode = modeOf(tokens);
     experts.counts[mode].syncs += 1;
-    for (const group of experts.groups(layer, await this.#choices(layer, tokens))) {
-      await experts.bring(layer, group, mode, signal);
+    const groups = experts.groups(layer, await this.#choices(layer, tokens));
+    for (const group of groups) {
+      await experts.bring(layer, group, { mode, rest: groups.length > 1, signal });
       batches.run(read, tokens);
       batches.submit();
       await batches.room();

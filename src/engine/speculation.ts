@@ -1,8 +1,8 @@
 /**
  * One token of a mixture whose experts are not all there. The GPU computes all of it with those that are, and says afterwards which ones
  * were missing; these are fetched, for all layers at once, and the token goes on from the first layer that missed one. What later layers
- * chose without some expert is nearly what they will choose with it, so few of them miss again. Nothing waits for the CPU where none is
- * missing, and the result is that of a run with all experts: every layer was computed at last from what it should have read.
+ * chose without some expert is nearly what they will choose with it, so few of them miss again. Where none is missing that is one wait for
+ * the CPU, and the result is that of a run with all experts: every layer was computed at last from what it should have read.
  */
 import { throwIfAborted } from '../errors';
 import type { Gpu } from '../gpu/device';

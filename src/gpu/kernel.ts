@@ -59,6 +59,9 @@ export const recordBytes = 32;
 /** Records, one behind the other, that a kernel can see from its place in the table on. */
 export const recordsSeen = 4;
 
+/** In a table of slots: what should lie in one lies in none. ABSENT in wgsl/shared/slab_experts.wgsl. */
+export const absentSlot = 0xffffffff;
+
 export function weightLayout(gpu: Gpu): GPUBindGroupLayout {
   return cached(gpu.layouts, 'weights', () =>
     gpu.device.createBindGroupLayout({

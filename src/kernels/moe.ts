@@ -13,9 +13,6 @@ import { createKernel, fold, type Kernel, type KernelSpec } from '../gpu/kernel'
 import { expertTeam, type Team } from './gemv_teams';
 import { type Affine4, isAffine4, matrix, reduction, requireAtMost, requireMultiple, shared } from './variants';
 
-/** What an entry of `slots` is where the expert lies in no slot; ABSENT in WGSL. */
-export const absent = 0xffffffff;
-
 /**
  * logits [tokens, experts] f32 -> picks [tokens, chosen] u32, the largest first and of equals the lower index, and weights
  * [tokens, chosen] f32: their softmax over all experts, or, `renormalised`, over the chosen ones.
@@ -70,7 +67,7 @@ export type ExpertShape = {
 
 /**
  * y = silu(gate x) * (up x) for every choice of every token. x [tokens, cols], y [tokens * chosen, rows] f32; picks [tokens, chosen] and
- * slots [experts] u32. Rows of an expert that `slots` calls absent stay as they are.
+ * slots [experts] u32. Rows of an expert whose entry is `absentSlot` stay as they are.
  * @throws EngineError 'shape' unless 4 divides cols, and group divides it for affine formats.
  */
 export function createMoeGateUp(gpu: Gpu, shape: ExpertShape): Kernel {

@@ -3,7 +3,7 @@
  * and kept whole. A pool has slots for some of them, or for all; which expert lies in which slot is found out at run time.
  */
 import { EngineError } from '../errors';
-import type { MlpTensors, MoeTensors } from '../format/types';
+import type { MatrixFormat, MlpTensors, MoeTensors } from '../format/types';
 import { align16, type MatrixBlocks, matrixFormat, matrixPart, type StoreIndex } from './blocks';
 import type { SlotImage } from './windows';
 
@@ -11,7 +11,7 @@ export const expertMatrices = ['gateProj', 'upProj', 'downProj'] as const;
 export type ExpertMatrix = (typeof expertMatrices)[number];
 const tensorNames: Record<ExpertMatrix, string> = { gateProj: 'gate_proj', upProj: 'up_proj', downProj: 'down_proj' };
 
-/** Expert `first` of a layer stands for all: shapes, formats and places within an expert are the same. */
+/** The first expert of a layer stands for all: shapes, formats and places within an expert are the same. */
 export type ExpertLayer = {
   label: string;
   count: number;
@@ -34,7 +34,7 @@ export function expertLayer(label: string, tensors: MoeTensors, stored?: StoreIn
     at: first.at,
     image: (index) => {
       const { image, matrices } = packExpert(`${label}.${index}`, tensors.expert(index), stored);
-      const alike = expertMatrices.every((name) => formatKey(matrices[name]) === formatKey(first.matrices[name]));
+      const alike = expertMatrices.every((name) => sameFormat(matrices[name].format, first.matrices[name].format));
       if (!alike)
         throw new EngineError('format', `${label}: expert ${index} is not stored as expert 0 is. Convert the model again.`);
       return image;
@@ -42,7 +42,11 @@ export function expertLayer(label: string, tensors: MoeTensors, stored?: StoreIn
   };
 }
 
-const formatKey = ({ format }: MatrixBlocks): string => JSON.stringify(format);
+/** Compared for every expert that is read. */
+function sameFormat(a: MatrixFormat, b: MatrixFormat): boolean {
+  if (a.kind === 'float') return b.kind === 'float' && a.dtype === b.dtype;
+  return b.kind === 'affine' && a.bits === b.bits && a.group === b.group && a.pair === b.pair;
+}
 
 function packExpert(label: string, tensors: MlpTensors, stored: StoreIndex | undefined) {
   const image: SlotImage = { label, bytes: 0, blocks: [] };

@@ -5,6 +5,7 @@
  */
 import { EngineError, isAbort, throwIfAborted } from '../errors';
 import type { Gpu } from '../gpu/device';
+import { absentSlot } from '../gpu/kernel';
 import { type ExpertLayer, type ExpertPool, slabOf } from '../plan/experts';
 import { expertTableStride } from '../plan/shapes';
 import { SlotPolicy } from '../plan/slot_policy';
@@ -12,8 +13,6 @@ import { type Sources, WindowFiller } from './fill';
 import type { UploadPath } from './upload';
 import { WindowUpload } from './window_upload';
 
-/** An entry of the table where an expert is in no slot. */
-const absent = 0xffffffff;
 /** Choices of a layer that `missShare` goes back over: some tokens. */
 const choicesRemembered = 64;
 /** Of a read that fails; HTTP has its own within one. */
@@ -32,6 +31,9 @@ export type ExpertCounts = {
 
 const noCounts = (): ExpertCounts => ({ hits: 0, misses: 0, prefetchHits: 0, bytesRead: 0, syncs: 0 });
 type Mode = 'prefill' | 'decode';
+
+/** `rest`: others of the layer wait for their turn. */
+export type Bring = { mode: Mode; rest: boolean; signal: AbortSignal | undefined };
 
 export type ExpertCacheParts = {
   pool: ExpertPool;
@@ -75,7 +77,7 @@ export class ExpertCache {
     this.#policies = parts.pool.slabs.map(({ slots, layers }) => new SlotPolicy(slots, layers, layerOf));
     this.#rows = parts.layers.map((_, layer) => {
       this.#stale.add(layer);
-      return new Uint32Array(this.#experts).fill(absent);
+      return new Uint32Array(this.#experts).fill(absentSlot);
     });
     this.#lanes = Array.from({ length: parts.lanes }, () => new WindowFiller(parts.sources));
   }
@@ -101,7 +103,7 @@ export class ExpertCache {
     }
     await Promise.allSettled(this.#coming.values());
     if (failures.length > 0) throw failures[0];
-    for (const layer of this.#parts.layers.keys()) this.#write(layer, this.#rowOf(layer, this.#all()));
+    this.flush();
     this.#complete = true;
   }
 
@@ -147,11 +149,11 @@ export class ExpertCache {
   }
 
   /**
-   * Puts the experts of a group into slots and the table; resolves when what is submitted from then on finds them. Whatever reads slots
-   * must be submitted before.
+   * Puts the experts of a group into slots; resolves when what is submitted from then on finds them, and with `rest`, which is computed at
+   * other times, no others. Whatever reads slots must be submitted before.
    * @throws EngineError 'storage' and others that a read throws; AbortError. Experts that came stay.
    */
-  async bring(layer: number, group: readonly number[], mode: Mode, signal?: AbortSignal): Promise<void> {
+  async bring(layer: number, group: readonly number[], { mode, rest, signal }: Bring): Promise<void> {
     throwIfAborted(signal);
     const counts = this.counts[mode];
     const policy = this.#policies[slabOf(this.#parts.pool, layer)]!;
@@ -173,7 +175,8 @@ export class ExpertCache {
     const ends = await Promise.allSettled(coming);
     for (const end of ends) if (end.status === 'rejected') throw end.reason;
     if (mode === 'decode') this.#learn(counts.misses - missed, group.length);
-    this.#write(layer, this.#rowOf(layer, group));
+    if (rest) this.#write(layer, this.#rowOf(layer, group));
+    else this.#tell(layer);
   }
 
   /** A token begins. */
@@ -183,11 +186,13 @@ export class ExpertCache {
 
   /** Tells the GPU of every expert that is there; what is submitted from then on finds them. */
   flush(): void {
-    for (const layer of this.#stale) {
-      const byteOffset = layer * expertTableStride(this.#experts);
-      this.#gpu.device.queue.writeBuffer(this.#parts.table, byteOffset, this.#rows[layer]!);
-    }
-    this.#stale.clear();
+    for (const layer of this.#stale) this.#tell(layer);
+  }
+
+  #tell(layer: number): void {
+    if (!this.#stale.has(layer)) return;
+    this.#write(layer, this.#rows[layer]!);
+    this.#stale.delete(layer);
   }
 
   /**
@@ -243,7 +248,7 @@ export class ExpertCache {
       decode.misses - missed,
       choices.reduce((sum, { picks }) => sum + picks.length, 0),
     );
-    decode.bytesRead += this.#fetched.size * this.#parts.layers[0]!.bytes;
+    for (const key of this.#fetched.keys()) decode.bytesRead += this.#parts.layers[Math.floor(key / this.#experts)]!.bytes;
     this.#fetched.clear();
   }
 
@@ -288,8 +293,8 @@ export class ExpertCache {
 
   /** Where some experts lie, as if there were no others. */
   #rowOf(layer: number, experts: readonly number[]): Uint32Array<ArrayBuffer> {
-    const row = new Uint32Array(this.#experts).fill(absent);
-    for (const expert of experts) row[expert] = this.#policy(layer).slotOf(this.#key(layer, expert)) ?? absent;
+    const row = new Uint32Array(this.#experts).fill(absentSlot);
+    for (const expert of experts) row[expert] = this.#rows[layer]![expert]!;
     return row;
   }
 
@@ -306,7 +311,7 @@ export class ExpertCache {
     if (policy.slotOf(key) !== undefined) return;
     const filler = await this.#lane();
     const { slot, evicted } = policy.take(key, keep);
-    if (evicted !== undefined) this.#note(evicted, absent);
+    if (evicted !== undefined) this.#note(evicted, absentSlot);
     const arrival = this.#read(layer, expert, slab, slot, filler, signal).then(
       () => this.#note(key, slot),
       (error: unknown) => {

@@ -67,14 +67,28 @@ test('tokens computed before their experts are known to be there come out alike'
   const { bytes, experts } = sessionPlan(gpu, checkpoint, { ...options, contextTokens: 124 });
   for (const source of checkpoint.sources.values()) source.close();
   const all = await scoreVectors(gpu, await files('moe-4bit'), options);
-  for (const fewer of [6, 30, 56]) {
-    for (const speculation of fewer === 30 ? (['on', 'off', 'auto'] as const) : (['on'] as const)) {
-      const gpuBudgetBytes = bytes.total - fewer * experts!.slotBytes;
-      const some = await scoreVectors(gpu, await files('moe-4bit'), { ...options, gpuBudgetBytes, speculation });
-      expect(some.prefillLogits).toEqual(all.prefillLogits);
-      expect(some.decode).toEqual(all.decode);
-    }
+  expect(all.waits).toBe(0);
+  const [tokens, layers] = [24, 4];
+  const cases = [
+    { fewer: 56, speculation: 'on' },
+    { fewer: 30, speculation: 'on' },
+    { fewer: 30, speculation: 'off' },
+    { fewer: 30, speculation: 'auto' },
+  ] as const;
+  for (const { fewer, speculation } of cases) {
+    const gpuBudgetBytes = bytes.total - fewer * experts!.slotBytes;
+    const some = await scoreVectors(gpu, await files('moe-4bit'), { ...options, gpuBudgetBytes, speculation });
+    expect(some.prefillLogits).toEqual(all.prefillLogits);
+    expect(some.decode).toEqual(all.decode);
+    if (speculation === 'off') expect(some.waits).toBe(tokens * layers);
+    if (speculation === 'on') expect(some.waits).toBeGreaterThan(tokens); // some token had to go on from a layer that missed
   }
+});
+
+test('the kernels of a GPU, on this adapter', { timeout: 240_000 }, async () => {
+  const budget = { ...options, gpuBudgetBytes: (await smallestBudget('moe-4bit', 124)) + 2_000_000, speculation: 'on' } as const;
+  const score = await scoreVectors({ ...gpu, direct: false }, await files('moe-4bit'), budget);
+  expectReference(score);
 });
 
 test('nothing stays allocated', () => expect(gpu.memory.bytes).toBe(0));

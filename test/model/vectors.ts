@@ -21,7 +21,8 @@ export type Expected = {
 
 /** Relative errors |ours - ref| / |ref|: over all rows together, and of the worst row. */
 export type Errors = { all: number; worstRow: number };
-export type Score = { prefill: Errors; decode: Errors; prefillLogits: Float32Array };
+/** `waits`: times that a decoded token waited to hear which experts it needs; 0 without experts, or with all of them there. */
+export type Score = { prefill: Errors; decode: Errors; prefillLogits: Float32Array; waits: number };
 
 export async function readTensors(source: ByteSource): Promise<Map<string, Uint8Array<ArrayBuffer>>> {
   const bytes = new Uint8Array(source.size);
@@ -64,6 +65,7 @@ export async function scoreVectors(gpu: Gpu, files: ModelFiles, options: Options
       prefill: compare(pick(prefill, expected.rows, vocab), expected.logits, vocab),
       decode: compare(decode, expected.greedyLogits, vocab),
       prefillLogits: prefill,
+      waits: session.experts?.counts.decode.syncs ?? 0,
     };
   } finally {
     session.destroy();
