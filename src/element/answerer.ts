@@ -3,7 +3,7 @@ import type { ChatEngine, EndpointOptions, EngineConfig, LoadProgress, OnFallbac
 import { createEndpointEngine, createEngine } from '../api';
 import { endpointEngine } from '../api/endpoint_engine';
 import { judgeLocal } from '../api/fallback';
-import { EngineError, unlessAborted } from '../errors';
+import { EngineError, throwIfAborted, unlessAborted } from '../errors';
 import { engineKey, type Lease, pageEngines, type StartEngine } from './shared_engines';
 
 export type Wish = {
@@ -26,7 +26,10 @@ type Hold = { loading: AbortController; engine: Promise<ChatEngine>; ready: Chat
 export class Answerer {
   #hold: Hold | undefined;
 
-  constructor(private readonly hooks: AnswererHooks) {}
+  constructor(
+    private readonly hooks: AnswererHooks,
+    private readonly engines = pageEngines,
+  ) {}
 
   /** Undefined unless a reply can be asked for. */
   get engine(): ChatEngine | undefined {
@@ -57,8 +60,8 @@ export class Answerer {
     const hold: Hold = { loading, engine: Promise.resolve() as never, ready: undefined, lease: undefined };
     hold.engine = this.#open(wish, hold).then(
       (engine) => {
-        if (this.#hold !== hold) void engine.unload();
-        else hold.ready = engine;
+        if (this.#hold === hold) hold.ready = engine;
+        else if (!hold.lease) void engine.unload(); // a lease is let go already, and others may use its engine
         return engine;
       },
       (error) => {
@@ -76,10 +79,12 @@ export class Answerer {
       if (!endpoint) throw new EngineError('invalid-request', "Set the attribute 'model', 'endpoint' or both.");
       return createEndpointEngine(endpoint, { onFallback: agree, signal });
     }
-    const verdict = endpoint && (await judgeLocal(model, { ...options, signal }, leastTokensPerSecond));
+    // Waits in any case: a load that another element began tells at once how far it is, which only the present hold hears.
+    const verdict = await (endpoint && judgeLocal(model, { ...options, signal }, leastTokensPerSecond));
+    throwIfAborted(signal); // before there is a lease that nobody would let go
     if (endpoint && verdict && !verdict.local) return endpointEngine(endpoint, verdict, { onFallback: agree, signal });
     const start: StartEngine = (onProgress, stopped) => createEngine(model, { ...options, signal: stopped, onProgress });
-    hold.lease = pageEngines.acquire(engineKey(model, options), start, (progress) => {
+    hold.lease = this.engines.acquire(engineKey(model, options), start, (progress) => {
       if (this.#hold === hold) this.hooks.onProgress(progress);
     });
     const engine = await unlessAborted(hold.lease.engine, signal);
