@@ -76,6 +76,24 @@ describe.each(['chromium', 'firefox'] as const)('an endpoint in %s', (name) => {
     expect(here.asked.every(({ headers }) => headers.referer === undefined)).toBe(true);
   });
 
+  test('a question in the place of another one is a no to that, and stays', async () => {
+    await open('endpoint.html');
+    await send(page, 'Hello there');
+    await waitFor(page, 'the question', (seen) => question(seen)?.includes('Send what you write') === true);
+    await press(page, 'Delete');
+    const refused = await waitFor(page, 'the refusal', (seen) => seen.state === 'idle');
+    expect(refused).toMatchObject({ draft: 'Hello there', turns: [] });
+    expect(question(refused)).toContain('Delete this conversation?');
+    await press(page, 'Keep it');
+    await send(page, 'Hello there');
+    await waitFor(page, 'the question', (seen) => question(seen)?.includes('Send what you write') === true);
+    await press(page, 'Delete');
+    await press(page, 'Delete it');
+    const cleared = await waitFor(page, 'the deletion', (seen) => question(seen) === undefined && seen.state === 'idle');
+    expect(cleared.turns).toEqual([]);
+    expect(here.asked).toEqual([]);
+  });
+
   test('keys go to their own endpoint only, and to no attribute; a new endpoint is a new conversation', async () => {
     await open('endpoint.html');
     const settle = (key: string | undefined, url: string | undefined) =>
