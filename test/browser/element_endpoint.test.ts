@@ -22,6 +22,8 @@ beforeAll(async () => {
       'endpoint.html': chat(`endpoint="${here.url}"`),
       'fallback.html': chat(`model="/demo/model/" gpu-budget="1MB" endpoint="${here.url}"`),
       'local.html': chat(`model="/demo/model/" context="256" endpoint="${here.url}"`),
+      'kept_local.html': chat('model="/demo/model/" context="256" persist="of both"'),
+      'kept_endpoint.html': chat(`endpoint="${here.url}" persist="of both"`),
       'attribute.html': chat(`endpoint="${here.url}" api-key="${KEY}"`),
       'clear.html': chat('endpoint="http://llm.example/v1"'),
     },
@@ -137,6 +139,28 @@ describe.each(['chromium', 'firefox'] as const)('an endpoint in %s', (name) => {
     const local = await waitFor(page, 'a reply of this device', answered(2));
     expect(local.parts.status).toBe('Answered on this device');
     expect(here.asked).toEqual([]);
+  });
+
+  test('a message that this device was answering when the page was left goes to no endpoint', async () => {
+    await open('kept_local.html');
+    await page.evaluate(() => {
+      document.querySelector('sluice-chat')!.request = { temperature: 0, max_tokens: 200 };
+    });
+    await send(page, 'For this device alone');
+    await waitFor(page, 'the reply beginning', (seen) => seen.busy && (seen.turns[1]?.text ?? '') !== '');
+    await open('kept_endpoint.html');
+    await waitFor(page, 'the kept message', (seen) => seen.turns.length === 1);
+    await page.evaluate(() => {
+      const chat = document.querySelector('sluice-chat')!;
+      chat.onFallback = () => true;
+      return chat.load();
+    });
+    const moved = await waitFor(page, 'the endpoint', ({ state }) => state === 'ready');
+    expect(moved.turns).toEqual([]);
+    await send(page, 'For the endpoint');
+    await waitFor(page, 'a reply', answered(2));
+    expect(JSON.stringify(here.asked)).not.toContain('this device alone');
+    await page.evaluate(() => document.querySelector('sluice-chat')!.clear());
   });
 
   test.each([
