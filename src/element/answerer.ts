@@ -3,8 +3,8 @@ import type { ChatEngine, EndpointOptions, EngineConfig, LoadProgress, OnFallbac
 import { createEndpointEngine, createEngine } from '../api';
 import { endpointEngine } from '../api/endpoint_engine';
 import { judgeLocal } from '../api/fallback';
+import { engineKey, type Lease, SharedEngines, type StartEngine } from '../api/shared_engines';
 import { EngineError, throwIfAborted, unlessAborted } from '../errors';
-import { engineKey, type Lease, pageEngines, type StartEngine } from './shared_engines';
 
 export type Wish = {
   /** Missing: the endpoint alone. */
@@ -20,6 +20,9 @@ export type AnswererHooks = {
   /** The GPU is gone for good. */
   onLost(): void;
 };
+
+/** Of this page. */
+const pageEngines = new SharedEngines();
 
 type Hold = { loading: AbortController; engine: Promise<ChatEngine>; ready: ChatEngine | undefined; lease: Lease | undefined };
 

@@ -1,8 +1,8 @@
 /** Who answers an element, where the engine is one that another element uses. */
 import { expect, test, vi } from 'vitest';
 import type { Engine, LoadProgress } from '../../src/api';
+import { engineKey, SharedEngines } from '../../src/api/shared_engines';
 import { Answerer, type Wish } from '../../src/element/answerer';
-import { engineKey, SharedEngines } from '../../src/element/shared_engines';
 
 const wish: Wish = { model: 'a/b', options: {}, endpoint: undefined, leastTokensPerSecond: undefined };
 const half: LoadProgress = { phase: 'weights', loaded: 1, total: 2, progress: 0.5, text: 'Half' };
