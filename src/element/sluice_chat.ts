@@ -68,6 +68,8 @@ export class SluiceChat extends ReflectedAttributes {
   #asking: AbortController | undefined;
   #agreedOrigin: string | undefined;
   #apiKey: ApiKey | undefined;
+  /** The last read of what was kept: one before it, or before a deletion, is of no use any more. */
+  #restoring: Promise<unknown> | undefined;
   #removal: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
@@ -144,6 +146,7 @@ export class SluiceChat extends ReflectedAttributes {
   async clear(): Promise<void> {
     this.#running?.abort();
     this.#running = undefined;
+    this.#restoring = undefined;
     this.#conversation.clear();
     this.#showTurns();
     this.#view.setBusy(false);
@@ -377,8 +380,10 @@ export class SluiceChat extends ReflectedAttributes {
 
   async #restore(): Promise<void> {
     if (!this.isConnected || !this.#conversation.empty) return;
-    const kept = await this.#kept.read();
-    if (kept === undefined || !this.#conversation.empty) return;
+    const restoring = this.#kept.read();
+    this.#restoring = restoring;
+    const kept = await restoring;
+    if (kept === undefined || this.#restoring !== restoring || !this.#conversation.empty) return;
     this.#conversation.restore(kept);
     const answeredBy = this.#answerer.engine?.answeredBy;
     if (answeredBy) this.#conversation.answeredBy(answeredBy); // was there first, and may be a stranger to it
