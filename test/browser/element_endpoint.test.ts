@@ -24,6 +24,9 @@ beforeAll(async () => {
       'local.html': chat(`model="/demo/model/" context="256" endpoint="${here.url}"`),
       'kept_local.html': chat('model="/demo/model/" context="256" persist="of both"'),
       'kept_endpoint.html': chat(`endpoint="${here.url}" persist="of both"`),
+      'api.js': "import { createEngine } from '/dist/lib/sluice.js'; window.createEngine = createEngine;",
+      'api.html':
+        '<!doctype html><title>A page</title><link rel="icon" href="data:,"><script type="module" src="api.js"></script>',
       'attribute.html': chat(`endpoint="${here.url}" api-key="${KEY}"`),
       'clear.html': chat('endpoint="http://llm.example/v1"'),
     },
@@ -138,6 +141,34 @@ describe.each(['chromium', 'firefox'] as const)('an endpoint in %s', (name) => {
     await send(page, 'Hello');
     const local = await waitFor(page, 'a reply of this device', answered(2));
     expect(local.parts.status).toBe('Answered on this device');
+    expect(here.asked).toEqual([]);
+  });
+
+  test('decides for createEngine too, and an undefined endpoint is none', async () => {
+    await page.open(`${site.url}api.html`);
+    const ask = (gpuBudget: string | undefined, url: string | undefined) =>
+      page.evaluate(
+        async ([budget, address]) => {
+          const { createEngine } = window as unknown as typeof import('../../src/api');
+          const reasons: string[] = [];
+          const engine = await createEngine(new URL('/demo/model/', location.href), {
+            ...(budget ? { gpuBudget: budget } : {}),
+            contextTokens: 256,
+            prefer: 'local',
+            fallback: address ? { url: address } : undefined,
+            onFallback: ({ reason }) => reasons.push(reason) > 0,
+          });
+          const messages = [{ role: 'user' as const, content: 'Hello' }];
+          const { choices } = await engine.chat.completions.create({ messages, max_tokens: 8 });
+          await engine.unload();
+          return { place: engine.answeredBy.place, reasons, text: choices[0]!.message.content };
+        },
+        [gpuBudget, url],
+      );
+    expect(await ask('1MB', here.url)).toEqual({ place: 'endpoint', reasons: ['memory'], text: 'You said: "Hello"' });
+    here.asked.length = 0;
+    for (const url of [here.url, undefined])
+      expect(await ask(undefined, url)).toEqual({ place: 'device', reasons: [], text: expect.stringMatching(/\w/) });
     expect(here.asked).toEqual([]);
   });
 
