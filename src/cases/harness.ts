@@ -214,8 +214,11 @@ export class Bench {
     return { buffer: this.#upload('step', packStep(step)) };
   }
 
-  /** A matrix in a slab, in parts that end before the rows `cuts`; junk lies before, between and behind them. */
-  matrix(matrix: TestMatrix, { baseUnits = 0, cuts = [] as number[] } = {}): WeightPart[] {
+  /**
+   * A matrix in a slab, in parts that end before the rows `cuts`; junk lies before, between and behind them. `behind`: another record, behind
+   * that of each part.
+   */
+  matrix(matrix: TestMatrix, { baseUnits = 0, cuts = [] as number[], behind = [] as number[] } = {}): WeightPart[] {
     const starts = [0, ...cuts];
     const parts = starts.map((firstRow, i) => ({ firstRow, rows: (starts[i + 1] ?? matrix.rows) - firstRow }));
     const blocks = parts.map(({ firstRow, rows }) => matrix.block(firstRow, rows));
@@ -225,13 +228,13 @@ export class Bench {
     );
     const records = parts.map(({ firstRow, rows }, i) => {
       const pairs = units[i]! + blocks[i]!.pairsAt / 16;
-      return [units[i]!, pairs, rows, firstRow, ...strides(matrix), matrix.cols, matrix.rows];
+      return [units[i]!, pairs, rows, firstRow, ...strides(matrix), matrix.cols, matrix.rows, ...behind];
     });
     return this.#table(slab, records).map((weights, i) => ({ weights, rows: parts[i]!.rows }));
   }
 
   /** Matrices in one slab, and one run of records for a dispatch over all of them; row r of the nth goes to `ats[n]` + r. */
-  several(matrices: readonly TestMatrix[], ats: readonly number[]): Weights {
+  several(matrices: readonly TestMatrix[], ats: readonly number[], last?: number): Weights {
     const blocks = matrices.map((matrix) => matrix.block(0, matrix.rows));
     const { starts, slab } = this.#slab(
       blocks.map(({ bytes }) => bytes),
@@ -239,9 +242,15 @@ export class Bench {
     );
     const records = matrices.map((matrix, i) => {
       const pairs = starts[i]! + blocks[i]!.pairsAt / 16;
-      return [starts[i]!, pairs, matrix.rows, ats[i]!, ...strides(matrix), matrix.cols, matrix.rows];
+      return [starts[i]!, pairs, matrix.rows, ats[i]!, ...strides(matrix), matrix.cols, last ?? matrix.rows];
     });
     return this.#table(slab, [records.flat()])[0]!;
+  }
+
+  /** The same, each record's last word saying where `w` begins in a buffer of parameters. */
+  severalAfter(w: Float32Array<ArrayBuffer>, matrices: readonly TestMatrix[], ats: readonly number[]): Weights {
+    const { starts, slab: parameters } = this.#slab([new Uint8Array(w.buffer)], 3);
+    return { ...this.several(matrices, ats, starts[0]!), parameters };
   }
 
   /** Experts in slots, each of the same matrices one behind the other, and one run of records for them. Junk lies between the slots. */
@@ -261,6 +270,20 @@ export class Bench {
       return [starts[i]!, pairs, matrix.rows, 0, ...strides(matrix), matrix.cols, matrix.rows];
     });
     return { weights: this.#table(this.#upload('experts', slab), [records.flat()])[0]!, slotBytes: (used + 1) * 16 };
+  }
+
+  /** Experts in slots of a buffer that is bound by itself; `record` is that of their matrix, counted from a slot's start. */
+  pool(experts: readonly TestMatrix[]): { buffer: GPUBuffer; slotBytes: number; record: number[] } {
+    const blocks = experts.map((one) => one.block(0, one.rows));
+    const { bytes, pairsAt } = blocks[0]!;
+    const slotBytes = bytes.byteLength + 16; // one unit of junk behind each
+    const all = new Uint8Array(experts.length * slotBytes).fill(0xff);
+    blocks.forEach((block, slot) => {
+      all.set(block.bytes, slot * slotBytes);
+    });
+    const [first] = experts as [TestMatrix];
+    const record = [0, pairsAt / 16, first.rows, 0, ...strides(first), first.cols, first.rows];
+    return { buffer: this.#upload('pool', all), slotBytes, record };
   }
 
   /** Small f32 parameters in a slab: one record that points at each, in order. */
@@ -284,7 +307,7 @@ export class Bench {
     const encoder = device.createCommandEncoder();
     const pass = encoder.beginComputePass();
     for (const { kernel, bindings, tokens = 1, weights, rows = 0 } of runs) {
-      const slab = weights && 'slab' in weights ? { slab: weights.slab } : {};
+      const slab = weights?.slab ? { slab: weights.slab } : {};
       encode(pass, [{ kernel, activations: kernel.bind(bindings, weights), ...slab, rows }], tokens);
     }
     pass.end();
@@ -324,7 +347,7 @@ export class Bench {
     return { starts, slab: this.#upload('slab', bytes) };
   }
 
-  /** Records behind one of junk, so that a dynamic offset is always in play. */
+  /** Records behind one of junk, so that an offset is always in play. */
   #table(slab: GPUBuffer, records: number[][]): Weights[] {
     const words = new Uint32Array(((records.length + 1) * recordStride) / 4).fill(0xa5a5a5a5, 0, recordStride / 4);
     records.forEach((record, i) => {

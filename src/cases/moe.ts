@@ -4,12 +4,17 @@ import {
   createMoeCombine,
   createMoeDown,
   createMoeDownQ4,
+  createMoeDownSumQ4,
   createMoeGateUp,
   createMoeGateUpQ4,
+  createMoeProject,
   createMoeRoute,
   createMoeRouteOne,
 } from '../kernels/moe';
+import { gemmReference } from '../kernels/reference/gemv';
 import { moeCombineReference, moeDownReference, moeGateUpReference, moeRouteReference } from '../kernels/reference/moe';
+import { rmsNormReference } from '../kernels/reference/rms_norm';
+import { swigluReference } from '../kernels/reference/swiglu';
 import { affine, bf16, describeFormat, f32, q3, q4 } from './formats';
 import {
   compare,
@@ -281,4 +286,185 @@ const combineCases = [
   }),
 );
 
-export const moeCases: KernelCase[] = [...routeCases, ...routeOneCases, ...expertCases, ...combineCases];
+type SumRow = {
+  reduction: Reduction;
+  rows: number;
+  cols: number;
+  format: ReturnType<typeof q4>;
+  picks: number[];
+  away?: number[];
+  cuts?: number[];
+  why: string;
+};
+
+const sumRows: SumRow[] = [
+  {
+    reduction: 'workgroup',
+    rows: 37,
+    cols: 96,
+    format: q4(32, 'bf16'),
+    picks: [3, 0, 2],
+    away: [0],
+    cuts: [16, 29],
+    why: '8 lanes, 3 units; the shared matrix in parts; an expert that is away',
+  },
+  {
+    reduction: 'subgroups',
+    rows: 64,
+    cols: 512,
+    format: q4(64, 'bf16'),
+    picks: [3, 0, 2, 4, 1, 0, 2, 3],
+    why: '35B-A3B: 16 lanes, nine teams',
+  },
+  {
+    reduction: 'workgroup',
+    rows: 20,
+    cols: 1152,
+    format: q4(64, 'f32'),
+    picks: [4, 2, 1, 0, 3, 2, 1, 0, 4, 3],
+    why: '32 lanes, 36 units; two rounds, the last not whole',
+  },
+  {
+    reduction: 'subgroups',
+    rows: 12,
+    cols: 1024,
+    format: q4(64, 'f16'),
+    picks: [1],
+    why: '32 lanes; one expert beside the shared one',
+  },
+];
+
+const sumCases = sumRows.map(
+  ({ reduction, rows, cols, format, picks, away = [], cuts = [], why }): KernelCase => ({
+    kernel: 'moe_down_sum_q4',
+    name: `${reduction} ${rows} x ${cols} ${describeFormat(format)}, ${picks.join(' ')}${away.length ? `, without ${away}` : ''}`,
+    why,
+    run: async (device) => {
+      const gpu = withReduction(device, reduction);
+      if (typeof gpu === 'string') return skip(gpu);
+      return onBench(gpu, async (bench) => {
+        const next = random(9);
+        const chosen = picks.length;
+        const experts = Array.from({ length: 5 }, () => randomMatrix(next, rows, cols, format));
+        const sharedOne = randomMatrix(next, rows, cols, format);
+        const slotOf = [2, 0, 3, 1, 4]; // not where their numbers say
+        const pool = bench.pool(slotOf.map((_, slot) => experts[slotOf.indexOf(slot)]!));
+        const parts = bench.matrix(sharedOne, { cuts, behind: pool.record });
+        const slots = Uint32Array.from(slotOf, (slot, expert) => (away.includes(expert) ? absentSlot : slot));
+        const [x, gate, up] = [uniform(next, chosen * cols), uniform(next, cols, -3, 3), uniform(next, cols)];
+        const weights = uniform(next, chosen, 0, 1);
+        const [sharedGate] = uniform(next, 1, -3, 3) as unknown as [number];
+        const at = { gate: 1, up: 2 + cols / 4, sharedGate: 3 + cols / 2 }; // a unit of junk before each
+        const projected = new Float32Array(4 * at.sharedGate + 4).fill(poison);
+        projected.set(gate, 4 * at.gate);
+        projected.set(up, 4 * at.up);
+        projected[4 * at.sharedGate] = sharedGate;
+        const before = uniform(next, rows);
+        const hidden = bench.output(before);
+        const bindings = {
+          ...{ x: bench.input(x), projected: bench.input(projected), picks: bench.input(Uint32Array.from(picks)) },
+          ...{ slots: bench.input(slots), weights: bench.input(weights), pool: { buffer: pool.buffer }, y: hidden },
+        };
+        const kernel = createMoeDownSumQ4(gpu, { rows, cols, format, chosen, slotBytes: pool.slotBytes }, at);
+        await bench.run(...parts.map((part) => ({ kernel, bindings, ...part })));
+        const outs = moeDownReference(x, (expert) => experts[expert]!.values, { picks, rows, cols });
+        picks.forEach((expert, rank) => {
+          if (away.includes(expert)) outs.fill(0, rank * rows, (rank + 1) * rows);
+        });
+        const act = Float32Array.from(swigluReference(gate, up));
+        const sharedOut = moeDownReference(act, () => sharedOne.values, { picks: [0], rows, cols });
+        const sums = { experts: outs, weights, sharedOut, sharedGate: [sharedGate] };
+        const want = moeCombineReference(before, sums, { tokens: 1, chosen, cols: rows });
+        // Sums of `cols` products of about 1 x 3, as many of them as there are experts.
+        const size = Math.max(...[...experts, sharedOne].map(({ sizes }) => largest(sizes))) * cols;
+        return compare('hidden', await bench.read(hidden), want, 24 * ulp, size * (chosen + 3));
+      });
+    },
+  }),
+);
+
+type ProjectRow = {
+  reduction: Reduction;
+  cols: number;
+  rows: { router: number; gate: number };
+  format: ReturnType<typeof q4>;
+  bytes: MatrixFormat;
+  why: string;
+};
+
+const projectRows: ProjectRow[] = [
+  {
+    reduction: 'subgroups',
+    cols: 2048,
+    rows: { router: 21, gate: 37 },
+    format: q4(64, 'bf16'),
+    bytes: affine(8, 64, 'bf16'),
+    why: 'two units a lane; rows within a team',
+  },
+  {
+    reduction: 'workgroup',
+    cols: 96,
+    rows: { router: 40, gate: 16 },
+    format: q4(32, 'f32'),
+    bytes: affine(8, 96, 'f32'),
+    why: 'fewer units than lanes; other groups',
+  },
+  {
+    reduction: 'subgroups',
+    cols: 1088,
+    rows: { router: 8, gate: 9 },
+    format: q4(32, 'f16'),
+    bytes: affine(4, 32, 'f16'),
+    why: 'a router of 4 bits; units that 32 lanes do not divide',
+  },
+];
+
+const projectCases = projectRows.map(
+  ({ reduction, cols, rows, format, bytes, why }): KernelCase => ({
+    kernel: 'moe_project',
+    name: `${reduction} ${rows.router}, 1 x ${cols} ${describeFormat(bytes)}, 2 x ${rows.gate} ${describeFormat(format)}`,
+    why,
+    run: async (device) => {
+      const gpu = withReduction(device, reduction);
+      if (typeof gpu === 'string') return skip(gpu);
+      return onBench(gpu, async (bench) => {
+        const next = random(13);
+        const matrices = [
+          randomMatrix(next, rows.router, cols, bytes),
+          randomMatrix(next, 1, cols, bytes),
+          randomMatrix(next, rows.gate, cols, format),
+          randomMatrix(next, rows.gate, cols, format),
+        ];
+        const ats = [0, rows.router + 3, rows.router + 9, rows.router + rows.gate + 12];
+        const x = uniform(next, cols, -4, 4);
+        const w = uniform(next, cols, 0.5, 2);
+        const weights = bench.severalAfter(w, matrices, ats);
+        const values = ats[3]! + rows.gate;
+        const [y, normed] = [bench.output(values), bench.output(cols)];
+        const kernel = createMoeProject(gpu, { cols, eps: 1e-6, format, bytes });
+        const count = matrices.reduce((sum, matrix) => sum + Math.ceil(matrix.rows / 16) * 16, 0);
+        await bench.run({ kernel, bindings: { x: bench.input(x), normed, y }, weights, rows: count });
+        const unit = rmsNormReference(x, w, 1e-6);
+        const want = new Float64Array(values).fill(poison);
+        matrices.forEach((matrix, i) => {
+          want.set(gemmReference(Float32Array.from(unit), matrix.values, { tokens: 1, rows: matrix.rows, cols }), ats[i]!);
+        });
+        const size = Math.max(...matrices.map(({ sizes }) => largest(sizes))) * cols * largest(unit);
+        const scale = want.map((value) => (value === poison ? 1 : size));
+        return worst(
+          compare('normed', await bench.read(normed), unit, (cols / 8 + 8) * ulp, largest(unit)),
+          compare('y', await bench.read(y), want, 16 * ulp, scale),
+        );
+      });
+    },
+  }),
+);
+
+export const moeCases: KernelCase[] = [
+  ...projectCases,
+  ...routeCases,
+  ...routeOneCases,
+  ...expertCases,
+  ...combineCases,
+  ...sumCases,
+];

@@ -24,8 +24,8 @@ export type KernelSpec = {
   constants?: Record<string, number>;
   /** Group 0 in @binding order. 'write' is read_write storage. */
   bindings: Record<string, BindingKind>;
-  /** A matrix in the slab of group 1, or small parameters; neither by default. */
-  weights?: 'matrix' | 'parameters';
+  /** Matrices in the slab of group 1, small parameters, or both; neither by default. */
+  weights?: 'matrix' | 'parameters' | 'both';
   /** Workgroups for `tokens` tokens of a step; `rows` is the row count of a matrix part, 0 for kernels without one. */
   grid(tokens: number, rows: number): Grid;
   /** Of a kernel that takes up to `recordsSeen` matrices in one dispatch: `rows` is then the sum of their rows in whole workgroups. */
@@ -59,7 +59,7 @@ export type Kernel = {
 export type SlabRef = { group: GPUBindGroup };
 
 /** Where a dispatch's weights lie: `record`, in the weight table, says where in the slab, or in `parameters`. */
-export type WeightBinding = { record: BufferRange } & ({ slab: SlabRef } | { parameters: GPUBuffer });
+export type WeightBinding = { record: BufferRange; slab?: SlabRef; parameters?: GPUBuffer };
 
 /** In group 0, behind any kernel's own: see wgsl/shared/slab.wgsl and parameters.wgsl. */
 const parametersBinding = 14;
@@ -112,7 +112,7 @@ export function createKernel(gpu: Gpu, spec: KernelSpec): Kernel {
     ...(spec.tiles ? { tiles: (tokens: number) => spec.grid(tokens, 0)[1] ?? 1 } : {}),
     digest: fnv1a(`${key}${spec.sources.join()}`),
     bindings: Object.keys(spec.bindings),
-    readsSlab: spec.weights === 'matrix',
+    readsSlab: readsSlab(spec),
     ready,
     grid: spec.grid,
     pipeline: () => {
@@ -163,9 +163,12 @@ function fnv1a(text: string): string {
 
 const sameBindings = (a: Kernel, b: Kernel): boolean => a.readsSlab === b.readsSlab && a.bindings.join() === b.bindings.join();
 
+const readsSlab = ({ weights }: KernelSpec): boolean => weights === 'matrix' || weights === 'both';
+const readsParameters = ({ weights }: KernelSpec): boolean => weights === 'parameters' || weights === 'both';
+
 function activationLayout(gpu: Gpu, spec: KernelSpec): GPUBindGroupLayout {
   const entries = Object.values(spec.bindings).map((kind, binding) => ({ kind, binding }));
-  if (spec.weights === 'parameters') entries.push({ kind: 'read', binding: parametersBinding });
+  if (readsParameters(spec)) entries.push({ kind: 'read', binding: parametersBinding });
   if (spec.weights) entries.push({ kind: 'uniform', binding: recordBinding });
   const label = entries.map(({ kind, binding }) => `${binding} ${kind}`).join();
   return cached(gpu.layouts, label, () =>
@@ -193,10 +196,11 @@ function bindActivations(
   if (unknown.length || missing.length) {
     throw new EngineError('internal', `${spec.label}: unknown bindings [${unknown}], missing bindings [${missing}]`);
   }
-  const given = weights && ('slab' in weights ? 'matrix' : 'parameters');
-  if (given !== spec.weights) throw new EngineError('internal', `${spec.label}: given ${given} for ${spec.weights} weights`);
+  const { slab, parameters } = weights ?? {};
+  if (readsSlab(spec) !== Boolean(slab) || readsParameters(spec) !== Boolean(parameters))
+    throw new EngineError('internal', `${spec.label}: bound to other weights than it reads`);
   const entries: GPUBindGroupEntry[] = names.map((name, binding) => ({ binding, resource: ranges[name]! }));
-  if (weights && 'parameters' in weights) entries.push({ binding: parametersBinding, resource: { buffer: weights.parameters } });
+  if (parameters) entries.push({ binding: parametersBinding, resource: { buffer: parameters } });
   if (weights) entries.push({ binding: recordBinding, resource: weights.record });
   return gpu.device.createBindGroup({ label: spec.label, layout, entries });
 }
@@ -205,7 +209,7 @@ async function compile(gpu: Gpu, spec: KernelSpec, layout: GPUBindGroupLayout): 
   const enables = (spec.enable ?? []).map((feature) => `enable ${feature};\n`).join('');
   const code = enables + specialise(spec.label, spec.sources.join('\n'), spec.constants ?? {});
   const module = gpu.device.createShaderModule({ label: spec.label, code });
-  const bindGroupLayouts = spec.weights === 'matrix' ? [layout, slabLayout(gpu)] : [layout];
+  const bindGroupLayouts = readsSlab(spec) ? [layout, slabLayout(gpu)] : [layout];
   try {
     return await gpu.device.createComputePipelineAsync({
       label: spec.label,

@@ -5,7 +5,6 @@ import sourceStaged from '../../wgsl/gemv_q4_staged.wgsl?raw';
 import q4Unit from '../../wgsl/shared/q4_unit.wgsl?raw';
 import rowBlocks from '../../wgsl/shared/row_blocks.wgsl?raw';
 import xStaged from '../../wgsl/shared/x_staged.wgsl?raw';
-import xUnits from '../../wgsl/shared/x_units.wgsl?raw';
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, type KernelSpec } from '../gpu/kernel';
@@ -64,15 +63,21 @@ export function createGemvQ4Int(gpu: Gpu, shape: TeamShape<Team> & { x: IntDtype
   });
 }
 
-/** What the kernels of experts share with these: BLOCKS 2, four rows each, an x that is read where it is needed. */
-export function expertTeam(gpu: Gpu, label: string, { cols, format }: { cols: number; format: Affine4 }, { lanes, teams }: Team) {
-  const piece = matrix(format, { from: 'experts' });
+/** What the kernels of mixtures share with these: BLOCKS 2, four rows each. */
+export function expertTeam(
+  gpu: Gpu,
+  label: string,
+  { cols, format }: { cols: number; format: Affine4 },
+  { lanes, teams }: Team,
+  from: 'experts' | 'pool' | 'several' = 'experts',
+) {
+  const piece = matrix(format, { from });
   const reduce = teamReduction(gpu, { lanes, teams, blocks: 2 });
   requireMultiple(label, 'group', format.group, 32);
   requireMultiple(label, 'cols', cols, format.group);
   return {
     label: `${label}${piece.suffix}${reduce.suffix} ${lanes}x${teams}`,
-    sources: [...piece.sources, rowBlocks, ...reduce.sources, q4Unit, xUnits],
+    sources: [...piece.sources, rowBlocks, ...reduce.sources, q4Unit],
     enable: reduce.enable,
     constants: {
       ...{ ACCUMULATE: 0, COLS: cols, FOLDED: 0 },

@@ -2,11 +2,15 @@
 import combine from '../../wgsl/moe_combine.wgsl?raw';
 import down from '../../wgsl/moe_down.wgsl?raw';
 import downQ4 from '../../wgsl/moe_down_q4.wgsl?raw';
+import downSumQ4 from '../../wgsl/moe_down_sum_q4.wgsl?raw';
 import gateUp from '../../wgsl/moe_gate_up.wgsl?raw';
 import gateUpQ4 from '../../wgsl/moe_gate_up_q4.wgsl?raw';
+import project from '../../wgsl/moe_project.wgsl?raw';
 import route from '../../wgsl/moe_route.wgsl?raw';
 import routeOne from '../../wgsl/moe_route_one.wgsl?raw';
 import moeRank from '../../wgsl/shared/moe_rank.wgsl?raw';
+import xUnits from '../../wgsl/shared/x_units.wgsl?raw';
+import { EngineError } from '../errors';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, type KernelSpec } from '../gpu/kernel';
@@ -54,6 +58,8 @@ export function createMoeRouteOne(
   });
 }
 
+type MatrixKind = { cols: number; format: MatrixFormat };
+
 /** `rows`, `cols` of one matrix of one expert; `slotBytes`: from one expert to the next in the slab. */
 export type ExpertShape = {
   rows: number;
@@ -91,7 +97,7 @@ export function createMoeGateUpQ4(gpu: Gpu, shape: ExpertShape & { format: Affin
   const spec = expertTeam(gpu, 'moe_gate_up_q4', shape, team);
   return createKernel(gpu, {
     ...spec,
-    sources: [...spec.sources, gateUpQ4],
+    sources: [...spec.sources, xUnits, gateUpQ4],
     constants: { ...spec.constants, INNER: rows, CHOSEN: chosen, SLOT_UNITS: slotBytes / 16 },
     bindings: { x: 'read', picks: 'read', slots: 'read', y: 'write' },
     weights: 'matrix',
@@ -106,12 +112,77 @@ export function createMoeDownQ4(gpu: Gpu, shape: ExpertShape & { format: Affine4
   const spec = expertTeam(gpu, 'moe_down_q4', shape, team);
   return createKernel(gpu, {
     ...spec,
-    sources: [...spec.sources, downQ4],
+    sources: [...spec.sources, xUnits, downQ4],
     constants: { ...spec.constants, OUT: rows, ABSENT_ZERO: Number(shape.absentZero ?? false), SLOT_UNITS: slotBytes / 16 },
     bindings: { x: 'read', picks: 'read', slots: 'read', y: 'write' },
     weights: 'matrix',
     grid: (tokens) => [Math.ceil(rows / 8 / team.teams), tokens * chosen],
   });
+}
+
+/** Of createMoeDownSumQ4: where in `projected` what the shared expert needs begins, in 16-byte units. */
+export type SharedExpertAt = { gate: number; up: number; sharedGate: number };
+
+/**
+ * y += weighted experts + gated shared expert for one token, from what gate_up and the projections gave: createMoeDownQ4, SwiGLU and the
+ * shared expert's down, and createMoeCombine in one. x [chosen * cols] f32; `projected` holds gate and up [cols] and the shared gate [1]; y
+ * [rows] f32. The shared expert's matrix is the dispatch's (record 0), an expert's is record 1 and lies in `pool`. An absent expert adds 0.
+ * @throws EngineError 'shape' unless 32 divides group and group divides cols.
+ */
+export function createMoeDownSumQ4(gpu: Gpu, shape: ExpertShape & { format: Affine4 }, at: SharedExpertAt): Kernel {
+  const { chosen, slotBytes } = shape;
+  const { lanes } = expertTeamOf(shape.cols);
+  const rounds = Math.ceil((chosen + 1) / Math.floor(256 / lanes));
+  const spec = expertTeam(gpu, 'moe_down_sum_q4', shape, { rows: 4, lanes, teams: Math.ceil((chosen + 1) / rounds) }, 'pool');
+  return createKernel(gpu, {
+    ...spec,
+    sources: [...spec.sources, xUnits, downSumQ4],
+    constants: {
+      ...spec.constants,
+      ...{ CHOSEN: chosen, SLOT_UNITS: slotBytes / 16 },
+      ...{ GATE: at.gate, UP: at.up, SHARED_GATE: at.sharedGate },
+    },
+    bindings: {
+      ...{ x: 'read', projected: 'read', picks: 'read', slots: 'read', weights: 'read', pool: 'read', y: 'write' },
+    },
+    weights: 'matrix',
+    grid: (_, rows) => [Math.ceil(rows / 8)],
+  });
+}
+
+/** Whether createMoeDownSumQ4 can do it: the shared expert is like the others. */
+export function suitsDownSum(gpu: Gpu, experts: MatrixKind, sharedOne: MatrixKind): boolean {
+  const { format, cols } = experts;
+  const alike = JSON.stringify([format, cols]) === JSON.stringify([sharedOne.format, sharedOne.cols]);
+  return alike && !gpu.direct && isAffine4(format) && format.group % 32 === 0;
+}
+
+/**
+ * normed = RMSNorm of x [cols], and the products with it of up to four matrices: those of `byte` format, or of `format`. Row r of one goes to
+ * y + record.a.w + r. All f32.
+ * @throws EngineError 'shape' unless 32 divides both groups and these divide cols, and the pairs of both are alike.
+ */
+export function createMoeProject(gpu: Gpu, shape: { cols: number; eps: number; format: Affine4; bytes: MatrixFormat }): Kernel {
+  const { cols, eps, format, bytes } = shape;
+  if (!suitsProject(gpu, format, bytes)) throw new EngineError('shape', 'moe_project: formats that do not go together');
+  const spec = expertTeam(gpu, 'moe_project', { cols, format }, { rows: 4, lanes: 32, teams: 4 }, 'several');
+  return createKernel(gpu, {
+    ...spec,
+    sources: [shared.moreParameters, ...spec.sources, project],
+    constants: { ...spec.constants, EPS: eps },
+    bindings: { x: 'read', normed: 'write', y: 'write' },
+    weights: 'both',
+    grid: (_, rows) => [Math.ceil(rows / 16)],
+    rowsPerWorkgroup: 16,
+  });
+}
+
+/** Whether createMoeProject takes matrices of 4 bits beside others of `bytes`. */
+export function suitsProject(gpu: Gpu, format: MatrixFormat, bytes: MatrixFormat): boolean {
+  if (gpu.direct || !isAffine4(format) || bytes.kind !== 'affine') return false;
+  return (
+    (bytes.bits === 8 || bytes.bits === 4) && bytes.pair === format.pair && format.group % 32 === 0 && bytes.group % 32 === 0
+  );
 }
 
 /** As many lanes as a row has units where those are few, and workgroups of 128. */

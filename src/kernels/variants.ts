@@ -7,11 +7,13 @@ import kvF32 from '../../wgsl/shared/kv_f32.wgsl?raw';
 import matrixAffine from '../../wgsl/shared/matrix_affine.wgsl?raw';
 import matrixFloat from '../../wgsl/shared/matrix_float.wgsl?raw';
 import parameters from '../../wgsl/shared/parameters.wgsl?raw';
+import record from '../../wgsl/shared/record.wgsl?raw';
 import reduceSingle from '../../wgsl/shared/reduce_single.wgsl?raw';
 import reduceSubgroups from '../../wgsl/shared/reduce_subgroups.wgsl?raw';
 import reduceWorkgroup from '../../wgsl/shared/reduce_workgroup.wgsl?raw';
 import slab from '../../wgsl/shared/slab.wgsl?raw';
 import slabExperts from '../../wgsl/shared/slab_experts.wgsl?raw';
+import slabPool from '../../wgsl/shared/slab_pool.wgsl?raw';
 import slabRecords from '../../wgsl/shared/slab_records.wgsl?raw';
 import step from '../../wgsl/shared/step.wgsl?raw';
 import subgroupRows from '../../wgsl/shared/subgroup_rows.wgsl?raw';
@@ -26,7 +28,8 @@ import type { Gpu } from '../gpu/device';
 
 type Piece = { sources: string[]; enable: ('subgroups' | 'f16')[]; suffix: string; constants: Record<string, number> };
 
-export const shared = { contextParts, parameters, step };
+/** `parameters`: of kernels that read nothing else by their record. */
+export const shared = { contextParts, parameters: `${record}\n${parameters}`, moreParameters: parameters, step };
 
 /** Sums over the 64 lanes of a workgroup: through subgroups where the device has them, else through workgroup memory. */
 export function wideReduction(gpu: Gpu): Piece {
@@ -93,17 +96,17 @@ export function kvCache(kv: KvDtype): Piece {
 export type Affine4 = MatrixFormat & { kind: 'affine'; bits: 4 };
 export const isAffine4 = (format: MatrixFormat): format is Affine4 => format.kind === 'affine' && format.bits === 4;
 
-const records = { one: slab, several: slabRecords, experts: slabExperts };
+const records = { one: [record, slab], several: [slabRecords], experts: [slabExperts], pool: [slabPool] };
 const storageCode = { bf16: 0, f16: 1, f32: 2 };
 
 /**
  * The accessor `weight4(row, quad)` for a format. Every further format is one more accessor here.
- * `from` what: one matrix, several that the kernel chooses among by its workgroup, or the experts of a layer.
+ * `from` what: one matrix, several that the kernel chooses among by its workgroup, the experts of a layer, or those beside a matrix.
  */
 export function matrix(format: MatrixFormat, { from = 'one' }: { from?: keyof typeof records } = {}): Piece {
   if (format.kind === 'float') {
     return {
-      sources: [records[from], matrixFloat],
+      sources: [...records[from], matrixFloat],
       enable: [],
       suffix: ` ${format.dtype}`,
       constants: { FORMAT: storageCode[format.dtype] },
@@ -111,7 +114,7 @@ export function matrix(format: MatrixFormat, { from = 'one' }: { from?: keyof ty
   }
   const { bits, group, pair } = format;
   return {
-    sources: [records[from], matrixAffine],
+    sources: [...records[from], matrixAffine],
     enable: [],
     suffix: ` q${bits}g${group}`,
     constants: { BITS: bits, GROUP: group, PAIR: storageCode[pair] },

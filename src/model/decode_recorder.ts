@@ -9,13 +9,15 @@ import type { BufferRange } from '../gpu/memory';
 import { createAttentionCombine, createAttentionSplit } from '../kernels/attention';
 import { createDeltaPrepare, createDeltaStep } from '../kernels/delta';
 import { chooseGemv, chooseGemvInt, createQuantise, takesInt } from '../kernels/gemv';
+import { createMoeDownSumQ4, createMoeProject, suitsDownSum, suitsProject } from '../kernels/moe';
 import { createRmsNormUnits } from '../kernels/rms_norm';
 import { createSwigluUnits } from '../kernels/swiglu';
-import type { ActivationDtype } from '../kernels/variants';
+import { type ActivationDtype, isAffine4 } from '../kernels/variants';
 import type { MatrixBlocks, VectorBlock } from '../plan/blocks';
+import type { ExpertLayer } from '../plan/experts';
 import { deltaShape, projectedAt } from '../plan/shapes';
 import type { DeltaNetLayer } from '../plan/units';
-import { type Activation, type Input, type Output, type Projection, Recorder, rowsOf } from './recorder';
+import { type Activation, type Input, type MixtureMatrices, type Output, type Projection, Recorder, rowsOf } from './recorder';
 import type { AttentionState, DeltaNetState } from './sequence';
 import type { MatrixPlace } from './weight_table';
 
@@ -57,12 +59,69 @@ export class DecodeRecorder extends Recorder {
     }
   }
 
+  /** In one dispatch for each slab, where the formats go together. */
+  override normAndProject(vectors: VectorBlock<'postAttentionNorm'>, matrices: MixtureMatrices, reader: MatrixBlocks): void {
+    const { gpu, config, table, scratch } = this.context;
+    const { format } = matrices.gate;
+    const { format: bytes } = matrices.router;
+    const pairs = [
+      [matrices.gate, matrices.up],
+      [matrices.router, matrices.sharedGate],
+    ] as const;
+    const alike = pairs.every(([a, b]) => JSON.stringify(a.format) === JSON.stringify(b.format));
+    if (!alike || !isAffine4(format) || !suitsProject(gpu, format, bytes)) {
+      super.normAndProject(vectors, matrices, reader);
+      return;
+    }
+    const kernel = createMoeProject(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps, format, bytes });
+    const ranges = { x: this.at('hidden'), normed: this.at('normed'), y: { buffer: scratch.projected } };
+    const places = Object.entries(matrices).flatMap(([y, matrix]) =>
+      matrix.parts.map((part): MatrixPlace => ({ matrix, part, at: this.#offset(y as Output) / 4 })),
+    );
+    for (const run of table.bySlab(places)) {
+      const rows = run.map(({ part }) => part.rows);
+      this.add(kernel, ranges, table.severalAfter(vectors, 'postAttentionNorm', run), rowsOf(kernel, rows));
+    }
+  }
+
   override addTo(x: Input, matrix: MatrixBlocks): void {
     this.#product(x, matrix, 'hidden', { accumulate: true, sliced: false });
   }
 
-  override sharedOut(matrix: MatrixBlocks): void {
-    this.#product('act', matrix, 'sharedOut', { accumulate: false, sliced: false });
+  protected override shared(down: MatrixBlocks, experts: ExpertLayer): void {
+    if (this.#sumsDown(experts, down)) return;
+    this.swiglu(down);
+    this.#product('act', down, 'sharedOut', { accumulate: false, sliced: false });
+  }
+
+  protected override experts(layer: number, experts: ExpertLayer, sharedDown: MatrixBlocks): void {
+    if (this.#sumsDown(experts, sharedDown)) this.expertsAct(layer, experts);
+    else super.experts(layer, experts, sharedDown);
+  }
+
+  protected override sum(layer: number, experts: ExpertLayer, sharedDown: MatrixBlocks): void {
+    const { downProj } = experts.matrices;
+    const { format } = downProj;
+    if (!this.#sumsDown(experts, sharedDown) || !isAffine4(format)) {
+      super.sum(layer, experts, sharedDown);
+      return;
+    }
+    const { gpu, table, scratch } = this.context;
+    const { shape, slab, picks, slots } = this.expertPlaces(layer);
+    const units = (name: Output) => this.#offset(name) / 16;
+    const at = { gate: units('gate'), up: units('up'), sharedGate: units('sharedGate') };
+    const kernel = createMoeDownSumQ4(gpu, { ...shape, ...downProj, format }, at);
+    const ranges = {
+      ...{ x: this.at('expertAct'), projected: { buffer: scratch.projected }, picks, slots },
+      ...{ weights: this.at('pickWeights'), pool: { buffer: table.expertSlabs[slab]! }, y: this.at('hidden') },
+    };
+    for (const part of sharedDown.parts)
+      this.add(kernel, ranges, table.withExpert(sharedDown, part, experts, 'downProj'), part.rows);
+  }
+
+  /** Of formats alone depends which kernels run, so that no budget changes results. */
+  #sumsDown({ matrices }: ExpertLayer, sharedDown: MatrixBlocks): boolean {
+    return suitsDownSum(this.context.gpu, matrices.downProj, sharedDown);
   }
 
   override logits(matrix: MatrixBlocks): void {

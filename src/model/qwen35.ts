@@ -121,17 +121,10 @@ function feedForward(r: Recorder, { vectors, mlp }: ModelLayer): void {
  */
 function mixture(r: Recorder, { vectors, mlp }: ModelLayer, { router, sharedGate, experts }: MoeLayer, index: number): void {
   const { gateProj, upProj, downProj } = mlp;
-  r.norm(vectors, 'postAttentionNorm', 'normed', [router, sharedGate, gateProj, upProj, experts.matrices.gateProj]);
-  r.project('normed', [
-    [router, 'router'],
-    [sharedGate, 'sharedGate'],
-    [gateProj, 'gate'],
-    [upProj, 'up'],
-  ]);
+  const projections = { router, sharedGate, gate: gateProj, up: upProj };
+  r.normAndProject(vectors, projections, experts.matrices.gateProj);
   r.route(index);
-  r.swiglu(downProj);
-  r.sharedOut(downProj);
-  r.mixture(index, experts);
+  r.mixture(index, experts, downProj);
 }
 
 /** Final norm and logits of rows [headStep.firstRow, headStep.firstRow + headStep.tokens) of the residual stream. */

@@ -89,6 +89,9 @@ export type Input = 'normed' | 'mixed' | 'act' | 'headInput';
 export type Output = 'qGate' | 'k' | 'v' | 'qkvIn' | 'z' | 'b' | 'a' | 'router' | 'sharedGate' | 'gate' | 'up';
 export type Projection = readonly [matrix: MatrixBlocks, y: Output];
 
+/** What a mixture multiplies its normed input by, beside the experts. */
+export type MixtureMatrices = Record<'router' | 'sharedGate' | 'gate' | 'up', MatrixBlocks>;
+
 export class Recorder {
   readonly sections: Section[] = [];
   /** Those of one token whose kernel no slice of a matrix depends on. */
@@ -108,14 +111,18 @@ export class Recorder {
     this.sections.push({ label, unit, dispatches: [] });
   }
 
-  /** Every chosen expert that has a slot, and the residual stream += them and the shared one: normed in. */
-  mixture(layer: number, experts: ExpertLayer): void {
+  /**
+   * The residual stream += every chosen expert that has a slot, and the shared one, whose last matrix is `sharedDown`: normed, and what
+   * `project` and `route` gave in.
+   */
+  mixture(layer: number, experts: ExpertLayer, sharedDown: MatrixBlocks): void {
     const section = this.sections.at(-1)!;
     const { dispatches } = section;
+    this.shared(sharedDown, experts);
     const first = dispatches.length;
-    this.experts(layer, experts);
+    this.experts(layer, experts, sharedDown);
     const end = dispatches.length;
-    this.combine();
+    this.sum(layer, experts, sharedDown);
     const [choose, read, sum] = [dispatches.slice(0, first), dispatches.slice(first, end), dispatches.slice(end)];
     section.mixture = { layer, choose, read, sum };
   }
@@ -136,6 +143,13 @@ export class Recorder {
     this.add(kernel, ranges, table.vectors(vectors, name));
   }
 
+  /** norm, and project of a mixture's; the norm is for experts, `reader`, too. */
+  normAndProject(vectors: VectorBlock<'postAttentionNorm'>, matrices: MixtureMatrices, reader: MatrixBlocks): void {
+    const projections = Object.entries(matrices).map(([y, matrix]): Projection => [matrix, y as Output]);
+    this.norm(vectors, 'postAttentionNorm', 'normed', [...Object.values(matrices), reader]);
+    this.project('normed', projections);
+  }
+
   /** y = W x for each. */
   project(x: Input, projections: readonly Projection[]): void {
     for (const [matrix, y] of projections) this.linear(this.at(x), matrix, this.at(y), {});
@@ -146,9 +160,10 @@ export class Recorder {
     this.linear(this.at(x), matrix, this.at('hidden'), { accumulate: true });
   }
 
-  /** The shared expert's part of what a mixture gives: W act. */
-  sharedOut(matrix: MatrixBlocks): void {
-    this.linear(this.at('act'), matrix, this.at('sharedOut'), {});
+  /** What the shared expert gives, but for its gate. */
+  protected shared(down: MatrixBlocks, _experts: ExpertLayer): void {
+    this.swiglu(down);
+    this.linear(this.at('act'), down, this.at('sharedOut'), {});
   }
 
   /** Which experts each token runs through: router in, picks and pickWeights out. */
@@ -175,21 +190,32 @@ export class Recorder {
     };
   }
 
-  protected experts(layer: number, experts: ExpertLayer): void {
-    const { gpu, config, table, experts: pool } = this.context;
-    const { gateProj, downProj } = experts.matrices;
-    const shape = { chosen: config.moe!.chosen, slotBytes: pool!.slotBytes };
-    const slots = this.expertSlots(layer);
-    const picks = this.picks(layer);
-    const slab = slabOf(pool!, layer);
-    const [act, out] = [this.at('expertAct'), this.at('expertOut')];
-    const up = chooseMoeGateUp(gpu, { ...shape, ...gateProj });
-    this.add(up, { x: this.at('normed'), picks, slots, y: act }, table.expert(experts, slab, ['gateProj', 'upProj']));
-    const down = chooseMoeDown(gpu, { ...shape, ...downProj, absentZero: this.#mode === 'decode' });
-    this.add(down, { x: act, picks, slots, y: out }, table.expert(experts, slab, ['downProj']));
+  protected experts(layer: number, experts: ExpertLayer, _sharedDown: MatrixBlocks): void {
+    const { gpu, table } = this.context;
+    this.expertsAct(layer, experts);
+    const { shape, slab, picks, slots } = this.expertPlaces(layer);
+    const down = chooseMoeDown(gpu, { ...shape, ...experts.matrices.downProj, absentZero: this.#mode === 'decode' });
+    const ranges = { x: this.at('expertAct'), picks, slots, y: this.at('expertOut') };
+    this.add(down, ranges, table.expert(experts, slab, ['downProj']));
   }
 
-  protected combine(): void {
+  /** As far as their activation function. */
+  protected expertsAct(layer: number, experts: ExpertLayer): void {
+    const { gpu, table } = this.context;
+    const { shape, slab, picks, slots } = this.expertPlaces(layer);
+    const up = chooseMoeGateUp(gpu, { ...shape, ...experts.matrices.gateProj });
+    const ranges = { x: this.at('normed'), picks, slots, y: this.at('expertAct') };
+    this.add(up, ranges, table.expert(experts, slab, ['gateProj', 'upProj']));
+  }
+
+  /** `slab`: of the pool. */
+  protected expertPlaces(layer: number) {
+    const { config, experts: pool } = this.context;
+    const shape = { chosen: config.moe!.chosen, slotBytes: pool!.slotBytes };
+    return { shape, slab: slabOf(pool!, layer), picks: this.picks(layer), slots: this.expertSlots(layer) };
+  }
+
+  protected sum(_layer: number, _experts: ExpertLayer, _sharedDown: MatrixBlocks): void {
     const { gpu, config } = this.context;
     const kernel = createMoeCombine(gpu, { cols: config.hiddenSize, chosen: config.moe!.chosen });
     this.add(kernel, {
@@ -285,7 +311,7 @@ export class Recorder {
   }
 
   protected add(kernel: Kernel, ranges: Record<string, BufferRange>, weights?: WeightBinding, rows = 0): Dispatch {
-    const slab = weights && 'slab' in weights ? { slab: weights.slab } : {};
+    const slab = weights?.slab ? { slab: weights.slab } : {};
     const dispatch = { kernel, activations: kernel.bind(ranges, weights), ...slab, rows };
     this.sections.at(-1)!.dispatches.push(dispatch);
     return dispatch;

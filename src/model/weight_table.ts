@@ -69,13 +69,16 @@ export class WeightTable {
   }
 
   /** Records of some matrices as they lie in every slot of slab `slab` of the pool. */
-  expert({ label, matrices, at }: ExpertLayer, slab: number, names: readonly ExpertMatrix[]): WeightBinding {
-    const words = names.flatMap((name) => {
-      const { rows, cols, parts } = matrices[name];
-      const start = at[name] / 16;
-      return [start, start + parts[0]!.pairsAt / 16, rows, 0, ...rowStrides(matrices[name]), cols, rows];
-    });
+  expert(experts: ExpertLayer, slab: number, names: readonly ExpertMatrix[]): WeightBinding {
+    const { label } = experts;
+    const words = names.flatMap((name) => expertWords(experts, name));
     return { slab: this.#expertSlabs[slab]!, record: this.#record(`${label} ${names}`, words) };
+  }
+
+  /** A record for one part of the shared expert's matrix, and behind it that of the others. */
+  withExpert(matrix: MatrixBlocks, part: MatrixPart, experts: ExpertLayer, name: ExpertMatrix): WeightBinding {
+    const words = [...this.#words({ matrix, part, at: 0 }), ...expertWords(experts, name)];
+    return { slab: this.#slab(part.block), record: this.#record(`${part.block.label} and ${experts.label} ${name}`, words) };
   }
 
   /** Records for a dispatch over several parts, which must lie in one slab: see `bySlab`. */
@@ -83,6 +86,15 @@ export class WeightTable {
     const key = places.map(({ part, at }) => `${part.block.label} to ${at}`).join();
     const words = places.flatMap((place) => this.#words(place));
     return { slab: this.#slab(places[0]!.part.block), record: this.#record(key, words) };
+  }
+
+  /** The same, and where in the small parameters `name` begins. */
+  severalAfter<Name extends string>({ block, at }: VectorBlock<Name>, name: Name, places: readonly MatrixPlace[]): WeightBinding {
+    const key = `${block.label} ${name}, ${places.map(({ part }) => part.block.label)}`;
+    const norm = this.#start(block) + at[name] / 16;
+    const words = places.flatMap((place) => [...this.#words(place).slice(0, 7), norm]);
+    const { buffer } = this.#places.get(block)!;
+    return { slab: this.#slab(places[0]!.part.block), parameters: buffer!, record: this.#record(key, words) };
   }
 
   /** Neighbours that lie in one slab, as many as a dispatch can take. */
@@ -134,4 +146,11 @@ export class WeightTable {
     this.#made.set(key, made);
     return made;
   }
+}
+
+/** As #words, counted from the start of a slot. */
+function expertWords({ matrices, at }: ExpertLayer, name: ExpertMatrix): number[] {
+  const { rows, cols, parts } = matrices[name];
+  const start = at[name] / 16;
+  return [start, start + parts[0]!.pairsAt / 16, rows, 0, ...rowStrides(matrices[name]), cols, rows];
 }

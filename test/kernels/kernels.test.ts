@@ -36,8 +36,10 @@ import {
   createMoeCombine,
   createMoeDown,
   createMoeDownQ4,
+  createMoeDownSumQ4,
   createMoeGateUp,
   createMoeGateUpQ4,
+  createMoeProject,
   createMoeRoute,
   createMoeRouteOne,
 } from '../../src/kernels/moe';
@@ -229,6 +231,14 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   moe_down: { reference: 'moe', create: (gpu) => createMoeDown(gpu, expert) },
   moe_gate_up_q4: { reference: 'moe', create: (gpu) => createMoeGateUpQ4(gpu, expert) },
   moe_down_q4: { reference: 'moe', create: (gpu) => createMoeDownQ4(gpu, expert) },
+  moe_project: {
+    reference: 'moe',
+    create: (gpu) => createMoeProject(gpu, { cols: 64, eps: 1e-6, format: expert.format, bytes: expert.format }),
+  },
+  moe_down_sum_q4: {
+    reference: 'moe',
+    create: (gpu) => createMoeDownSumQ4(gpu, expert, { gate: 0, up: 16, sharedGate: 32 }),
+  },
   moe_combine: { reference: 'moe', create: (gpu) => createMoeCombine(gpu, { cols: 4, chosen: 2 }) },
   qk_norm_rope: { reference: 'qk_norm_rope', create: (gpu) => createQkNormRope(gpu, { ...heads, rotary: 16, eps: 1e-6 }) },
   quantise: { reference: 'quantise', create: (gpu) => createQuantise(gpu, { cols: 64, y: 'int8' }) },

@@ -1,0 +1,81 @@
+// moe_project: RMSNorm of one token and the matrices of a mixture that read it: router and shared gate in 8 or 4 bits, the shared expert's
+// gate and up in 4 bits. Every team finds the norm's scale beside its own sums, since that costs it no further reads of x.
+//   x [.., COLS] f32, row step.firstRow is 0;  normed [COLS] f32 = x * (mean(x^2) + EPS)^-1/2 * w;  y f32, row r of a matrix at record.a.w + r
+//   weights: up to four records, 32 divides their groups, which divide COLS; record.b.w is where w [COLS] f32 begins in `parameters`
+// A team of LANES lanes takes four rows; how lanes share the columns is in row_blocks; sums over a team come from team_*: those of its rows
+// are block 0, and that of the squares of x is the first row of block 1.
+override EPS: f32;
+override COUNT: u32 = (UNITS + LANES - 1u) / LANES;
+@group(0) @binding(0) var<storage, read> x: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> normed: array<vec4f>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+var<workgroup> scales: array<f32, TEAMS>;
+
+fn squares(i: u32) -> vec4f { return x[i] * x[i]; }
+
+fn unitSquares(unit: u32) -> f32 {
+  let i = unit * 8u;
+  let sum = (squares(i) + squares(i + 1u) + squares(i + 2u) + squares(i + 3u))
+    + (squares(i + 4u) + squares(i + 5u) + squares(i + 6u) + squares(i + 7u));
+  return dot(sum, vec4f(1.0));
+}
+
+fn weighted(i: u32) -> vec4f { return x[i] * parameter4(record.b.w + i); }
+
+/// Unit `unit` of x * w.
+fn readUnit(unit: u32) -> Unit {
+  let i = unit * 8u;
+  var u = Unit(weighted(i), weighted(i + 1u), weighted(i + 2u), weighted(i + 3u),
+    weighted(i + 4u), weighted(i + 5u), weighted(i + 6u), weighted(i + 7u), 0.0, 0.0);
+  let sums = unitSums(u);
+  u.sum = sums.x;
+  u.excess = sums.y;
+  return u;
+}
+
+/// Sixteen 8-bit weights.
+fn bytesDot(w: vec4u, x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f) -> f32 {
+  return (dot(vec4f(unpack4xU8(w.x)), x0) + dot(vec4f(unpack4xU8(w.y)), x1))
+    + (dot(vec4f(unpack4xU8(w.z)), x2) + dot(vec4f(unpack4xU8(w.w)), x3));
+}
+
+/// What unit `unit` adds to row `row` of an 8-bit matrix; rows past the end repeat the last one.
+fn addBytes(row: u32, unit: u32, u: Unit) -> f32 {
+  let own = min(row, record.a.z - 1u);
+  let at = record.a.x + 2u * (own * UNITS + unit);
+  let pair = scaleBias(own * record.b.y + unit * record.b.y / UNITS);
+  let sum = bytesDot(slabUnit(at), u.x0, u.x1, u.x2, u.x3) + bytesDot(slabUnit(at + 1u), u.x4, u.x5, u.x6, u.x7);
+  return fma(sum, pair.x, u.sum * pair.y);
+}
+
+@compute @workgroup_size(THREADS)
+fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u) {
+  let team = thread.index / LANES;
+  let place = Place((chooseRecord(wg.x, ROWS * TEAMS) * TEAMS + team) * ROWS, team, thread.index % LANES);
+  let bytes = record.b.x * 4u == COLS;
+  var sums = vec4f();
+  var square = 0.0;
+  for (var t = 0u; t < COUNT; t++) {
+    let unit = t * LANES + place.lane;
+    if (unit < UNITS) {
+      let u = readUnit(unit);
+      square += unitSquares(unit);
+      let row = place.row;
+      if (bytes) {
+        sums += vec4f(addBytes(row, unit, u), addBytes(row + 1u, unit, u), addBytes(row + 2u, unit, u), addBytes(row + 3u, unit, u));
+      } else {
+        sums += addRows(readRows(row, unit), u);
+      }
+    }
+  }
+  teamPut(0u, sums, place, thread);
+  teamPut(1u, vec4f(square, 0.0, 0.0, 0.0), place, thread);
+  let sum = teamSum(place, thread);
+  if (place.lane == 4u) { scales[place.team] = inverseSqrt(sum / f32(COLS) + EPS); }
+  workgroupBarrier();
+  let scale = scales[place.team];
+  let row = place.row + place.lane;
+  if (place.lane < 4u && row < record.a.z) { y[record.a.w + row] = sum * scale; }
+  if (wg.x > 0u) { return; }
+  for (var i = thread.index; i < COLS / 4u; i += THREADS) { normed[i] = weighted(i) * scale; }
+}
