@@ -16,7 +16,9 @@ export async function checkSpeed({ gpu: open, options, say }: Context): Promise<
   const { probeBytes: _, ...ceilings } = await measureCeilings(gpu, effortOn(gpu), probeBytes(options));
   await say({ done: 1, total: 2, step: 'readback' });
   const readbackMs = await measureReadback(gpu);
-  const facts = { ...ceilings, readbackMs, subgroupsReduce: gpu.subgroups ? await subgroupsWork(gpu) : undefined };
+  const offered = gpu.adapter.features.includes('subgroups');
+  const subgroupsReduce = offered ? gpu.subgroups && (await subgroupsWork(gpu)) : undefined;
+  const facts = { ...ceilings, readbackMs, subgroupsReduce };
   if (gpu.adapter.isCpu)
     return { status: 'noted', summary: 'Every probe runs; a software adapter’s figures mean nothing.', facts };
   const { readGBps, fmaTflops, roundTripMs } = facts;
