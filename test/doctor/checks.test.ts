@@ -1,0 +1,42 @@
+/** What condemns a device, and what does not: judgements over outcomes, so without a GPU. */
+import { expect, test } from 'vitest';
+import type { KernelRow } from '../../src/bench/kernels';
+import { kernelCases } from '../../src/cases/suite';
+import { casesFor } from '../../src/doctor/checks/kernels';
+import { judged } from '../../src/doctor/checks/products';
+
+const row = (outcome: KernelRow['outcome'], more: Partial<KernelRow> = {}): KernelRow =>
+  ({
+    ...{ matrix: 'q_proj', rows: 128, cols: 256, perToken: 2, tokens: 1, candidate: 'direct', activations: 'f32' },
+    ...{ outcome, best: false, us: 10, gbPerSecond: 50, ...(outcome === 'right' ? {} : { reason: 'relative error 0.5' }) },
+    ...more,
+  }) as KernelRow;
+const read = { value: 100, spread: 0 };
+
+test('a matrix whose candidates are all wrong fails, as one wrong candidate beside a right one does', () => {
+  const all = judged([row('wrong'), row('failed', { candidate: 'teams' })], read, false);
+  expect(all).toMatchObject({ status: 'failed', facts: { rows: [], gbPerSecond: 0 } });
+  expect(all.problems).toEqual([
+    'q_proj 128x256: direct wrong: relative error 0.5',
+    'q_proj 128x256: teams failed: relative error 0.5',
+  ]);
+  const one = judged([row('right', { best: true }), row('wrong', { activations: 'int16' })], read, true);
+  expect(one).toMatchObject({ status: 'failed', problems: { length: 1 } });
+});
+
+test('right products are a share of the read bandwidth', () => {
+  const { status, summary, problems = [] } = judged([row('right', { best: true }), row('right')], read, false);
+  expect({ status, summary, problems }).toMatchObject({
+    status: 'passed',
+    summary: expect.stringContaining('50 %'),
+    problems: [],
+  });
+});
+
+test('kernels that nothing but benchmarks runs are asked for by name alone', () => {
+  const stems = (only?: string) => [...new Set(casesFor(only).map(({ kernel }) => kernel))];
+  const all = [...new Set(kernelCases.map(({ kernel }) => kernel))];
+  expect(all.filter((kernel) => !stems().includes(kernel))).toEqual(['gemm_q4_few_int', 'attention']);
+  expect(stems('gemm_q4_few_int')).toEqual(['gemm_q4_few_int']);
+  expect(stems('attention: ')).toEqual(['attention']);
+});
