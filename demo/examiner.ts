@@ -36,13 +36,13 @@ export class Examiner {
   /** Never rejects: what goes wrong is in the report. */
   async run(asked: CheckId[], options: ExamOptions, died: Report['died']): Promise<Report> {
     this.#cancelled = new AbortController();
-    const report: Report = {
+    const report: Report = cleaned<Report>({
       ...{ sluice: 'doctor', format: 1, build, startedAt: new Date().toISOString(), asked, state: 'running' },
       ...(options.only ? { only: options.only } : {}),
       ...(options.plant ? { planted: describePlant(options.plant) } : {}),
       ...(died ? { died } : {}),
       ...{ findings: {}, verdicts: [] },
-    };
+    });
     for (const id of asked) {
       if (this.#cancelled.signal.aborted) break;
       this.hooks.onStart(id);
@@ -65,7 +65,7 @@ export class Examiner {
     const started = performance.now();
     const { signal } = this.#cancelled;
     const say = (progress: Progress) => {
-      keepMarker({ check: id, step: progress.step, at: new Date().toISOString(), ...held(progress) });
+      keepMarker(cleaned({ check: id, step: progress.step, at: new Date().toISOString(), ...held(progress) }));
       this.hooks.onProgress(id, progress);
     };
     say({ done: 0, total: 1, step: 'starting' });

@@ -56,6 +56,16 @@ describe.each(browsers)('the doctor in $name', ({ name, checks }) => {
     expect(page.errors).toEqual([]);
   });
 
+  test('what fails with an address in its words is told without it, and so is what the address bar asked for', async () => {
+    const secrets = ['https://user.example/private/x', '/home/someone/y', 'localhost:5173/z'];
+    const asked = encodeURIComponent(secrets.join(' '));
+    const report = await examined(page, `json&checks=kernels&only=${asked}&plant=${encodeURIComponent(`a,${secrets[0]},b`)}`);
+    expect(report.findings.kernels).toMatchObject({ status: 'failed', problems: { length: 1 } });
+    expect(report).toMatchObject({ only: '<address> <path> <address>', planted: "a with 'b' for '<address>'" });
+    const text = JSON.stringify(report);
+    for (const secret of [...secrets, 'user.example', 'someone', '5173']) expect(text).not.toContain(secret);
+  });
+
   test('a wrong kernel is found, named, and shown with its numbers', async () => {
     const report = await examined(page, `json&checks=kernels&${few}&plant=rms_norm,inverseSqrt,sqrt`);
     const { status, summary, facts } = report.findings.kernels!;
