@@ -1,6 +1,6 @@
 /** The doctor's page as people see it. */
-import type { Progress } from '../src/doctor/context';
-import { bytesText, figure } from '../src/doctor/context';
+import { figure } from '../src/bench/report';
+import { bytesText, type Progress } from '../src/doctor/context';
 import { type CheckId, checkIds, type Finding, type Marker, type Report } from '../src/doctor/report';
 import { checkTitles, reportText } from '../src/doctor/report_text';
 import { cloneTemplate, part, required } from './dom';

@@ -2,12 +2,13 @@
  * What follows for each size of model: held in the memory that the ladder proved, streamed from disk, or neither. Arithmetic over findings:
  * the engine's own plan, and its own timeline with what this machine was seen to do.
  */
+import { figure } from '../bench/report';
 import type { ModelConfig } from '../format/types';
 import { type MemoryPlan, type PlanInput, planMemory } from '../plan/memory_plan';
 import type { Speeds } from '../plan/timeline';
 import { describeSynthetic } from '../synth/layout';
 import { type PresetName, presetNames } from '../synth/presets';
-import { bytesText, figure, mib } from './context';
+import { bytesText, mib } from './context';
 import type { Report, Verdict } from './report';
 
 type Findings = Report['findings'];

@@ -1,8 +1,9 @@
 /** Matrix-vector products of a 9B model's shapes as shares of the read bandwidth: what decoding will come to. */
 import { type Ceilings, effortOn, measureCeilings } from '../../bench/ceilings';
 import { benchKernels, type KernelRow } from '../../bench/kernels';
+import { figure } from '../../bench/report';
 import { kernelBench } from '../../bench/run';
-import { type Context, figure, mib, type Outcome, plural, probeBytes } from '../context';
+import { type Context, mib, type Outcome, plural, probeBytes } from '../context';
 import { planted } from '../plant';
 import type { ProductFacts } from '../report';
 

@@ -1,10 +1,11 @@
 /** What the machine gives at best, as `bench` measures it, and what bringing a megabyte back costs. */
 import { effortOn, measureCeilings } from '../../bench/ceilings';
+import { figure } from '../../bench/report';
 import { summarise } from '../../bench/statistics';
 import type { Gpu } from '../../gpu/device';
 import { Readback } from '../../gpu/readback';
 import { subgroupsWork } from '../../kernels/probe';
-import { type Context, figure, mib, type Outcome, probeBytes } from '../context';
+import { type Context, mib, type Outcome, probeBytes } from '../context';
 import type { SpeedFacts } from '../report';
 
 /** A reply waits for this at every token that is read back. */

@@ -1,9 +1,10 @@
 /** From JavaScript to the GPU by both of the engine's paths: how fast, and is what arrives what was sent? */
+import { figure } from '../../bench/report';
 import type { Gpu } from '../../gpu/device';
 import { Readback } from '../../gpu/readback';
 import { bytesPerSecondOf } from '../../stream/choose_upload';
 import { createMappedUpload, createWriteUpload, type UploadPath } from '../../stream/upload';
-import { type Context, figure, mib, type Outcome } from '../context';
+import { type Context, mib, type Outcome } from '../context';
 import type { UploadFacts } from '../report';
 
 const makers = { write: createWriteUpload, mapped: createMappedUpload };
