@@ -38,8 +38,12 @@ export async function checkUpload({ gpu: open, say }: Context): Promise<Outcome<
   facts.better = best('mapped') > best('write') ? 'mapped' : 'write';
   if (problems.length > 0)
     return { status: 'failed', summary: 'What is uploaded does not arrive as it was sent.', problems, facts };
+  if (gpu.adapter.isCpu) {
+    const summary = 'Both ways bring what was sent; a software adapter’s speed means nothing.';
+    return { status: 'noted', summary, facts };
+  }
   const summary = `${figure(best('write'))} GB/s by writeBuffer, ${figure(best('mapped'))} GB/s through mapped buffers.`;
-  return { status: gpu.adapter.isCpu ? 'noted' : 'passed', summary, facts };
+  return { status: 'passed', summary, facts };
 }
 
 /** Sends a piece of numbers and brings it back. */
