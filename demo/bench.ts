@@ -7,7 +7,7 @@ import { requestFromQuery } from '../src/bench/request';
 import type { BenchResult, BenchWorkerApi } from '../src/bench/run';
 import workerUrl from '../workers/bench.worker.ts?worker&url';
 import { hideResult, showResult } from './bench_view';
-import { onPress, required, setUnavailable } from './dom';
+import { copyField, onPress, required, setUnavailable } from './dom';
 import { setUpTheme } from './theme';
 
 const query = new URL(location.href).searchParams;
@@ -26,7 +26,9 @@ form.addEventListener('submit', (event) => {
   if (!stop) void run(queryOfForm());
 });
 onPress(cancel, () => stop?.());
-onPress(required('copy', HTMLButtonElement), () => void copy());
+onPress(required('copy', HTMLButtonElement), async () => {
+  announcer.textContent = await copyField(required('report', HTMLTextAreaElement), 'The results are');
+});
 if (query.has('run') || query.has('post')) void unattended();
 
 async function unattended(): Promise<void> {
@@ -119,15 +121,4 @@ function queryOfForm(): URLSearchParams {
   if (required('what', HTMLSelectElement).value === 'kernels') options.set('kernels', '');
   else options.delete('kernels');
   return options;
-}
-
-async function copy(): Promise<void> {
-  const text = required('report', HTMLTextAreaElement);
-  try {
-    await navigator.clipboard.writeText(text.value);
-    announcer.textContent = 'The results are copied';
-  } catch {
-    text.select(); // not allowed here: Ctrl+C or Cmd+C does it now
-    announcer.textContent = 'The browser did not allow copying. The results are selected: copy them yourself.';
-  }
 }

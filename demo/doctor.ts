@@ -8,7 +8,7 @@ import { parsePlant } from '../src/doctor/plant';
 import { type CheckId, checkIds, type Report } from '../src/doctor/report';
 import { lastReport, takeMarker } from './doctor_memory';
 import { DoctorView } from './doctor_view';
-import { onPress, required, setUnavailable } from './dom';
+import { copyField, onPress, required, saveText, setUnavailable } from './dom';
 import { Examiner } from './examiner';
 import { setUpTheme } from './theme';
 
@@ -53,8 +53,10 @@ function setUpPage(): void {
   if (died) showDeath(view);
   onPress(start, () => void run());
   onPress(cancel, () => examiner.cancel());
-  onPress(required('copy', HTMLButtonElement), () => void copy(announcer));
-  onPress(required('save', HTMLButtonElement), save);
+  onPress(required('copy', HTMLButtonElement), async () => {
+    announcer.textContent = await copyField(required('report', HTMLTextAreaElement), 'The report is');
+  });
+  onPress(required('save', HTMLButtonElement), () => saveText('sluice-doctor.json', JSON.stringify(shown, null, 1)));
 
   async function run(): Promise<void> {
     setUnavailable(start, true);
@@ -127,23 +129,4 @@ function showDeath(view: DoctorView): void {
   const select = required('memory-limit', HTMLSelectElement);
   const safe = [...select.options].filter(({ value }) => Number(value) * gib <= died.heldBytes! / 2);
   select.value = safe.at(-1)?.value ?? select.options[0]!.value;
-}
-
-async function copy(announcer: HTMLElement): Promise<void> {
-  const text = required('report', HTMLTextAreaElement);
-  try {
-    await navigator.clipboard.writeText(text.value);
-    announcer.textContent = 'The report is copied';
-  } catch {
-    text.select(); // not allowed here: Ctrl+C or Cmd+C does it now
-    announcer.textContent = 'The browser did not allow copying. The report is selected: copy it yourself.';
-  }
-}
-
-function save(): void {
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([JSON.stringify(shown, null, 1)], { type: 'application/json' }));
-  link.download = 'sluice-doctor.json';
-  link.click();
-  URL.revokeObjectURL(link.href);
 }

@@ -3,22 +3,18 @@
  * it as well: a bookmark, a restored tab and a Dock app still know what was here.
  */
 import { type MacMemory, macMemories } from './mac_models';
+import { readItem, writeItem } from './settings';
 
 export type MacRecord = { memory: MacMemory; model: string; complete: boolean };
 
 const KEY = 'sluice.safari';
 
 export function loadRecord(hash: string): MacRecord | undefined {
-  return parsed(read()) ?? fromHash(hash);
+  return parsed(readItem(KEY)) ?? fromHash(hash);
 }
 
 export function saveRecord(record: MacRecord | undefined): void {
-  try {
-    if (record) localStorage.setItem(KEY, JSON.stringify(record));
-    else localStorage.removeItem(KEY);
-  } catch (error) {
-    if (!(error instanceof DOMException)) throw error; // storage is off: the address remembers
-  }
+  writeItem(KEY, record ? JSON.stringify(record) : null); // where storage is off, the address remembers
   history.replaceState(null, '', record ? hashOf(record) : location.pathname + location.search);
 }
 
@@ -28,15 +24,6 @@ export const hashOf = ({ memory, model, complete }: MacRecord): string =>
 export function fromHash(hash: string): MacRecord | undefined {
   const words = new URLSearchParams(hash.replace(/^#/, ''));
   return checked({ memory: words.get('memory'), model: words.get('model'), complete: words.has('kept') });
-}
-
-function read(): string | null {
-  try {
-    return localStorage.getItem(KEY);
-  } catch (error) {
-    if (error instanceof DOMException) return null;
-    throw error;
-  }
 }
 
 function parsed(text: string | null): MacRecord | undefined {
