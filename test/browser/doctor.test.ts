@@ -1,5 +1,5 @@
 /** The doctor's page: sound on a sound device, finds a wrong kernel, outlives a lost device, and a dead tab is told of at the next visit. */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Report } from '../../src/doctor/report';
@@ -120,6 +120,19 @@ describe('in Chromium, where processes can be made to die', () => {
     await untilDone(page);
     const after = await page.evaluate(() => document.querySelector<HTMLTextAreaElement>('#report')!.value);
     expect(reportIn(after).died).toMatchObject({ check: 'memory', heldBytes: expect.any(Number) });
+  });
+
+  test('the theme’s button says which one is on, and no page is drawn before its script has set it', async () => {
+    const named = () => page.evaluate(() => document.querySelector('#theme-name')!.textContent);
+    const press = () => page.evaluate(() => document.querySelector<HTMLElement>('#theme')!.click());
+    expect(await named()).toBe('Automatic');
+    await press();
+    expect(await named()).toBe('Light');
+    await press();
+    await press();
+    expect(await named()).toBe('Automatic');
+    for (const name of ['index.html', 'demo/doctor.html', 'demo/bench.html', 'demo/safari.html'])
+      expect(readFileSync(join(site.folder, name), 'utf8')).toContain('<script type="module" blocking="render"');
   });
 
   test('a cancelled run stops at once and keeps what it found', async () => {
