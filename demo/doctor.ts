@@ -3,10 +3,10 @@
  * `only=gemv` (a part of kernels' names), `memory=2` and `disk=0.5` (GiB), and `plant=…`, a fault for tests to find (src/doctor/plant.ts).
  */
 import { EngineError } from '../src/api';
-import { type ExamOptions, gib } from '../src/doctor/context';
+import { bytesText, type ExamOptions, gib } from '../src/doctor/context';
 import { parsePlant } from '../src/doctor/plant';
 import { type CheckId, checkIds, type Report } from '../src/doctor/report';
-import { lastReport, takeMarker } from './doctor_memory';
+import { forgetMarker, lastReport, takeMarker } from './doctor_memory';
 import { DoctorView } from './doctor_view';
 import { copyField, onPress, required, saveText, setUnavailable } from './dom';
 import { Examiner } from './examiner';
@@ -15,6 +15,9 @@ import { setUpTheme } from './theme';
 const query = new URL(location.href).searchParams;
 const died = takeMarker();
 let shown: Report | undefined;
+
+// A visitor who leaves is no death. Where the page comes back from the browser's cache, the next step is marked again.
+addEventListener('pagehide', forgetMarker);
 
 if (query.has('json')) void runForMachines();
 else setUpPage();
@@ -127,6 +130,8 @@ function showDeath(view: DoctorView): void {
   if (shown) view.showReport(shown);
   if (!died?.heldBytes) return;
   const select = required('memory-limit', HTMLSelectElement);
-  const safe = [...select.options].filter(({ value }) => Number(value) * gib <= died.heldBytes! / 2);
-  select.value = safe.at(-1)?.value ?? select.options[0]!.value;
+  const half = died.heldBytes / 2;
+  const safe = [...select.options].filter(({ value }) => Number(value) * gib <= half);
+  if (safe.length === 0) select.prepend(new Option(bytesText(half), String(half / gib)));
+  select.value = (safe.at(-1) ?? select.options[0]!).value;
 }

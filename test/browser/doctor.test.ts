@@ -108,18 +108,28 @@ describe('in Chromium, where processes can be made to die', () => {
     await climbing(page);
     await page.crash();
     await page.open(`${server.url}demo/doctor.html?checks=browser`);
-    const { text, limit, report } = await page.evaluate(() => ({
+    const { text, limit, options, report } = await page.evaluate(() => ({
       text: document.querySelector<HTMLElement>('#died:not([hidden])')?.textContent,
       limit: document.querySelector<HTMLSelectElement>('#memory-limit')!.value,
+      options: Array.from(document.querySelectorAll<HTMLOptionElement>('#memory-limit option'), ({ value }) => Number(value)),
       report: document.querySelector<HTMLTextAreaElement>('#report')!.value,
     }));
     expect(text).toMatch(/while \d+ (MiB|GiB) of GPU memory were asked for/);
-    expect(limit).toBe('1');
+    const half = reportIn(report).died!.heldBytes! / 2;
+    expect(Number(limit) * 2 ** 30).toBeLessThanOrEqual(half);
+    expect(Number(limit)).toBe(Math.max(...options.filter((gibibytes) => gibibytes * 2 ** 30 <= half)));
     expect(report).toContain("An earlier visit died during 'memory'");
     await start(page);
     await untilDone(page);
     const after = await page.evaluate(() => document.querySelector<HTMLTextAreaElement>('#report')!.value);
     expect(reportIn(after).died).toMatchObject({ check: 'memory', heldBytes: expect.any(Number) });
+  });
+
+  test('a visitor who leaves during a run is told of no death', async () => {
+    await climbing(page);
+    await page.open('about:blank');
+    await page.open(`${server.url}demo/doctor.html?checks=browser`);
+    expect(await page.evaluate(() => document.querySelector<HTMLElement>('#died')!.hidden)).toBe(true);
   });
 
   test('the theme’s button says which one is on, and no page is drawn before its script has set it', async () => {
