@@ -62,7 +62,9 @@ export class DoctorView {
         ? 'Cancelled.'
         : failed > 0
           ? `Done: ${failed} of ${this.#asked.length} checks failed.`
-          : 'Done: Sluice works on this device.';
+          : isWhole(report)
+            ? 'Done: Sluice works on this device.'
+            : 'Done: nothing wrong was found in what was checked.';
     this.#bar.value = report.state === 'done' ? 1 : this.#bar.value;
     this.#state.textContent = words;
     this.announce(words);
@@ -117,6 +119,12 @@ export class DoctorView {
     part(row, 'status').textContent = status;
     part(row, 'summary').textContent = summary;
   }
+}
+
+/** Everything was looked at, and nothing was changed for a test. */
+function isWhole({ findings, only, planted }: Report): boolean {
+  const ran = checkIds.every((id) => findings[id] && findings[id].status !== 'skipped');
+  return ran && only === undefined && planted === undefined;
 }
 
 function element(tag: string, text: string, className = ''): HTMLElement {

@@ -130,6 +130,10 @@ describe('in Chromium, where processes can be made to die', () => {
     await page.open('about:blank');
     await page.open(`${server.url}demo/doctor.html?checks=browser`);
     expect(await page.evaluate(() => document.querySelector<HTMLElement>('#died')!.hidden)).toBe(true);
+    await start(page);
+    await untilDone(page);
+    // One check of ten is no proof that Sluice works.
+    expect(await page.evaluate(() => document.querySelector('#run-state')!.textContent)).toContain('in what was checked');
   });
 
   test('the theme’s button says which one is on, and no page is drawn before its script has set it', async () => {
