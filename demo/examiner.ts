@@ -70,7 +70,10 @@ export class Examiner {
     };
     say({ done: 0, total: 1, step: 'starting' });
     try {
-      if (id === 'chat') return cleaned(await checkChat(options.modelUrl, say, signal));
+      if (id === 'chat') {
+        const limited = AbortSignal.any([signal, AbortSignal.timeout(CHECK_LIMIT_MS)]);
+        return cleaned(await checkChat(options.modelUrl, say, limited));
+      }
       return await this.#ask((worker) => worker.check(id as WorkerCheck, options, proxy(say)));
     } catch (error) {
       if (signal.aborted) return undefined;
