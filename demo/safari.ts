@@ -22,6 +22,8 @@ let here: Surroundings | undefined;
 let engine: Engine | undefined;
 let loading: AbortController | undefined;
 let download: DownloadControl | undefined;
+/** The id of a model that needs no download. */
+let modelHere: string | undefined;
 
 setUpTheme();
 for (const input of document.querySelectorAll('input[type=radio]')) input.addEventListener('change', showChoice);
@@ -64,6 +66,7 @@ async function welcomeBack(): Promise<void> {
   if (record) choose(record.memory, record.model);
   const stored = here?.privateFiles ? await listModels().catch(() => []) : [];
   const kept = keptOf(record && { ...record, model: addressOf(record.model) }, stored);
+  if (kept.state === 'ready') modelHere = record?.model;
   const words = {
     new: '',
     ready: 'The model is still here. It starts without a download.',
@@ -108,8 +111,7 @@ function showChoice(): void {
 
 async function begin(): Promise<void> {
   const { model } = chosen();
-  const alreadyHere = required('kept', HTMLElement).dataset.kept === 'ready';
-  if (!alreadyHere && mustExplainDeletion(model, here!)) explain(model);
+  if (model.id !== modelHere && mustExplainDeletion(model, here!)) explain(model);
   else await load();
 }
 
@@ -141,7 +143,9 @@ async function load(): Promise<void> {
   try {
     await engine?.unload();
     engine = await createEngine(addressOf(model.id), { gpuBudget, signal: own.signal, onProgress: showProgress });
-    saveRecord({ memory, model: model.id, complete: engine.plan.disk.home === 'opfs' });
+    const complete = engine.plan.disk.home === 'opfs';
+    saveRecord({ memory, model: model.id, complete });
+    if (complete) modelHere = model.id;
     chat.use(engine);
     showState(`${model.name} is ready.`);
     watch(engine);

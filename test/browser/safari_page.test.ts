@@ -82,6 +82,22 @@ describe.each(names)('the page for Safari in %s', (name) => {
     }
   });
 
+  test('that another model is kept here explains no download', async () => {
+    await pretend(page);
+    await arrive(page);
+    const press = (choice: string) =>
+      page.evaluate((value) => {
+        document.querySelector<HTMLInputElement>(`input[value=${value}]`)!.click();
+        document.querySelector<HTMLButtonElement>('#start')!.click();
+      }, choice);
+    await press('bundled');
+    await reach(page, 'running');
+    await arrive(page, await page.evaluate(() => location.hash));
+    expect(await kept(page)).toBe('ready');
+    await press('picked');
+    expect(await page.evaluate(() => document.querySelector<HTMLElement>('#explain')!.hidden)).toBe(false);
+  });
+
   test('a large download is explained first in Safari, and nothing is asked for until then', async () => {
     await pretend(page);
     await arrive(page);
