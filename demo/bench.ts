@@ -108,7 +108,12 @@ function fillForm(): void {
   for (const name of ['preset', 'context', 'precision']) {
     const field = fieldOf(name);
     const asked = query.get(name);
-    if (asked !== null) field.value = name === 'preset' && !asked.startsWith('qwen') ? `qwen3.5-${asked}` : asked;
+    if (asked === null) continue;
+    const value = name === 'preset' && asked && !asked.startsWith('qwen') ? `qwen3.5-${asked}` : asked;
+    // A select takes no value that it does not have; what there is not must be refused, and not measured as something else.
+    if (value && field instanceof HTMLSelectElement && ![...field.options].some((option) => option.value === value))
+      field.append(new Option(asked, value));
+    if (value) field.value = value;
   }
   if (query.has('kernels')) required('what', HTMLSelectElement).value = 'kernels';
 }

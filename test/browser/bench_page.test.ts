@@ -69,6 +69,24 @@ describe('in Chromium', () => {
     expect(page.requests.filter((url) => url.startsWith('https://elsewhere'))).toEqual([]);
   });
 
+  test.each([
+    ['35b-a3b', 'qwen3.5-35b-a3b'],
+    ['qwen3-next-80b-a3b', 'qwen3-next-80b-a3b'],
+  ])('the form measures what the address asks for: %s', async (asked, preset) => {
+    await page.open(`${server.url}demo/bench.html?preset=${asked}&repeat=1&context=0`);
+    await page.evaluate(() => document.querySelector<HTMLButtonElement>('#start')!.click());
+    await reach(page, 'done');
+    const report = await page.evaluate(() => document.querySelector<HTMLTextAreaElement>('#report')!.value);
+    expect(JSON.parse(report)).toMatchObject({ preset, model: { length: 1 } });
+  });
+
+  test('the form refuses a model that there is not', async () => {
+    await page.open(`${server.url}demo/bench.html?preset=7b`);
+    await page.evaluate(() => document.querySelector<HTMLButtonElement>('#start')!.click());
+    await reach(page, 'done');
+    expect(await page.evaluate(() => document.querySelector('#run-state')!.textContent)).toContain('preset must be');
+  });
+
   test('the form runs it, draws it, and says that a CPU’s figures mean nothing', async () => {
     await page.open(`${server.url}demo/bench.html?repeat=1`);
     expect(await accessibilityProblems(page)).toEqual([]);
