@@ -1,6 +1,7 @@
 /**
  * The benchmark's page. The query takes the command line's words (src/bench/request.ts); with `run` or `post` it starts at once, and
- * `post=/result` sends the results there as JSON when it is over, an error included: to this page's own origin alone.
+ * `post=/result` sends the results there as JSON when it is over, an error included: to this page's own origin alone. The state is
+ * 'posted' then, or 'not-posted' where they did not arrive.
  */
 import { proxy, type Remote, wrap } from 'comlink';
 import { requestFromQuery } from '../src/bench/request';
@@ -35,10 +36,18 @@ async function unattended(): Promise<void> {
   const outcome = await run(query);
   const post = query.get('post');
   if (!post) return;
-  const to = new URL(post, location.href);
-  if (to.origin !== location.origin) say(`Results are posted to this page’s own origin only, not to ${to.origin}.`);
-  else await fetch(to, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(outcome) });
-  document.documentElement.dataset.state = 'posted';
+  const trouble = await postedTo(post, JSON.stringify(outcome)).catch((error: Error) => error.message);
+  if (trouble) say(`The results could not be posted: ${trouble}`);
+  document.documentElement.dataset.state = trouble ? 'not-posted' : 'posted';
+}
+
+/** To this page's own origin and nowhere further, without what identifies the visitor. @returns why it was not taken. */
+async function postedTo(address: string, body: string): Promise<string | undefined> {
+  const to = new URL(address, location.href);
+  if (to.origin !== location.origin) return `they go to this page’s own origin only, not to ${to.origin}.`;
+  const headers = { 'Content-Type': 'application/json' };
+  const { ok, status } = await fetch(to, { method: 'POST', headers, body, redirect: 'error', credentials: 'omit' });
+  return ok ? undefined : `${to.pathname} answered ${status}.`;
 }
 
 /** Never rejects: an error is an outcome. */

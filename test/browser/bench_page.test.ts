@@ -64,9 +64,15 @@ describe('in Chromium', () => {
 
   test('results go to no other origin', async () => {
     await page.open(`${server.url}demo/bench.html?preset=7b&post=https://elsewhere.example/take`);
-    await reach(page, 'posted');
+    await reach(page, 'not-posted');
     expect(await page.evaluate(() => document.querySelector('#run-state')!.textContent)).toContain('own origin only');
     expect(page.requests.filter((url) => url.startsWith('https://elsewhere'))).toEqual([]);
+  });
+
+  test('results that nobody takes are said not to be posted', async () => {
+    await page.open(`${server.url}demo/bench.html?preset=7b&post=/nowhere`);
+    await reach(page, 'not-posted');
+    expect(await page.evaluate(() => document.querySelector('#run-state')!.textContent)).toContain('/nowhere answered 404');
   });
 
   test.each([
