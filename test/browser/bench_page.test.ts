@@ -26,7 +26,7 @@ describe.each(names)('the benchmark in %s', (name) => {
     const result = await posted(page, 'preset=9b&context=0,16&precision=exact&repeat=2');
     expect(result).toMatchObject({
       sluice: 'bench',
-      label: 'qwen3.5-9b 4-bit',
+      label: 'qwen3.5-9b 4-bit, tiny shapes on a CPU',
       adapter: { isCpu: true },
       repeat: 2,
       precision: 'exact',
