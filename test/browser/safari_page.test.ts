@@ -43,6 +43,12 @@ describe.each(names)('the page for Safari in %s', (name) => {
     expect(page.errors).toEqual([]);
   });
 
+  test('a question that got no answer is not asked again with the next one', async () => {
+    const words = await said(page, 'robot '.repeat(4000));
+    expect(words).toContain('context');
+    expect(await said(page, 'robot')).toMatch(/^\w+ \w+ .*[.!?]/s);
+  });
+
   test('the next visit says that the model is here, and after an eviction that it is gone', async () => {
     await arrive(page, await page.evaluate(() => location.hash));
     expect(await kept(page)).toBe('ready');
@@ -169,6 +175,16 @@ async function reach(page: TestPage, state: string): Promise<void> {
     const at = await page.evaluate(() => document.querySelector('#run-state')?.textContent);
     throw new Error(`${error.message}; it was at: ${at}. ${page.errors.join('; ')}`);
   });
+}
+
+/** Asks, and waits for the end. @returns the last words of the conversation. */
+async function said(page: TestPage, question: string): Promise<string> {
+  await page.evaluate((text) => {
+    document.querySelector<HTMLTextAreaElement>('#message')!.value = text;
+    document.querySelector<HTMLButtonElement>('#send')!.click();
+  }, question);
+  await poll('the reply', () => page.evaluate(() => document.documentElement.dataset.busy === 'false' || undefined));
+  return page.evaluate(() => document.querySelector('#log li:last-child p')!.textContent!);
 }
 
 const kept = (page: TestPage) => page.evaluate(() => document.querySelector<HTMLElement>('#kept')!.dataset.kept);
