@@ -2,7 +2,7 @@
 import { expect, test } from 'vitest';
 import type { KernelRow } from '../../src/bench/kernels';
 import { kernelCases } from '../../src/cases/suite';
-import { casesFor } from '../../src/doctor/checks/kernels';
+import { judged as kernels } from '../../src/doctor/checks/kernels';
 import { judged } from '../../src/doctor/checks/products';
 
 const row = (outcome: KernelRow['outcome'], more: Partial<KernelRow> = {}): KernelRow =>
@@ -33,10 +33,18 @@ test('right products are a share of the read bandwidth', () => {
   });
 });
 
-test('kernels that nothing but benchmarks runs are asked for by name alone', () => {
-  const stems = (only?: string) => [...new Set(casesFor(only).map(({ kernel }) => kernel))];
-  const all = [...new Set(kernelCases.map(({ kernel }) => kernel))];
-  expect(all.filter((kernel) => !stems().includes(kernel))).toEqual(['gemm_q4_few_int', 'attention']);
-  expect(stems('gemm_q4_few_int')).toEqual(['gemm_q4_few_int']);
-  expect(stems('attention: ')).toEqual(['attention']);
+test('a wrong kernel condemns the device, unless benchmarks alone run it', () => {
+  const wrong = (kernel: string) => ({ kernel, name: 'small', why: '', what: 'error 1 is over 0.1.' });
+  const facts = (...kernels: string[]) => ({ ran: 9, failed: kernels.map(wrong), skipped: { 'no f16': 2 } });
+  expect(kernels(facts())).toEqual({ status: 'passed', problems: [], summary: expect.stringContaining('; 2 need') });
+  const unused = [...new Set(kernelCases.map(({ kernel }) => kernel))].filter((stem) => kernels(facts(stem)).status === 'noted');
+  expect(unused).toEqual(['gemm_q4_few_int', 'attention']);
+  expect(kernels(facts(...unused))).toMatchObject({
+    ...{ status: 'noted', problems: { length: 2 } },
+    summary:
+      '7 cases agree with their references; 2 need what this device lacks; 2 do not, of kernels that only benchmarks run: gemm_q4_few_int, attention.',
+  });
+  expect(kernels(facts('attention', 'rms_norm'))).toMatchObject({ status: 'failed', problems: { length: 2 } });
+  expect(kernels(facts('attention'), ['the device was lost'])).toMatchObject({ status: 'failed', problems: { length: 2 } });
+  expect(kernels(facts(), ['the device was lost'])).toMatchObject({ status: 'failed', summary: 'the device was lost' });
 });
