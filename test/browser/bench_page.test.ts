@@ -75,15 +75,14 @@ describe('in Chromium', () => {
     expect(await page.evaluate(() => document.querySelector('#run-state')!.textContent)).toContain('/nowhere answered 404');
   });
 
-  test.each([
-    ['35b-a3b', 'qwen3.5-35b-a3b'],
-    ['qwen3-next-80b-a3b', 'qwen3-next-80b-a3b'],
-  ])('the form measures what the address asks for: %s', async (asked, preset) => {
-    await page.open(`${server.url}demo/bench.html?preset=${asked}&repeat=1&context=0`);
+  test('the form measures what the address asks for', async () => {
+    await page.open(`${server.url}demo/bench.html?preset=35b-a3b`);
+    expect(await page.evaluate(() => document.querySelector<HTMLSelectElement>('#preset')!.value)).toBe('qwen3.5-35b-a3b');
+    await page.open(`${server.url}demo/bench.html?preset=qwen3-next-80b-a3b&repeat=1&context=0`);
     await page.evaluate(() => document.querySelector<HTMLButtonElement>('#start')!.click());
     await reach(page, 'done');
     const report = await page.evaluate(() => document.querySelector<HTMLTextAreaElement>('#report')!.value);
-    expect(JSON.parse(report)).toMatchObject({ preset, model: { length: 1 } });
+    expect(JSON.parse(report)).toMatchObject({ preset: 'qwen3-next-80b-a3b', model: { length: 1 } });
   });
 
   test('the form refuses a model that there is not', async () => {
