@@ -2,6 +2,7 @@
  * What this page remembers of its last visit. Safari deletes everything that a script stored at once, this record too, so the address says
  * it as well: a bookmark, a restored tab and a Dock app still know what was here.
  */
+import { formatProgressBytes } from './format';
 import { type MacMemory, macMemories } from './mac_models';
 import { readItem, writeItem } from './settings';
 
@@ -55,4 +56,22 @@ export function keptOf(record: MacRecord | undefined, stored: readonly Stored[])
   if (found?.complete) return { state: 'ready' };
   if (found && found.storedBytes > 0) return { state: 'begun', storedBytes: found.storedBytes, totalBytes: found.totalBytes };
   return { state: record.complete ? 'evicted' : 'new' };
+}
+
+/** For people; empty where there is nothing to tell. `standalone`: in an app from the Dock, whose storage began empty whatever Safari kept. */
+export function keptWords(kept: Kept, standalone: boolean): string {
+  switch (kept.state) {
+    case 'new':
+      return '';
+    case 'ready':
+      return 'The model is still here. It starts without a download.';
+    case 'begun': {
+      const { storedBytes: loaded, totalBytes: total } = kept;
+      return `${formatProgressBytes({ loaded, total })} are here; the download goes on from there.`;
+    }
+    case 'evicted':
+      return standalone
+        ? 'The model is not in this app’s own storage, where nothing comes along that a Safari window kept. It has to be downloaded.'
+        : 'The browser has deleted the model since then, as Safari does after seven days of use without a visit. It has to be downloaded again.';
+  }
 }

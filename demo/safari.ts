@@ -5,7 +5,7 @@ import { formatBytes, formatProgressBytes } from './format';
 import { MacChat } from './mac_chat';
 import { canRun, conditionsOf, look, type Surroundings } from './mac_conditions';
 import { choiceFor, type MacMemory, type MacModel, macMemories, mustExplainDeletion, storyModel } from './mac_models';
-import { keptOf, loadRecord, saveRecord } from './mac_record';
+import { keptOf, keptWords, loadRecord, saveRecord } from './mac_record';
 import { setUpTheme } from './theme';
 
 const announcer = required('announcer', HTMLElement);
@@ -67,15 +67,7 @@ async function welcomeBack(): Promise<void> {
   const stored = here?.privateFiles ? await listModels().catch(() => []) : [];
   const kept = keptOf(record && { ...record, model: addressOf(record.model) }, stored);
   if (kept.state === 'ready') modelHere = record?.model;
-  const words = {
-    new: '',
-    ready: 'The model is still here. It starts without a download.',
-    evicted: `The browser has deleted the model since then${here?.standalone ? '' : ', as Safari does after seven days of use without a visit'}. It has to be downloaded again.`,
-    begun:
-      kept.state === 'begun'
-        ? `${formatProgressBytes({ loaded: kept.storedBytes, total: kept.totalBytes })} are here; the download goes on from there.`
-        : '',
-  }[kept.state];
+  const words = keptWords(kept, here?.standalone ?? false);
   required('kept-text', HTMLElement).textContent = words;
   required('kept', HTMLElement).hidden = words === '';
   required('kept', HTMLElement).dataset.kept = kept.state;

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { choiceFor, macMemories, mustExplainDeletion, storyModel } from '../../demo/mac_models';
-import { fromHash, hashOf, keptOf } from '../../demo/mac_record';
+import { fromHash, hashOf, keptOf, keptWords } from '../../demo/mac_record';
 
 test('16 GB start with no more than 4 GB, and no Mac gives a third', () => {
   expect(choiceFor('16').gpuBudget).toBeLessThanOrEqual(4e9);
@@ -41,3 +41,9 @@ describe('the last visit', () => {
     [{ ...record, complete: false }, [], { state: 'new' }],
   ])('%o with %o: %o', (known, there, kept) => expect(keptOf(known, there)).toEqual(kept));
 });
+
+  test('an app from the Dock is told of no deletion where its storage began empty', () => {
+    expect(keptWords({ state: 'evicted' }, true)).not.toMatch(/deleted|again/);
+    expect(keptWords({ state: 'evicted' }, false)).toMatch(/deleted .* seven days .* again/);
+    expect(keptWords({ state: 'new' }, false)).toBe('');
+  });
