@@ -58,7 +58,10 @@ export const choiceFor = (memory: MacMemory): { model: MacModel; gpuBudget: numb
 /** Above this a download is worth thinking about where it will be kept. */
 const explainAboveBytes = 1e9;
 
-/** In Safari alone, and not in a Dock app, which is exempt. */
-export function mustExplainDeletion(model: MacModel, { safari, standalone }: { safari: boolean; standalone: boolean }): boolean {
-  return safari && !standalone && model.bytes > explainAboveBytes;
+/** In Safari alone, where it keeps anything, and not in a Dock app, which is exempt. */
+export function mustExplainDeletion(
+  model: MacModel,
+  { safari, standalone, privateFiles }: { safari: boolean; standalone: boolean; privateFiles: boolean },
+): boolean {
+  return safari && privateFiles && !standalone && model.bytes > explainAboveBytes;
 }

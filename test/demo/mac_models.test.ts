@@ -14,10 +14,11 @@ test('every first choice fits in its budget', () => {
 describe('the deletion after seven days is explained', () => {
   const { model } = choiceFor('16');
   test.each([
-    [model, { safari: true, standalone: false }, true],
-    [model, { safari: true, standalone: true }, false],
-    [model, { safari: false, standalone: false }, false],
-    [storyModel, { safari: true, standalone: false }, false],
+    [model, { safari: true, standalone: false, privateFiles: true }, true],
+    [model, { safari: true, standalone: true, privateFiles: true }, false],
+    [model, { safari: true, standalone: false, privateFiles: false }, false],
+    [model, { safari: false, standalone: false, privateFiles: true }, false],
+    [storyModel, { safari: true, standalone: false, privateFiles: true }, false],
   ])('%o %o: %s', (each, where, expected) => expect(mustExplainDeletion(each, where)).toBe(expected));
 });
 
@@ -40,10 +41,10 @@ describe('the last visit', () => {
     [record, [], { state: 'evicted' }],
     [{ ...record, complete: false }, [], { state: 'new' }],
   ])('%o with %o: %o', (known, there, kept) => expect(keptOf(known, there)).toEqual(kept));
-});
 
   test('an app from the Dock is told of no deletion where its storage began empty', () => {
     expect(keptWords({ state: 'evicted' }, true)).not.toMatch(/deleted|again/);
     expect(keptWords({ state: 'evicted' }, false)).toMatch(/deleted .* seven days .* again/);
     expect(keptWords({ state: 'new' }, false)).toBe('');
   });
+});
