@@ -101,12 +101,9 @@ export class DoctorView {
       const here = element('td', answer === 'memory' ? 'in memory' : answer);
       here.dataset.answer = answer;
       here.className = 'nowrap';
-      row.append(
-        name,
-        element('td', weightBytes > 0 ? `${figure(weightBytes / 1e9)} GB` : '–', 'nowrap'),
-        here,
-        element('td', words),
-      );
+      const weights = element('td', weightBytes > 0 ? `${figure(weightBytes / 1e9)} GB` : '–', 'nowrap');
+      weights.dataset.name = 'Weights'; // for where the table's head is out of sight
+      row.append(name, weights, here, element('td', words));
       return row;
     });
     required('verdicts', HTMLTableSectionElement).replaceChildren(...rows);

@@ -60,6 +60,11 @@ describe('in Chromium', () => {
     expect(kernels!.length).toBeGreaterThan(3);
     expect(kernels!.filter(({ outcome }) => outcome !== 'right')).toEqual([]);
     expect(kernels!.some(({ best }) => best)).toBe(true);
+    for (const width of [390, 900, 1600]) {
+      await page.setViewport({ width, height: 1000 });
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      expect({ width, overflow }).toEqual({ width, overflow: 0 });
+    }
   });
 
   test('results go to no other origin', async () => {
