@@ -1,5 +1,7 @@
 /** The page for a Mac with Safari: asks what Safari does not tell, explains what Safari does, and holds one small conversation. */
 import { createEngine, type DownloadControl, type Engine, type LoadProgress, listModels } from '../src/api';
+import { cardLink } from './card_link';
+import { CHECKED_WORDS } from './catalogue';
 import { cloneTemplate, hide, onPress, part, required, setUnavailable } from './dom';
 import { formatBytes, formatProgressBytes } from './format';
 import { MacChat } from './mac_chat';
@@ -91,12 +93,17 @@ function chosen(): { memory: MacMemory; model: MacModel; gpuBudget: number } {
 
 function showChoice(): void {
   const { memory, gpuBudget } = chosen();
-  const { model } = choiceFor(memory);
+  const { model, entry } = choiceFor(memory);
   for (const [prefix, each] of [['picked', model] as const, ['story', storyModel] as const]) {
     required(`${prefix}-name`, HTMLElement).textContent = each.name;
     required(`${prefix}-size`, HTMLElement).textContent = `${formatBytes(each.bytes)} to download`;
     required(`${prefix}-summary`, HTMLElement).textContent = each.summary;
   }
+  required('picked-licence', HTMLElement).replaceChildren(
+    `${entry.name}: licence `,
+    cardLink(entry),
+    `. ${CHECKED_WORDS[entry.checked]}.`,
+  );
   required('budget-note', HTMLElement).textContent =
     `It takes at most ${formatBytes(gpuBudget)} of memory at the start. The chat page can give it more once it has run well.`;
 }

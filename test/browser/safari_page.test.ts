@@ -117,10 +117,14 @@ describe.each(names)('the page for Safari in %s', (name) => {
       text: document.querySelector<HTMLElement>('#explain:not([hidden])')?.textContent?.replaceAll(/\s+/g, ' '),
       focus: document.activeElement?.id,
       budget: document.querySelector('#budget-note')!.textContent,
+      licence: document.querySelector('#picked-licence')!.textContent,
+      card: document.querySelector<HTMLAnchorElement>('#picked-licence a')!.href,
     }));
     expect(shown.text).toMatch(/2\.4 GB.*seven days.*Add to Dock.*storage of its own/);
     expect(shown.focus).toBe('explain');
     expect(shown.budget).toContain('at most 4.0 GB');
+    expect(shown.licence).toBe('Qwen3.5 4B: licence Apache-2.0. Checked with: vectors only.');
+    expect(shown.card).toBe('https://huggingface.co/mlx-community/Qwen3.5-4B-MLX-4bit');
     expect(page.requests.slice(before)).toEqual([]);
     await page.evaluate(() => document.querySelector<HTMLButtonElement>('#later')!.click());
     expect(await page.evaluate(() => document.activeElement?.id)).toBe('start');
