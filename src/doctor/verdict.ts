@@ -19,10 +19,11 @@ const chunkTokens = { gpu: 512, cpu: 32 };
 /** Of a decode step, recorded for a GPU: see docs of `bench`. */
 const dispatchesPerLayer = { dense: 10, mixture: 14 };
 
-export function verdictsOf(findings: Findings): Verdict[] {
+/** `presets`: the sizes to judge. */
+export function verdictsOf(findings: Findings, presets: readonly PresetName[] = presetNames): Verdict[] {
   const { device, memory, kernels, model, chat, products, upload } = findings;
   const wrong = [kernels, model, chat, products, upload].some((finding) => finding?.status === 'failed');
-  return presetNames.map((preset) => {
+  return presets.map((preset) => {
     const title = titleOf(preset);
     if (wrong) return unknown(title, WRONG);
     if (!device || device.status === 'failed') return unknown(title, 'No GPU device could be opened.');
