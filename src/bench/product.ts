@@ -10,7 +10,7 @@ import { checkProduct, type Expected, expectProduct, guardValues, poison, type S
 import type { BenchMatrix } from './matrices';
 import type { Filler } from './probes';
 import { timeWork } from './timing';
-import type { Weights } from './weights';
+import type { WeightPart, Weights } from './weights';
 
 /**
  * How x comes to a kernel. `ready`: integers that are there already, which is the product alone (its dispatches still follow one
@@ -127,23 +127,20 @@ export class Product {
   /** What product `index` of a chain dispatches. */
   #chain(kernel: Kernel, { dtype, ready }: Activations): (index: number) => Dispatch[] {
     const [a, b] = this.#activations;
-    const { copies } = this.#weights;
-    const products = (index: number, group: GPUBindGroup): Dispatch[] =>
-      copies[index % copies.length]!.map(({ slab, recordOffset, rows }) => ({
-        kernel,
-        activations: group,
-        weights: { slab, recordOffset },
-        rows,
-      }));
+    const products = (x: GPUBuffer, y: GPUBuffer): Dispatch[][] =>
+      this.#weights.copies.map((parts) =>
+        parts.map((part) => ({ kernel, activations: this.#bind(kernel, x, y, part), slab: part.slab, rows: part.rows })),
+      );
+    const of = (copies: Dispatch[][], index: number): Dispatch[] => copies[index % copies.length]!;
     if (dtype === 'f32') {
-      const groups = [this.#bind(kernel, a, b), this.#bind(kernel, b, a)] as const;
-      return (index) => products(index, groups[index % 2]!);
+      const ways = [products(a, b), products(b, a)] as const;
+      return (index) => of(ways[index % 2]!, index);
     }
     const codes = this.#quantisers.get(dtype)!.y;
-    const groups = [this.#bind(kernel, codes, b), this.#bind(kernel, codes, a)] as const;
-    if (ready) return (index) => products(index, groups[0]);
+    const ways = [products(codes, b), products(codes, a)] as const;
+    if (ready) return (index) => of(ways[0], index);
     const quantise = [this.#quantise(a, dtype), this.#quantise(b, dtype)] as const;
-    return (index) => [quantise[index % 2]!, ...products(index, groups[index % 2]!)];
+    return (index) => [quantise[index % 2]!, ...of(ways[index % 2]!, index)];
   }
 
   async #prepareQuantiser(dtype: IntDtype): Promise<void> {
@@ -161,9 +158,9 @@ export class Product {
   }
 
   /** Whole buffers, so that a write behind the end of y lands in the guard. */
-  #bind(kernel: Kernel, x: GPUBuffer, y: GPUBuffer): GPUBindGroup {
+  #bind(kernel: Kernel, x: GPUBuffer, y: GPUBuffer, part: WeightPart): GPUBindGroup {
     const ranges = { x: { buffer: x }, y: { buffer: y }, step: { buffer: this.#step } };
-    return kernel.bind(Object.fromEntries(Object.entries(ranges).filter(([name]) => kernel.bindings.includes(name))));
+    return kernel.bind(Object.fromEntries(Object.entries(ranges).filter(([name]) => kernel.bindings.includes(name))), part);
   }
 
   #submit(record: (pass: GPUComputePassEncoder) => void): void {

@@ -3,8 +3,8 @@
  * none of them finds its weights in the cache.
  */
 import type { Gpu } from '../gpu/device';
-import type { SlabRef } from '../gpu/dispatch';
-import { bindSlab, recordStride } from '../gpu/kernel';
+import { bindSlab, recordAt, recordStride, type SlabRef } from '../gpu/kernel';
+import type { BufferRange } from '../gpu/memory';
 import { align16 } from '../plan/blocks';
 import type { BenchMatrix } from './matrices';
 import type { Filler } from './probes';
@@ -12,7 +12,7 @@ import type { Filler } from './probes';
 /** Rows [firstRow, firstRow + rows) of one copy; byte offsets in `buffer`. */
 export type WeightPart = {
   slab: SlabRef;
-  recordOffset: number;
+  record: BufferRange;
   firstRow: number;
   rows: number;
   buffer: GPUBuffer;
@@ -68,12 +68,12 @@ export async function makeWeights(gpu: Gpu, matrix: BenchMatrix, filler: Filler,
       const parts = Math.min(partsPerSlab, count - i * partsPerSlab);
       const buffer = gpu.memory.create('bench weights', parts * stride, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC);
       filler.affine(buffer, { seed: 1 + i, stride, words: pairsAt, deviation: 1 / Math.sqrt(matrix.cols) });
-      return { buffer, slab: { group: bindSlab(gpu, buffer, table) } };
+      return { buffer, slab: { group: bindSlab(gpu, buffer) } };
     }),
   );
   const part = (index: number): WeightPart => {
     const at = (index % partsPerSlab) * stride;
-    const place = { wordsAt: at, pairsAt: at + pairsAt, recordOffset: index * recordStride };
+    const place = { wordsAt: at, pairsAt: at + pairsAt, record: recordAt(table, index * recordStride) };
     return { ...slabs[Math.floor(index / partsPerSlab)]!, ...place, ...partRange(matrix, layout, index) };
   };
   return {

@@ -4,8 +4,8 @@
  */
 import type { MatrixFormat, StorageDtype } from '../format/types';
 import type { Gpu } from '../gpu/device';
-import { type Dispatch, encode } from '../gpu/dispatch';
-import { bindSlab, type Kernel, recordStride } from '../gpu/kernel';
+import { encode } from '../gpu/dispatch';
+import { bindSlab, type Kernel, recordAt, recordStride, type WeightBinding } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
 import { Readback } from '../gpu/readback';
 import { dequantise, packBits } from '../kernels/reference/affine';
@@ -163,7 +163,7 @@ function strides({ cols, format }: TestMatrix): [number, number] {
 export const poison = 2 ** 30;
 const guardValues = 64;
 
-export type Weights = NonNullable<Dispatch['weights']>;
+export type Weights = WeightBinding;
 export type WeightPart = { weights: Weights; rows: number };
 /** f32 values with a guard behind them. */
 export type Output = BufferRange & { values: number };
@@ -271,7 +271,8 @@ export class Bench {
       return bytes;
     });
     const { starts, slab } = this.#slab(blocks, 3);
-    return this.#table(slab, [starts])[0]!;
+    const [{ record }] = this.#table(slab, [starts]) as [Weights];
+    return { parameters: slab, record };
   }
 
   /** Runs in order, in one submit. @throws what WebGPU's validation says. */
@@ -283,7 +284,8 @@ export class Bench {
     const encoder = device.createCommandEncoder();
     const pass = encoder.beginComputePass();
     for (const { kernel, bindings, tokens = 1, weights, rows = 0 } of runs) {
-      encode(pass, [{ kernel, activations: kernel.bind(bindings), ...(weights ? { weights } : {}), rows }], tokens);
+      const slab = weights && 'slab' in weights ? { slab: weights.slab } : {};
+      encode(pass, [{ kernel, activations: kernel.bind(bindings, weights), ...slab, rows }], tokens);
     }
     pass.end();
     device.queue.submit([encoder.finish()]);
@@ -328,8 +330,9 @@ export class Bench {
     records.forEach((record, i) => {
       words.set(record, ((i + 1) * recordStride) / 4);
     });
-    const group = bindSlab(this.#gpu, slab, this.#upload('weight table', words));
-    return records.map((_, i) => ({ slab: { group }, recordOffset: (i + 1) * recordStride }));
+    const ref = { group: bindSlab(this.#gpu, slab) };
+    const table = this.#upload('weight table', words);
+    return records.map((_, i) => ({ slab: ref, record: recordAt(table, (i + 1) * recordStride) }));
   }
 
   #upload(label: string, data: Float32Array<ArrayBuffer> | Uint32Array<ArrayBuffer> | Uint8Array<ArrayBuffer>): GPUBuffer {

@@ -1,6 +1,7 @@
 /** Dispatches and copies on their way to the queue: one command encoder, passes opened and closed as needed, then one submit. */
 import type { Gpu } from '../gpu/device';
-import { type Dispatch, encode, type SlabRef } from '../gpu/dispatch';
+import { type Dispatch, encode, type PassState } from '../gpu/dispatch';
+import type { SlabRef } from '../gpu/kernel';
 import { settled, submittedWorkDone } from '../gpu/readback';
 
 /** Submits that may wait in the GPU's queue: enough that it never runs dry, few enough that a cancel takes effect soon. */
@@ -11,6 +12,7 @@ export class Batches {
   readonly #pending: Promise<unknown>[] = [];
   #encoder: GPUCommandEncoder | undefined;
   #pass: GPUComputePassEncoder | undefined;
+  #state: PassState = {};
   /** Runs in the batch that is open. */
   sections = 0;
 
@@ -19,8 +21,11 @@ export class Batches {
   }
 
   run(dispatches: readonly Dispatch[], tokens: number): void {
-    this.#pass ??= this.encoder().beginComputePass();
-    encode(this.#pass, dispatches, tokens);
+    if (!this.#pass) {
+      this.#pass = this.encoder().beginComputePass();
+      this.#state = {};
+    }
+    encode(this.#pass, dispatches, tokens, this.#state);
     this.sections += 1;
   }
 
@@ -82,7 +87,7 @@ export function bySlab(dispatches: readonly Dispatch[]): readonly Dispatch[][] {
   const runs: Dispatch[][] = [];
   let slab: SlabRef | undefined;
   for (const dispatch of dispatches) {
-    const read = dispatch.rows > 0 ? dispatch.weights?.slab : undefined;
+    const read = dispatch.rows > 0 ? dispatch.slab : undefined;
     if (runs.length === 0 || (read && slab && read !== slab)) runs.push([]);
     slab = read ?? slab;
     runs.at(-1)!.push(dispatch);

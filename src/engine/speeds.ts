@@ -4,7 +4,7 @@
  */
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
-import { bindSlab, recordStride } from '../gpu/kernel';
+import { bindSlab, recordAt, recordStride } from '../gpu/kernel';
 import { submittedWorkDone } from '../gpu/readback';
 import { chooseGemv } from '../kernels/gemv';
 import type { Speeds } from '../plan/timeline';
@@ -97,14 +97,14 @@ async function gemvSpeed(gpu: Gpu, memoryBytes: number): Promise<number> {
     const y = memory.create('gemv measurement y', rows * 4, STORAGE);
     const kernel = chooseGemv(own, { cols, outCols: rows, format, accumulate: false });
     await kernel.ready;
-    const activations = kernel.bind({ x: { buffer: x }, y: { buffer: y } });
-    const weights = bindSlab(own, slab, table);
+    const group = bindSlab(own, slab);
+    const activations = kernel.bind({ x: { buffer: x }, y: { buffer: y } }, { slab: { group }, record: recordAt(table, 0) });
     const run = async (times: number) => {
       const encoder = gpu.device.createCommandEncoder();
       const pass = encoder.beginComputePass();
       pass.setPipeline(kernel.pipeline(1));
       pass.setBindGroup(0, activations);
-      pass.setBindGroup(1, weights, [0]);
+      pass.setBindGroup(1, group);
       const [gx, gy = 1] = kernel.grid(1, rows);
       for (let i = 0; i < times; i++) pass.dispatchWorkgroups(gx, gy);
       pass.end();

@@ -1,25 +1,38 @@
-import type { Kernel } from './kernel';
-
-/** A slab as dispatches see it; for what passes through a ring of slots, `group` is set before each use. */
-export type SlabRef = { group: GPUBindGroup };
+import type { Kernel, SlabRef } from './kernel';
 
 /** One prepared dispatch: everything but the number of tokens is fixed at load. */
 export type Dispatch = {
   kernel: Kernel;
   activations: GPUBindGroup;
-  /** The slab, and the byte offset of the record in the weight table. */
-  weights?: { slab: SlabRef; recordOffset: number };
+  /** What the matrix lies in. */
+  slab?: SlabRef;
   /** Rows of the matrix part that this dispatch multiplies by; 0 where there is none. */
   rows: number;
 };
 
-/** Encodes dispatches into a pass. Nothing is created here: the per-token path only sets and dispatches. */
-export function encode(pass: GPUComputePassEncoder, dispatches: readonly Dispatch[], tokens: number): void {
-  for (const dispatch of dispatches) {
-    pass.setPipeline(dispatch.kernel.pipeline(tokens));
-    pass.setBindGroup(0, dispatch.activations);
-    if (dispatch.weights) pass.setBindGroup(1, dispatch.weights.slab.group, [dispatch.weights.recordOffset]);
-    const [x, y = 1, z = 1] = dispatch.kernel.grid(tokens, dispatch.rows);
+/** What a pass was told last, which need not be said again: every call costs the thread that encodes a microsecond or two. */
+export type PassState = { pipeline?: GPUComputePipeline; slab?: GPUBindGroup };
+
+/**
+ * Encodes dispatches into a pass. Nothing is created here: the per-token path only sets and dispatches. `state`: of this pass, where
+ * more than one call encodes into it.
+ */
+export function encode(
+  pass: GPUComputePassEncoder,
+  dispatches: readonly Dispatch[],
+  tokens: number,
+  state: PassState = {},
+): void {
+  for (const { kernel, activations, slab, rows } of dispatches) {
+    const pipeline = kernel.pipeline(tokens);
+    if (pipeline !== state.pipeline) pass.setPipeline(pipeline);
+    state.pipeline = pipeline;
+    pass.setBindGroup(0, activations);
+    if (slab && slab.group !== state.slab) {
+      pass.setBindGroup(1, slab.group);
+      state.slab = slab.group;
+    }
+    const [x, y = 1, z = 1] = kernel.grid(tokens, rows);
     pass.dispatchWorkgroups(x, y, z);
   }
 }

@@ -1,8 +1,9 @@
 /**
  * From a WGSL file to something that can be encoded. Two bind groups, the same for every kernel:
- *   group 0  activations and state, in the order that the typed binding lists them
- *   group 1  weights: binding 0 the slab, binding 1 this matrix's record (uniform, dynamic offset). One bind group per
- *            slab serves every kernel, and where a weight lies is data in a GPU buffer, so it can change without a new one.
+ *   group 0  activations and state, in the order that the typed binding lists them; of a kernel with weights also this matrix's
+ *            record, which says where in its slab it lies; of one with small parameters also what holds those, which never moves
+ *   group 1  the slab of a matrix. One bind group per slab serves every kernel, so that most dispatches find it set, and where a
+ *            weight lies is data in a GPU buffer, which can change without a new one.
  * Pipelines compile asynchronously; `ready` resolves when one can be encoded.
  */
 import { EngineError } from '../errors';
@@ -23,8 +24,8 @@ export type KernelSpec = {
   constants?: Record<string, number>;
   /** Group 0 in @binding order. 'write' is read_write storage. */
   bindings: Record<string, BindingKind>;
-  /** Whether group 1 is used. */
-  weights?: boolean;
+  /** A matrix in the slab of group 1, or small parameters; neither by default. */
+  weights?: 'matrix' | 'parameters';
   /** Workgroups for `tokens` tokens of a step; `rows` is the row count of a matrix part, 0 for kernels without one. */
   grid(tokens: number, rows: number): Grid;
   /** Of a kernel that takes up to `recordsSeen` matrices in one dispatch: `rows` is then the sum of their rows in whole workgroups. */
@@ -48,10 +49,21 @@ export type Kernel = {
   grid(tokens: number, rows: number): Grid;
   /** What a step of `tokens` tokens runs. */
   pipeline(tokens: number): GPUComputePipeline;
+  /** Whether dispatches need the slab of their matrix. */
+  readsSlab: boolean;
   /** @throws EngineError 'internal' if a binding is missing or unknown. */
-  bind(ranges: Record<string, BufferRange>): GPUBindGroup;
+  bind(ranges: Record<string, BufferRange>, weights?: WeightBinding): GPUBindGroup;
 };
 
+/** A slab as dispatches see it; for what passes through a ring of slots, `group` is set before each use. */
+export type SlabRef = { group: GPUBindGroup };
+
+/** Where a dispatch's weights lie: `record`, in the weight table, says where in the slab, or in `parameters`. */
+export type WeightBinding = { record: BufferRange } & ({ slab: SlabRef } | { parameters: GPUBuffer });
+
+/** In group 0, behind any kernel's own: see wgsl/shared/slab.wgsl and parameters.wgsl. */
+const parametersBinding = 14;
+const recordBinding = 15;
 /** Bytes between two records of the weight table: the portable minUniformBufferOffsetAlignment. */
 export const recordStride = 256;
 /** Bytes of one record. */
@@ -62,32 +74,27 @@ export const recordsSeen = 4;
 /** In a table of slots: what should lie in one lies in none. ABSENT in wgsl/shared/slab_experts.wgsl. */
 export const absentSlot = 0xffffffff;
 
-export function weightLayout(gpu: Gpu): GPUBindGroupLayout {
-  return cached(gpu.layouts, 'weights', () =>
+function slabLayout(gpu: Gpu): GPUBindGroupLayout {
+  return cached(gpu.layouts, 'slab', () =>
     gpu.device.createBindGroupLayout({
-      label: 'weights',
-      entries: [
-        { binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: 'read-only-storage' } },
-        {
-          binding: 1,
-          visibility: GPUShaderStage.COMPUTE,
-          buffer: { type: 'uniform', hasDynamicOffset: true, minBindingSize: recordBytes * recordsSeen },
-        },
-      ],
+      label: 'slab',
+      entries: [{ binding: 0, visibility: GPUShaderStage.COMPUTE, buffer: { type: 'read-only-storage' } }],
     }),
   );
 }
 
-/** The bind group of one slab: made once, used by every kernel that reads weights from it. */
-export function bindSlab(gpu: Gpu, slab: GPUBuffer, table: GPUBuffer): GPUBindGroup {
+/** The bind group of one slab: made once, used by every kernel that reads matrices from it. */
+export function bindSlab(gpu: Gpu, slab: GPUBuffer): GPUBindGroup {
   return gpu.device.createBindGroup({
     label: slab.label,
-    layout: weightLayout(gpu),
-    entries: [
-      { binding: 0, resource: { buffer: slab } },
-      { binding: 1, resource: { buffer: table, size: recordBytes * recordsSeen } },
-    ],
+    layout: slabLayout(gpu),
+    entries: [{ binding: 0, resource: { buffer: slab } }],
   });
+}
+
+/** The record at `offset` of a weight table, and those behind it that a kernel sees. */
+export function recordAt(table: GPUBuffer, offset: number): BufferRange {
+  return { buffer: table, offset, size: recordBytes * recordsSeen };
 }
 
 export function createKernel(gpu: Gpu, spec: KernelSpec): Kernel {
@@ -105,13 +112,14 @@ export function createKernel(gpu: Gpu, spec: KernelSpec): Kernel {
     ...(spec.tiles ? { tiles: (tokens: number) => spec.grid(tokens, 0)[1] ?? 1 } : {}),
     digest: fnv1a(`${key}${spec.sources.join()}`),
     bindings: Object.keys(spec.bindings),
+    readsSlab: spec.weights === 'matrix',
     ready,
     grid: spec.grid,
     pipeline: () => {
       if (!pipeline) throw new EngineError('internal', `${spec.label}: encoded before its pipeline was ready`);
       return pipeline;
     },
-    bind: (ranges) => bindActivations(gpu, spec, layout, ranges),
+    bind: (ranges, weights) => bindActivations(gpu, spec, layout, ranges, weights),
   };
 }
 
@@ -136,12 +144,13 @@ export function kernelByTokens(choices: readonly { upTo: number; kernel: Kernel 
     label: choices.map(({ kernel }) => kernel.label).join(' | '),
     digest: choices.map(({ kernel }) => kernel.digest).join(),
     bindings: first.kernel.bindings,
+    readsSlab: first.kernel.readsSlab,
     chosen: of,
     tiles: (tokens) => of(tokens).tiles?.(tokens) ?? 1,
     ready,
     grid: (tokens, rows) => of(tokens).grid(tokens, rows),
     pipeline: (tokens) => of(tokens).pipeline(tokens),
-    bind: (ranges) => first.kernel.bind(ranges), // the same kinds of bindings have one layout object
+    bind: (ranges, weights) => first.kernel.bind(ranges, weights), // the same kinds of bindings have one layout object
   };
 }
 
@@ -152,14 +161,17 @@ function fnv1a(text: string): string {
   return (hash >>> 0).toString(16).padStart(8, '0');
 }
 
-const sameBindings = (a: Kernel, b: Kernel): boolean => a.bindings.join() === b.bindings.join();
+const sameBindings = (a: Kernel, b: Kernel): boolean => a.readsSlab === b.readsSlab && a.bindings.join() === b.bindings.join();
 
 function activationLayout(gpu: Gpu, spec: KernelSpec): GPUBindGroupLayout {
-  const kinds = Object.values(spec.bindings);
-  return cached(gpu.layouts, kinds.join(), () =>
+  const entries = Object.values(spec.bindings).map((kind, binding) => ({ kind, binding }));
+  if (spec.weights === 'parameters') entries.push({ kind: 'read', binding: parametersBinding });
+  if (spec.weights) entries.push({ kind: 'uniform', binding: recordBinding });
+  const label = entries.map(({ kind, binding }) => `${binding} ${kind}`).join();
+  return cached(gpu.layouts, label, () =>
     gpu.device.createBindGroupLayout({
-      label: kinds.join(),
-      entries: kinds.map((kind, binding) => ({
+      label,
+      entries: entries.map(({ kind, binding }) => ({
         binding,
         visibility: GPUShaderStage.COMPUTE,
         buffer: { type: kind === 'read' ? 'read-only-storage' : kind === 'write' ? 'storage' : 'uniform' },
@@ -173,6 +185,7 @@ function bindActivations(
   spec: KernelSpec,
   layout: GPUBindGroupLayout,
   ranges: Record<string, BufferRange>,
+  weights: WeightBinding | undefined,
 ): GPUBindGroup {
   const names = Object.keys(spec.bindings);
   const unknown = Object.keys(ranges).filter((name) => !names.includes(name));
@@ -180,18 +193,19 @@ function bindActivations(
   if (unknown.length || missing.length) {
     throw new EngineError('internal', `${spec.label}: unknown bindings [${unknown}], missing bindings [${missing}]`);
   }
-  return gpu.device.createBindGroup({
-    label: spec.label,
-    layout,
-    entries: names.map((name, binding) => ({ binding, resource: ranges[name]! })),
-  });
+  const given = weights && ('slab' in weights ? 'matrix' : 'parameters');
+  if (given !== spec.weights) throw new EngineError('internal', `${spec.label}: given ${given} for ${spec.weights} weights`);
+  const entries: GPUBindGroupEntry[] = names.map((name, binding) => ({ binding, resource: ranges[name]! }));
+  if (weights && 'parameters' in weights) entries.push({ binding: parametersBinding, resource: { buffer: weights.parameters } });
+  if (weights) entries.push({ binding: recordBinding, resource: weights.record });
+  return gpu.device.createBindGroup({ label: spec.label, layout, entries });
 }
 
 async function compile(gpu: Gpu, spec: KernelSpec, layout: GPUBindGroupLayout): Promise<GPUComputePipeline> {
   const enables = (spec.enable ?? []).map((feature) => `enable ${feature};\n`).join('');
   const code = enables + specialise(spec.label, spec.sources.join('\n'), spec.constants ?? {});
   const module = gpu.device.createShaderModule({ label: spec.label, code });
-  const bindGroupLayouts = spec.weights ? [layout, weightLayout(gpu)] : [layout];
+  const bindGroupLayouts = spec.weights === 'matrix' ? [layout, slabLayout(gpu)] : [layout];
   try {
     return await gpu.device.createComputePipelineAsync({
       label: spec.label,

@@ -14,10 +14,10 @@ const blockTokens = 32;
 export function createConv1dSilu(gpu: Gpu, { channels }: { channels: number }): Kernel {
   return createKernel(gpu, {
     label: 'conv1d_silu',
-    sources: [shared.slab, shared.step, source],
+    sources: [shared.parameters, shared.step, source],
     constants: { CHANNELS: channels, BLOCK: blockTokens },
     bindings: { x: 'read', y: 'write', state: 'write', step: 'uniform' },
-    weights: true,
+    weights: 'parameters',
     grid: (tokens) => [Math.ceil(channels / 64), Math.ceil(tokens / blockTokens)],
   });
 }

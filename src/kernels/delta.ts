@@ -53,10 +53,10 @@ export function createDeltaQkNorm(gpu: Gpu, shape: DeltaShape): Kernel {
 export function createDeltaGates(gpu: Gpu, { valueHeads }: Pick<DeltaShape, 'valueHeads'>): Kernel {
   return createKernel(gpu, {
     label: 'delta_gates',
-    sources: [shared.slab, shared.step, gatesSource],
+    sources: [shared.parameters, shared.step, gatesSource],
     constants: { HEADS: valueHeads },
     bindings: { a: 'read', b: 'read', gates: 'write', step: 'uniform' },
-    weights: true,
+    weights: 'parameters',
     grid: (tokens) => [Math.ceil((tokens * valueHeads) / 64)],
   });
 }
@@ -72,11 +72,11 @@ export function createDeltaPrepare(gpu: Gpu, shape: DeltaShape): Kernel {
   check(label, shape);
   return createKernel(gpu, {
     label,
-    sources: [shared.slab, shared.step, ...reduce.sources, stepSource],
+    sources: [shared.parameters, shared.step, ...reduce.sources, stepSource],
     enable: reduce.enable,
     constants: constants(shape),
     bindings: { x: 'read', a: 'read', b: 'read', qkv: 'write', gates: 'write', state: 'write', step: 'uniform' },
-    weights: true,
+    weights: 'parameters',
     grid: () => [2 * shape.keyHeads + shape.valueHeads],
   });
 }
@@ -95,10 +95,10 @@ export function createDeltaStep(gpu: Gpu, shape: DeltaShape & { eps: number; y: 
   requireMultiple(label, '1024', 1024, shape.valueDim);
   return createKernel(gpu, {
     label,
-    sources: [shared.slab, shared.step, ...emit.sources, ruleStepSource],
+    sources: [shared.parameters, shared.step, ...emit.sources, ruleStepSource],
     constants: { ...constants(shape), EPS: shape.eps, ...emit.constants },
     bindings: { y: 'write', qkv: 'read', gates: 'read', z: 'read', state: 'write', step: 'uniform' },
-    weights: true,
+    weights: 'parameters',
     grid: () => [shape.valueHeads],
   });
 }

@@ -18,7 +18,7 @@ export function createEmbed(gpu: Gpu, { cols, format }: { cols: number; format: 
     sources: [...piece.sources, source],
     constants: { COLS: cols, ...piece.constants },
     bindings: { ids: 'read', y: 'write' },
-    weights: true,
+    weights: 'matrix',
     grid: (tokens) => [Math.ceil(cols / 256), tokens],
   });
 }

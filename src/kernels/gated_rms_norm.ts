@@ -14,11 +14,11 @@ export function createGatedRmsNorm(gpu: Gpu, { heads, dim, eps }: { heads: numbe
   requireMultiple(label, 'dim', dim, 4);
   return createKernel(gpu, {
     label,
-    sources: [shared.slab, ...reduce.sources, source],
+    sources: [shared.parameters, ...reduce.sources, source],
     enable: reduce.enable,
     constants: { HEADS: heads, DIM: dim, EPS: eps },
     bindings: { o: 'read', z: 'read', y: 'write' },
-    weights: true,
+    weights: 'parameters',
     grid: (tokens) => [heads, tokens],
   });
 }

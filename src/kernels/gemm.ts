@@ -29,7 +29,7 @@ export function createGemm(gpu: Gpu, { cols, outCols, format, accumulate, f16 }:
     enable: tiles.enable,
     constants: { COLS: cols, Y_COLS: outCols, ACCUMULATE: Number(accumulate), ...piece.constants },
     bindings: { x: 'read', y: 'write', step: 'uniform' },
-    weights: true,
+    weights: 'matrix',
     grid: (tokens, rows) => {
       const [x, z] = fold(Math.ceil(rows / 32));
       return [x, Math.ceil(tokens / 32), z];
@@ -51,7 +51,7 @@ export function createGemmDirect(gpu: Gpu, { format, accumulate }: Pick<GemmShap
     sources: [...piece.sources, shared.step, q4 ? sourceQ4Direct : sourceDirect],
     constants: { ACCUMULATE: Number(accumulate), ...piece.constants },
     bindings: { x: 'read', y: 'write', step: 'uniform' },
-    weights: true,
+    weights: 'matrix',
     grid: (tokens, rows) => {
       const [x, z] = fold(Math.ceil(rows / rowsPerGroup));
       return [x, Math.ceil(tokens / 4), z];
@@ -101,7 +101,7 @@ export function createGemmQ4(
       ...piece.constants,
     },
     bindings: { x: 'read', y: 'write', step: 'uniform' },
-    weights: true,
+    weights: 'matrix',
     grid: (tokens, rowCount) => {
       const [x, z] = fold(Math.ceil(rowCount / rows));
       return [x, Math.ceil(tokens / (8 * ty)), z];
@@ -134,7 +134,7 @@ export function createGemmQ4Outer(
       ...piece.constants,
     },
     bindings: { x: 'read', y: 'write', step: 'uniform' },
-    weights: true,
+    weights: 'matrix',
     grid: (tokens, rows) => {
       const [x, z] = fold(Math.ceil(rows / (tx * (wide ? 8 : 4))));
       return [x, Math.ceil(tokens / (8 * ty)), z];
@@ -166,7 +166,7 @@ export function createGemmQ4Split(
     sources: [...piece.sources, shared.step, sourceSplit],
     constants: { COLS: cols, ACCUMULATE: Number(accumulate), LANES: lanes, TOKENS: tokens, ...piece.constants },
     bindings: { x: 'read', y: 'write', step: 'uniform' },
-    weights: true,
+    weights: 'matrix',
     grid: (count, rows) => {
       const [x, z] = fold(Math.ceil(rows / 4));
       return [x, Math.ceil(count / tokens), z];

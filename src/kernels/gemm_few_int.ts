@@ -30,7 +30,7 @@ export function createGemmQ4FewInt(gpu: Gpu, { cols, format, accumulate, team, x
       ...piece.constants,
     },
     bindings: { x: 'read', y: 'write', step: 'uniform' },
-    weights: true,
+    weights: 'matrix',
     grid: (count, rows) => {
       const [columns, z] = fold(Math.ceil(rows / (4 * teams)));
       return [columns, Math.ceil(count / tokens), z];

@@ -56,7 +56,7 @@ export function createGemvDirect(gpu: Gpu, { format, accumulate }: Omit<GemvShap
     sources: [...piece.sources, q4 ? sourceQ4Direct : sourceDirect],
     constants: { ACCUMULATE: Number(accumulate), ...piece.constants },
     bindings: { x: 'read', y: 'write' },
-    weights: true,
+    weights: 'matrix',
     grid: (_, rows) => fold(Math.ceil(rows / 256)),
   });
 }
@@ -194,7 +194,7 @@ function create(gpu: Gpu, { cols, format, accumulate }: GemvShape, stem: string,
     enable: reduce.enable,
     constants: { COLS: cols, ACCUMULATE: Number(accumulate), ...piece.constants },
     bindings: { x: 'read', y: 'write' },
-    weights: true,
+    weights: 'matrix',
     grid: (_, rows) => fold(Math.ceil(rows / 4)),
     rowsPerWorkgroup: 4,
   });

@@ -102,7 +102,7 @@ function teamSpec(gpu: Gpu, stem: string, { cols, format, accumulate, team }: Te
       ...reduce.constants,
     },
     bindings: { x: 'read', y: 'write' },
-    weights: true,
+    weights: 'matrix',
     grid: (_, count) => fold(Math.ceil(count / (rows * blocks * teams))),
     rowsPerWorkgroup: rows * blocks * teams,
   } satisfies KernelSpec;

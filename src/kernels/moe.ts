@@ -94,7 +94,7 @@ export function createMoeGateUpQ4(gpu: Gpu, shape: ExpertShape & { format: Affin
     sources: [...spec.sources, gateUpQ4],
     constants: { ...spec.constants, INNER: rows, CHOSEN: chosen, SLOT_UNITS: slotBytes / 16 },
     bindings: { x: 'read', picks: 'read', slots: 'read', y: 'write' },
-    weights: true,
+    weights: 'matrix',
     grid: (tokens) => [Math.ceil(rows / 4 / team.teams), tokens * chosen],
   });
 }
@@ -109,7 +109,7 @@ export function createMoeDownQ4(gpu: Gpu, shape: ExpertShape & { format: Affine4
     sources: [...spec.sources, downQ4],
     constants: { ...spec.constants, OUT: rows, ABSENT_ZERO: Number(shape.absentZero ?? false), SLOT_UNITS: slotBytes / 16 },
     bindings: { x: 'read', picks: 'read', slots: 'read', y: 'write' },
-    weights: true,
+    weights: 'matrix',
     grid: (tokens) => [Math.ceil(rows / 8 / team.teams), tokens * chosen],
   });
 }
@@ -145,7 +145,7 @@ function expertSpec(gpu: Gpu, stem: string, main: string, { rows, cols, format, 
     enable: reduce.enable,
     constants: { COLS: cols, ROWS: rows, SLOT_UNITS: slotBytes / 16, ...piece.constants, ...reduce.constants },
     bindings: { x: 'read', picks: 'read', slots: 'read', y: 'write' },
-    weights: true,
+    weights: 'matrix',
     grid: (tokens) => [Math.ceil(rows / 4), tokens * chosen],
   } satisfies KernelSpec;
 }

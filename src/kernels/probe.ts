@@ -3,7 +3,7 @@
  * and full subgroups for granted, which WGSL does not promise, and drivers have been known to report one size and run another.
  */
 import type { Gpu } from '../gpu/device';
-import { bindSlab, recordStride } from '../gpu/kernel';
+import { bindSlab, recordAt, recordStride } from '../gpu/kernel';
 import { Readback } from '../gpu/readback';
 import { createDeltaQkNorm } from './delta';
 import { chooseGemv } from './gemv';
@@ -75,14 +75,16 @@ async function productWorks(gpu: Gpu, outCols: number): Promise<boolean> {
     const table = new Uint32Array(recordStride / 4);
     table.set([0, words / 4, rows, 0, cols / 8, cols / group, cols, rows]);
     const x = Float32Array.from({ length: cols }, (_, c) => input(c));
-    const weights = bindSlab(own, upload('probe weights', slab, STORAGE), upload('probe record', table, UNIFORM));
+    const slabGroup = bindSlab(own, upload('probe weights', slab, STORAGE));
+    const record = recordAt(upload('probe record', table, UNIFORM), 0);
     const y = own.memory.create('probe y', rows * 4, STORAGE | COPY_SRC);
     const readback = new Readback(own, 'probe readback', rows * 4);
     const encoder = own.device.createCommandEncoder();
     const pass = encoder.beginComputePass();
     pass.setPipeline(kernel.pipeline(1));
-    pass.setBindGroup(0, kernel.bind({ x: { buffer: upload('probe x', x, STORAGE) }, y: { buffer: y } }));
-    pass.setBindGroup(1, weights, [0]);
+    const activations = { x: { buffer: upload('probe x', x, STORAGE) }, y: { buffer: y } };
+    pass.setBindGroup(0, kernel.bind(activations, { slab: { group: slabGroup }, record }));
+    pass.setBindGroup(1, slabGroup);
     const [gx, gy = 1] = kernel.grid(1, rows);
     pass.dispatchWorkgroups(gx, gy);
     pass.end();

@@ -19,11 +19,11 @@ export function createQkNormRope(gpu: Gpu, { heads, kvHeads, headDim, rotary, ep
   requireMultiple(label, 'headDim', headDim, 4);
   return createKernel(gpu, {
     label,
-    sources: [shared.slab, shared.step, ...cache.sources, ...reduce.sources, source],
+    sources: [shared.parameters, shared.step, ...cache.sources, ...reduce.sources, source],
     enable: reduce.enable,
     constants: { HEADS: heads, KV_HEADS: kvHeads, HEAD_DIM: headDim, ROTARY: rotary, EPS: eps },
     bindings: { qGate: 'read', k: 'read', v: 'read', q: 'write', keys: 'write', values: 'write', rope: 'read', step: 'uniform' },
-    weights: true,
+    weights: 'parameters',
     grid: (tokens) => [heads + 2 * kvHeads, tokens],
   });
 }

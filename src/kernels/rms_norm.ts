@@ -15,11 +15,11 @@ export function createRmsNorm(gpu: Gpu, { cols, eps }: { cols: number; eps: numb
   requireMultiple(label, 'cols', cols, 4);
   return createKernel(gpu, {
     label,
-    sources: [shared.slab, shared.step, ...reduce.sources, source],
+    sources: [shared.parameters, shared.step, ...reduce.sources, source],
     enable: reduce.enable,
     constants: { COLS: cols, EPS: eps },
     bindings: { x: 'read', y: 'write', step: 'uniform' },
-    weights: true,
+    weights: 'parameters',
     grid: (tokens) => [tokens],
   });
 }
@@ -34,10 +34,10 @@ export function createRmsNormUnits(gpu: Gpu, { cols, eps, y }: { cols: number; e
   requireMultiple(label, 'cols', cols, 32);
   return createKernel(gpu, {
     label,
-    sources: [shared.slab, shared.step, ...emit.sources, sourceUnits],
+    sources: [shared.parameters, shared.step, ...emit.sources, sourceUnits],
     constants: { COLS: cols, EPS: eps, ...emit.constants },
     bindings: { y: 'write', x: 'read', step: 'uniform' },
-    weights: true,
+    weights: 'parameters',
     grid: () => [1],
   });
 }

@@ -6,6 +6,7 @@ import kvF16 from '../../wgsl/shared/kv_f16.wgsl?raw';
 import kvF32 from '../../wgsl/shared/kv_f32.wgsl?raw';
 import matrixAffine from '../../wgsl/shared/matrix_affine.wgsl?raw';
 import matrixFloat from '../../wgsl/shared/matrix_float.wgsl?raw';
+import parameters from '../../wgsl/shared/parameters.wgsl?raw';
 import reduceSingle from '../../wgsl/shared/reduce_single.wgsl?raw';
 import reduceSubgroups from '../../wgsl/shared/reduce_subgroups.wgsl?raw';
 import reduceWorkgroup from '../../wgsl/shared/reduce_workgroup.wgsl?raw';
@@ -25,7 +26,7 @@ import type { Gpu } from '../gpu/device';
 
 type Piece = { sources: string[]; enable: ('subgroups' | 'f16')[]; suffix: string; constants: Record<string, number> };
 
-export const shared = { contextParts, slab, step };
+export const shared = { contextParts, parameters, step };
 
 /** Sums over the 64 lanes of a workgroup: through subgroups where the device has them, else through workgroup memory. */
 export function wideReduction(gpu: Gpu): Piece {

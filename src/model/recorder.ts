@@ -6,7 +6,7 @@
 import type { ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import type { Dispatch } from '../gpu/dispatch';
-import type { Kernel } from '../gpu/kernel';
+import type { Kernel, WeightBinding } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
 import { chooseAttention } from '../kernels/attention';
 import type { ProductShape } from '../kernels/candidates';
@@ -34,7 +34,7 @@ import { deltaShape, expertTableStride, picksStride, savedStride } from '../plan
 import type { DeltaNetLayer } from '../plan/units';
 import type { Scratch } from './scratch';
 import type { AttentionState, DeltaNetState } from './sequence';
-import type { WeightBinding, WeightTable } from './weight_table';
+import type { WeightTable } from './weight_table';
 
 export type Mode = 'decode' | 'prefill';
 /** The dispatches that one unit's weights serve, in order; `unit` is its place in the plan, -1 where only small parameters are read. */
@@ -285,7 +285,8 @@ export class Recorder {
   }
 
   protected add(kernel: Kernel, ranges: Record<string, BufferRange>, weights?: WeightBinding, rows = 0): Dispatch {
-    const dispatch = { kernel, activations: kernel.bind(ranges), ...(weights ? { weights } : {}), rows };
+    const slab = weights && 'slab' in weights ? { slab: weights.slab } : {};
+    const dispatch = { kernel, activations: kernel.bind(ranges, weights), ...slab, rows };
     this.sections.at(-1)!.dispatches.push(dispatch);
     return dispatch;
   }

@@ -1,15 +1,12 @@
 /** The small GPU buffer that tells a kernel where its weights lie; see src/gpu/kernel.ts. */
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
-import type { SlabRef } from '../gpu/dispatch';
-import { bindSlab, recordStride, recordsSeen } from '../gpu/kernel';
+import { bindSlab, recordAt, recordStride, recordsSeen, type SlabRef, type WeightBinding } from '../gpu/kernel';
+import type { BufferRange } from '../gpu/memory';
 import { type Block, type MatrixBlocks, type MatrixPart, rowStrides, type VectorBlock } from '../plan/blocks';
 import type { ExpertLayer, ExpertMatrix } from '../plan/experts';
 import type { Placement } from '../plan/placement';
 import type { SlotImage } from '../plan/windows';
-
-/** What group 1 of a dispatch needs: the slab and where the record lies in the table. */
-export type WeightBinding = { slab: SlabRef; recordOffset: number };
 
 /** `gathered`: the block that rows of the embedding are copied into, in a buffer of its own. */
 export type WeightBuffers = {
@@ -28,13 +25,16 @@ export class WeightTable {
   readonly slotGroups: readonly GPUBindGroup[];
   /** One per image that passes through the ring; `group` is the stream's to set. */
   readonly imageRefs: ReadonlyMap<SlotImage, SlabRef>;
+  /** Of the pool. */
+  readonly expertSlabs: readonly GPUBuffer[];
   readonly #expertSlabs: readonly SlabRef[];
   readonly #gpu: Gpu;
   readonly #buffer: GPUBuffer;
-  readonly #places = new Map<Block, { slab: SlabRef; byteOffset: number }>();
+  /** `buffer`: of what stays where it is. */
+  readonly #places = new Map<Block, { slab: SlabRef; buffer?: GPUBuffer; byteOffset: number }>();
   readonly #records: Uint32Array<ArrayBuffer>;
   /** Decode and prefill read the same matrices: one record each. */
-  readonly #made = new Map<string, WeightBinding>();
+  readonly #made = new Map<string, BufferRange>();
   #used = 0;
 
   /** `capacity`: the most records that will be made. */
@@ -44,26 +44,28 @@ export class WeightTable {
     const usage = GPUBufferUsage.UNIFORM | GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST;
     const buffer = gpu.memory.create('weight table', this.#records.byteLength, usage);
     this.#buffer = buffer;
-    const resident = slabs.map((slab): SlabRef => ({ group: bindSlab(gpu, slab, buffer) }));
-    this.slotGroups = slots.map((slot) => bindSlab(gpu, slot, buffer));
+    const resident = slabs.map((slab): SlabRef => ({ group: bindSlab(gpu, slab) }));
+    this.slotGroups = slots.map((slot) => bindSlab(gpu, slot));
     const imageRefs = new Map<SlotImage, SlabRef>();
     for (const [block, place] of placement.places) {
       if ('slab' in place) {
-        this.#places.set(block, { slab: resident[place.slab]!, byteOffset: place.byteOffset });
+        const { slab, byteOffset } = place;
+        this.#places.set(block, { slab: resident[slab]!, buffer: slabs[slab]!, byteOffset });
         continue;
       }
       const slab = imageRefs.get(place.image) ?? { group: this.slotGroups[0]! };
       imageRefs.set(place.image, slab);
       this.#places.set(block, { slab, byteOffset: place.byteOffset });
     }
-    if (gathered) this.#places.set(gathered.block, { slab: { group: bindSlab(gpu, gathered.buffer, buffer) }, byteOffset: 0 });
+    if (gathered) this.#places.set(gathered.block, { slab: { group: bindSlab(gpu, gathered.buffer) }, byteOffset: 0 });
     this.imageRefs = imageRefs;
-    this.#expertSlabs = experts.map((slab) => ({ group: bindSlab(gpu, slab, buffer) }));
+    this.expertSlabs = experts;
+    this.#expertSlabs = experts.map((slab) => ({ group: bindSlab(gpu, slab) }));
   }
 
   /** A record for one part of a matrix. */
   matrixPart(matrix: MatrixBlocks, part: MatrixPart): WeightBinding {
-    return this.#record(part.block.label, this.#slab(part.block), this.#words({ matrix, part, at: 0 }));
+    return { slab: this.#slab(part.block), record: this.#record(part.block.label, this.#words({ matrix, part, at: 0 })) };
   }
 
   /** Records of some matrices as they lie in every slot of slab `slab` of the pool. */
@@ -73,17 +75,14 @@ export class WeightTable {
       const start = at[name] / 16;
       return [start, start + parts[0]!.pairsAt / 16, rows, 0, ...rowStrides(matrices[name]), cols, rows];
     });
-    return this.#record(`${label} ${names}`, this.#expertSlabs[slab]!, words);
+    return { slab: this.#expertSlabs[slab]!, record: this.#record(`${label} ${names}`, words) };
   }
 
   /** Records for a dispatch over several parts, which must lie in one slab: see `bySlab`. */
   several(places: readonly MatrixPlace[]): WeightBinding {
     const key = places.map(({ part, at }) => `${part.block.label} to ${at}`).join();
-    return this.#record(
-      key,
-      this.#slab(places[0]!.part.block),
-      places.flatMap((place) => this.#words(place)),
-    );
+    const words = places.flatMap((place) => this.#words(place));
+    return { slab: this.#slab(places[0]!.part.block), record: this.#record(key, words) };
   }
 
   /** Neighbours that lie in one slab, as many as a dispatch can take. */
@@ -104,11 +103,11 @@ export class WeightTable {
     return [start, start + pairsAt / 16, rows, at + firstRow, ...rowStrides(matrix), matrix.cols, matrix.rows];
   }
 
-  /** A record for small parameters, in the order of `names`, in 16-byte units. */
+  /** A record for small parameters, in the order of `names`, in 16-byte units. They are always resident. */
   vectors<Name extends string>({ block, at }: VectorBlock<Name>, ...names: Name[]): WeightBinding {
     const start = this.#start(block);
     const words = names.map((name) => start + at[name] / 16);
-    return this.#record(`${block.label} ${names}`, this.#slab(block), words);
+    return { parameters: this.#places.get(block)!.buffer!, record: this.#record(`${block.label} ${names}`, words) };
   }
 
   /** Writes all records made so far. */
@@ -124,14 +123,14 @@ export class WeightTable {
     return this.#places.get(block)!.slab;
   }
 
-  #record(key: string, slab: SlabRef, words: readonly number[]): WeightBinding {
+  #record(key: string, words: readonly number[]): BufferRange {
     const known = this.#made.get(key);
     if (known) return known;
     const recordOffset = this.#used * recordStride;
     if (recordOffset >= this.#records.byteLength) throw new EngineError('internal', 'The weight table is too small.');
     this.#records.set(words, recordOffset / 4);
     this.#used += 1;
-    const made = { slab, recordOffset };
+    const made = recordAt(this.#buffer, recordOffset);
     this.#made.set(key, made);
     return made;
   }

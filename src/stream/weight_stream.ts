@@ -6,7 +6,7 @@
  * submitted. Nothing here waits for the GPU except a staging buffer that is still being copied from.
  */
 import { isAbort } from '../errors';
-import type { SlabRef } from '../gpu/dispatch';
+import type { SlabRef } from '../gpu/kernel';
 import type { MemoryPlan } from '../plan/memory_plan';
 import type { SlotImage, Window } from '../plan/windows';
 import { Deferred } from './deferred';

@@ -5,16 +5,16 @@
 // PAIR 0 two bf16 in a u32, 1 two f16 in a u32, 2 two f32.
 override BITS: u32; override GROUP: u32; override PAIR: u32;
 
-fn word(index: u32) -> u32 { return slab[record.a.x + index / 4u][index % 4u]; }
+fn word(index: u32) -> u32 { return slabWord(record.a.x + index / 4u, index % 4u); }
 
 /// The bits of scale pair `index` = row * record.b.y + column / GROUP, so that they can be read long before they are used.
 fn pairBits(index: u32) -> vec2u {
   if (PAIR == 2u) {
     let unit = record.a.y + index / 2u;
     let first = index % 2u * 2u;
-    return vec2u(slab[unit][first], slab[unit][first + 1u]);
+    return vec2u(slabWord(unit, first), slabWord(unit, first + 1u));
   }
-  return vec2u(slab[record.a.y + index / 4u][index % 4u], 0u);
+  return vec2u(slabWord(record.a.y + index / 4u, index % 4u), 0u);
 }
 
 /// (scale, bias).

@@ -32,9 +32,9 @@ fn readRows(row: u32, unit: u32) -> Rows {
   let rows = min(vec4u(row, row + 1u, row + 2u, row + 3u), vec4u(record.a.z - 1u));
   let at = rows * UNITS + record.a.x + unit;
   let groups = rows * (COLS / GROUP) + unit * 32u / GROUP;
-  r.w0 = slab[at.x];
-  r.w1 = slab[at.y];
-  if (ROWS == 4u) { r.w2 = slab[at.z]; r.w3 = slab[at.w]; }
+  r.w0 = slabUnit(at.x);
+  r.w1 = slabUnit(at.y);
+  if (ROWS == 4u) { r.w2 = slabUnit(at.z); r.w3 = slabUnit(at.w); }
   r.p0 = pairBits(groups.x);
   r.p1 = pairBits(groups.y);
   if (ROWS == 4u) { r.p2 = pairBits(groups.z); r.p3 = pairBits(groups.w); }

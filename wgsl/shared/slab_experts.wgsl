@@ -3,7 +3,7 @@
 override SLOT_UNITS: u32; // 16-byte units of a slot
 struct Record { a: vec4u, b: vec4u };
 @group(1) @binding(0) var<storage, read> slab: array<vec4u>;
-@group(1) @binding(1) var<uniform> records: array<Record, 4>;
+@group(0) @binding(15) var<uniform> records: array<Record, 4>;
 var<private> record: Record;
 const ABSENT = 0xffffffffu;
 
@@ -16,3 +16,7 @@ fn chooseExpert(index: u32, slot: u32) {
   record.a.x += slot * SLOT_UNITS;
   record.a.y += slot * SLOT_UNITS;
 }
+
+/// A 16-byte unit of the slab, or a word of it: matrix_affine reads through these, since kernels of experts have two slabs.
+fn slabUnit(unit: u32) -> vec4u { return slab[unit]; }
+fn slabWord(unit: u32, word: u32) -> u32 { return slab[unit][word]; }

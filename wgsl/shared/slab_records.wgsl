@@ -2,7 +2,7 @@
 // Records of matrices that are not there have no rows.
 struct Record { a: vec4u, b: vec4u };
 @group(1) @binding(0) var<storage, read> slab: array<vec4u>;
-@group(1) @binding(1) var<uniform> records: array<Record, 4>;
+@group(0) @binding(15) var<uniform> records: array<Record, 4>;
 var<private> record: Record;
 
 /// Chooses the record of a workgroup when every workgroup takes `rows` rows; returns the workgroup's number within its matrix.
@@ -17,3 +17,7 @@ fn chooseRecord(workgroup: u32, rows: u32) -> u32 {
   }
   return left;
 }
+
+/// A 16-byte unit of the slab, or a word of it: matrix_affine reads through these, since kernels of experts have two slabs.
+fn slabUnit(unit: u32) -> vec4u { return slab[unit]; }
+fn slabWord(unit: u32, word: u32) -> u32 { return slab[unit][word]; }
