@@ -114,7 +114,10 @@ function copyBundledModel(): Plugin {
   };
 }
 
-/** Vite writes the page's script element anew and forgets this attribute, without which a stored dark theme flashes light. */
+/**
+ * Vite writes a page's script element anew and forgets this attribute, without which a stored dark theme flashes light. The page that
+ * embeds has no theme.
+ */
 function keepRenderBlocking(): Plugin {
   return {
     name: 'sluice:render-blocking',
@@ -122,7 +125,7 @@ function keepRenderBlocking(): Plugin {
     transformIndexHtml: {
       order: 'post',
       handler: (html, { path }) =>
-        path === '/index.html' ? html.replace('<script type="module"', '$& blocking="render"') : html,
+        path === '/demo/embed.html' ? html : html.replace('<script type="module"', '$& blocking="render"'),
     },
   };
 }

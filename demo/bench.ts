@@ -1,13 +1,14 @@
 /**
  * The benchmark's page. The query takes the command line's words (src/bench/request.ts); with `run` or `post` it starts at once, and
- * `post=/result` sends the results there as JSON when it is over, an error included: to this page's own origin alone.
+ * `post=/result` sends the results there as JSON when it is over, an error included: to this page's own origin alone. The state is
+ * 'posted' then, or 'not-posted' where they did not arrive.
  */
 import { proxy, type Remote, wrap } from 'comlink';
 import { requestFromQuery } from '../src/bench/request';
 import type { BenchResult, BenchWorkerApi } from '../src/bench/run';
 import workerUrl from '../workers/bench.worker.ts?worker&url';
 import { hideResult, showResult } from './bench_view';
-import { onPress, required, setUnavailable } from './dom';
+import { copyField, onPress, required, setUnavailable } from './dom';
 import { setUpTheme } from './theme';
 
 const query = new URL(location.href).searchParams;
@@ -26,17 +27,27 @@ form.addEventListener('submit', (event) => {
   if (!stop) void run(queryOfForm());
 });
 onPress(cancel, () => stop?.());
-onPress(required('copy', HTMLButtonElement), () => void copy());
+onPress(required('copy', HTMLButtonElement), async () => {
+  announcer.textContent = await copyField(required('report', HTMLTextAreaElement), 'The results are');
+});
 if (query.has('run') || query.has('post')) void unattended();
 
 async function unattended(): Promise<void> {
   const outcome = await run(query);
   const post = query.get('post');
   if (!post) return;
-  const to = new URL(post, location.href);
-  if (to.origin !== location.origin) say(`Results are posted to this page’s own origin only, not to ${to.origin}.`);
-  else await fetch(to, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(outcome) });
-  document.documentElement.dataset.state = 'posted';
+  const trouble = await postedTo(post, JSON.stringify(outcome)).catch((error: Error) => error.message);
+  if (trouble) say(`The results could not be posted: ${trouble}`);
+  document.documentElement.dataset.state = trouble ? 'not-posted' : 'posted';
+}
+
+/** To this page's own origin and nowhere further, without what identifies the visitor. @returns why it was not taken. */
+async function postedTo(address: string, body: string): Promise<string | undefined> {
+  const to = new URL(address, location.href);
+  if (to.origin !== location.origin) return `they go to this page’s own origin only, not to ${to.origin}.`;
+  const headers = { 'Content-Type': 'application/json' };
+  const { ok, status } = await fetch(to, { method: 'POST', headers, body, redirect: 'error', credentials: 'omit' });
+  return ok ? undefined : `${to.pathname} answered ${status}.`;
 }
 
 /** Never rejects: an error is an outcome. */
@@ -106,7 +117,12 @@ function fillForm(): void {
   for (const name of ['preset', 'context', 'precision']) {
     const field = fieldOf(name);
     const asked = query.get(name);
-    if (asked !== null) field.value = name === 'preset' && !asked.startsWith('qwen') ? `qwen3.5-${asked}` : asked;
+    if (asked === null) continue;
+    const value = name === 'preset' && asked && !asked.startsWith('qwen') ? `qwen3.5-${asked}` : asked;
+    // A select takes no value that it does not have; what there is not must be refused, and not measured as something else.
+    if (value && field instanceof HTMLSelectElement && ![...field.options].some((option) => option.value === value))
+      field.append(new Option(asked, value));
+    if (value) field.value = value;
   }
   if (query.has('kernels')) required('what', HTMLSelectElement).value = 'kernels';
 }
@@ -119,15 +135,4 @@ function queryOfForm(): URLSearchParams {
   if (required('what', HTMLSelectElement).value === 'kernels') options.set('kernels', '');
   else options.delete('kernels');
   return options;
-}
-
-async function copy(): Promise<void> {
-  const text = required('report', HTMLTextAreaElement);
-  try {
-    await navigator.clipboard.writeText(text.value);
-    announcer.textContent = 'The results are copied';
-  } catch {
-    text.select(); // not allowed here: Ctrl+C or Cmd+C does it now
-    announcer.textContent = 'The browser did not allow copying. The results are selected: copy them yourself.';
-  }
 }

@@ -17,7 +17,7 @@ export function showResult(result: BenchResult): void {
   required('ceilings', HTMLDListElement).replaceChildren(
     tile('read bandwidth', ceilings.readGBps.value, 'GB/s'),
     tile('copy, both ways', ceilings.copyGBps.value, 'GB/s'),
-    tile('f32 multiply-add', ceilings.fmaTflops.value, 'TFLOP/s'),
+    multiplyAdd(ceilings.fmaTflops.value),
     tile('dependent dispatch', ceilings.dispatchUs.value, 'µs'),
     tile('encoding a dispatch', ceilings.encodeUs.value, 'µs'),
     tile('submit and map', ceilings.roundTripMs.value, 'ms'),
@@ -56,6 +56,11 @@ function tile(name: string, value: number, unit: string): HTMLElement {
   words.append(figure(value), small);
   box.append(term, words);
   return box;
+}
+
+/** In a unit that a CPU adapter's rate can be read in, too. */
+function multiplyAdd(tflops: number): HTMLElement {
+  return tflops < 0.1 ? tile('f32 multiply-add', 1000 * tflops, 'GFLOP/s') : tile('f32 multiply-add', tflops, 'TFLOP/s');
 }
 
 function contextBars({ context, ofRead, ofFma, decodeTokensPerSecond, prefillTokensPerSecond }: Measured): Bar[] {
@@ -168,6 +173,7 @@ function table(head: readonly string[], rows: readonly string[][]): Element[] {
         texts.map((text, i) => {
           const made = i === 0 ? cell('th', text, 'row') : cell('td', text);
           made.setAttribute('data-name', head[i]!);
+          if (/^\d/.test(text)) made.className = 'nowrap'; // a figure and its unit stay together
           if (i > 0 && texts.length === 2) made.setAttribute('colspan', String(head.length - 1));
           return made;
         }),

@@ -70,7 +70,7 @@ export const CHECKED_WORDS: Record<CatalogueEntry['checked'], string> = {
   vectors: 'Checked with: vectors only',
 };
 
-export function choiceOfEntry({ id, commit }: CatalogueEntry): ModelChoice {
+export function choiceOfEntry({ id, commit }: CatalogueEntry): Extract<ModelChoice, { kind: 'hub' }> {
   return { kind: 'hub', id: commit ? `${id}@${commit}` : id };
 }
 

@@ -1,6 +1,7 @@
 /** The catalogue in the picker: what a model is, what it weighs, under which licence, and how fast it would be here, before anything is fetched. */
 import type { PlanReport } from '../src/api';
-import { CATALOGUE, type CatalogueEntry, CHECKED_WORDS, choiceOfEntry, modelCard, pinText } from './catalogue';
+import { cardLink } from './card_link';
+import { CATALOGUE, type CatalogueEntry, CHECKED_WORDS, choiceOfEntry, pinText } from './catalogue';
 import { cloneTemplate, onPress, part, required, setUnavailable } from './dom';
 import { formatBytes } from './format';
 import type { ModelChoice } from './model_choice';
@@ -52,16 +53,6 @@ export class CatalogueList {
     }
     setUnavailable(button, false);
   }
-}
-
-function cardLink({ id, name, licence }: CatalogueEntry): HTMLElement {
-  const link = document.createElement('a');
-  link.textContent = licence ?? 'not stated';
-  link.href = modelCard(id);
-  link.rel = 'noopener noreferrer';
-  link.target = '_blank';
-  link.setAttribute('aria-label', `${link.textContent}, see the model card of ${name}`);
-  return link;
 }
 
 /** 'Predicted here: 21.3 tok/s in 4.0 GB of GPU memory; 1.2 GB stream for each token.' */

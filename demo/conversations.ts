@@ -5,6 +5,7 @@ import type { Conversation, Turn } from './conversation';
 import { CheckError, exportText, importText, MOST_IMPORT_BYTES } from './conversation_check';
 import { ConversationPanel } from './conversation_panel';
 import { ConversationStore } from './conversation_store';
+import { saveText } from './dom';
 import { formatBytes } from './format';
 import { loadMarkdown } from './reply_text';
 import { SavedStates } from './saved_states';
@@ -118,12 +119,7 @@ export class Conversations {
     const found = id ? [await this.#store.load(id)] : await this.#store.all();
     const conversations = found.filter((each) => each !== undefined);
     if (conversations.length === 0) return this.hooks.say('There is nothing to export');
-    const url = URL.createObjectURL(new Blob([exportText(conversations)], { type: 'application/json' }));
-    const link = document.createElement('a');
-    link.href = url;
-    link.download = `sluice-conversations-${new Date().toISOString().slice(0, 10)}.json`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+    saveText(`sluice-conversations-${new Date().toISOString().slice(0, 10)}.json`, exportText(conversations));
     this.hooks.say(conversations.length === 1 ? 'Exported' : `${conversations.length} conversations exported`);
   }
 

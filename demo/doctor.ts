@@ -3,18 +3,21 @@
  * `only=gemv` (a part of kernels' names), `memory=2` and `disk=0.5` (GiB), and `plant=…`, a fault for tests to find (src/doctor/plant.ts).
  */
 import { EngineError } from '../src/api';
-import { type ExamOptions, gib } from '../src/doctor/context';
+import { bytesText, type ExamOptions, gib } from '../src/doctor/context';
 import { parsePlant } from '../src/doctor/plant';
 import { type CheckId, checkIds, type Report } from '../src/doctor/report';
-import { lastReport, takeMarker } from './doctor_memory';
+import { forgetMarker, lastReport, takeMarker } from './doctor_memory';
 import { DoctorView } from './doctor_view';
-import { onPress, required, setUnavailable } from './dom';
+import { copyField, onPress, required, saveText, setUnavailable } from './dom';
 import { Examiner } from './examiner';
 import { setUpTheme } from './theme';
 
 const query = new URL(location.href).searchParams;
 const died = takeMarker();
 let shown: Report | undefined;
+
+// A visitor who leaves is no death. Where the page comes back from the browser's cache, the next step is marked again.
+addEventListener('pagehide', forgetMarker);
 
 if (query.has('json')) void runForMachines();
 else setUpPage();
@@ -53,8 +56,10 @@ function setUpPage(): void {
   if (died) showDeath(view);
   onPress(start, () => void run());
   onPress(cancel, () => examiner.cancel());
-  onPress(required('copy', HTMLButtonElement), () => void copy(announcer));
-  onPress(required('save', HTMLButtonElement), save);
+  onPress(required('copy', HTMLButtonElement), async () => {
+    announcer.textContent = await copyField(required('report', HTMLTextAreaElement), 'The report is');
+  });
+  onPress(required('save', HTMLButtonElement), () => saveText('sluice-doctor.json', JSON.stringify(shown, null, 1)));
 
   async function run(): Promise<void> {
     setUnavailable(start, true);
@@ -125,25 +130,8 @@ function showDeath(view: DoctorView): void {
   if (shown) view.showReport(shown);
   if (!died?.heldBytes) return;
   const select = required('memory-limit', HTMLSelectElement);
-  const safe = [...select.options].filter(({ value }) => Number(value) * gib <= died.heldBytes! / 2);
-  select.value = safe.at(-1)?.value ?? select.options[0]!.value;
-}
-
-async function copy(announcer: HTMLElement): Promise<void> {
-  const text = required('report', HTMLTextAreaElement);
-  try {
-    await navigator.clipboard.writeText(text.value);
-    announcer.textContent = 'The report is copied';
-  } catch {
-    text.select(); // not allowed here: Ctrl+C or Cmd+C does it now
-    announcer.textContent = 'The browser did not allow copying. The report is selected: copy it yourself.';
-  }
-}
-
-function save(): void {
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([JSON.stringify(shown, null, 1)], { type: 'application/json' }));
-  link.download = 'sluice-doctor.json';
-  link.click();
-  URL.revokeObjectURL(link.href);
+  const half = died.heldBytes / 2;
+  const safe = [...select.options].filter(({ value }) => Number(value) * gib <= half);
+  if (safe.length === 0) select.prepend(new Option(bytesText(half), String(half / gib)));
+  select.value = (safe.at(-1) ?? select.options[0]!).value;
 }

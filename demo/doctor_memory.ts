@@ -1,16 +1,17 @@
 /** What the doctor leaves for its next visit, should the browser kill the tab: the step it was at, and what it had found by then. */
 import type { Marker, Report } from '../src/doctor/report';
+import { readItem, writeItem } from './settings';
 
 const MARKER_KEY = 'sluice.doctor.marker';
 const REPORT_KEY = 'sluice.doctor.report';
 
 /** Synchronous, because the tab may die in the next moment. */
 export function keepMarker(marker: Marker): void {
-  write(MARKER_KEY, JSON.stringify(marker));
+  writeItem(MARKER_KEY, JSON.stringify(marker));
 }
 
 export function forgetMarker(): void {
-  write(MARKER_KEY, undefined);
+  writeItem(MARKER_KEY, null);
 }
 
 /** The step at which a tab died, told once. */
@@ -21,7 +22,7 @@ export function takeMarker(): Marker | undefined {
 }
 
 export function keepReport(report: Report): void {
-  write(REPORT_KEY, JSON.stringify(report));
+  writeItem(REPORT_KEY, JSON.stringify(report));
 }
 
 /** What the last visit found, whole or not. */
@@ -30,20 +31,11 @@ export function lastReport(): Report | undefined {
   return report?.sluice === 'doctor' && report.format === 1 ? report : undefined;
 }
 
-function read<T>(key: string): Partial<T> & T {
+function read<T>(key: string): T | undefined {
   try {
-    return JSON.parse(localStorage.getItem(key) ?? 'null');
+    return JSON.parse(readItem(key) ?? 'null') ?? undefined;
   } catch (error) {
-    if (error instanceof DOMException || error instanceof SyntaxError) return null as never; // storage is off, or not ours
+    if (error instanceof SyntaxError) return undefined; // not ours
     throw error;
-  }
-}
-
-function write(key: string, value: string | undefined): void {
-  try {
-    if (value === undefined) localStorage.removeItem(key);
-    else localStorage.setItem(key, value);
-  } catch (error) {
-    if (!(error instanceof DOMException)) throw error; // storage is off or full: there is nothing to leave it in
   }
 }

@@ -1,6 +1,6 @@
 /** The doctor's page as people see it. */
-import type { Progress } from '../src/doctor/context';
-import { bytesText, figure } from '../src/doctor/context';
+import { figure } from '../src/bench/report';
+import { bytesText, type Progress } from '../src/doctor/context';
 import { type CheckId, checkIds, type Finding, type Marker, type Report } from '../src/doctor/report';
 import { checkTitles, reportText } from '../src/doctor/report_text';
 import { cloneTemplate, part, required } from './dom';
@@ -62,7 +62,9 @@ export class DoctorView {
         ? 'Cancelled.'
         : failed > 0
           ? `Done: ${failed} of ${this.#asked.length} checks failed.`
-          : 'Done: Sluice works on this device.';
+          : isWhole(report)
+            ? 'Done: Sluice works on this device.'
+            : 'Done: nothing wrong was found in what was checked.';
     this.#bar.value = report.state === 'done' ? 1 : this.#bar.value;
     this.#state.textContent = words;
     this.announce(words);
@@ -99,12 +101,9 @@ export class DoctorView {
       const here = element('td', answer === 'memory' ? 'in memory' : answer);
       here.dataset.answer = answer;
       here.className = 'nowrap';
-      row.append(
-        name,
-        element('td', weightBytes > 0 ? `${figure(weightBytes / 1e9)} GB` : '–', 'nowrap'),
-        here,
-        element('td', words),
-      );
+      const weights = element('td', weightBytes > 0 ? `${figure(weightBytes / 1e9)} GB` : '–', 'nowrap');
+      weights.dataset.name = 'Weights'; // for where the table's head is out of sight
+      row.append(name, weights, here, element('td', words));
       return row;
     });
     required('verdicts', HTMLTableSectionElement).replaceChildren(...rows);
@@ -117,6 +116,12 @@ export class DoctorView {
     part(row, 'status').textContent = status;
     part(row, 'summary').textContent = summary;
   }
+}
+
+/** Everything was looked at, and nothing was changed for a test. */
+function isWhole({ findings, only, planted }: Report): boolean {
+  const ran = checkIds.every((id) => findings[id] && findings[id].status !== 'skipped');
+  return ran && only === undefined && planted === undefined;
 }
 
 function element(tag: string, text: string, className = ''): HTMLElement {

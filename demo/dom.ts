@@ -65,6 +65,22 @@ export async function copyText(text: string): Promise<boolean> {
   }
 }
 
+/** `what`: 'The report is'. Says how it went; where the browser refuses, the text is selected, so that Ctrl+C or Cmd+C does it. */
+export async function copyField(field: HTMLTextAreaElement, what: string): Promise<string> {
+  if (await copyText(field.value)) return `${what} copied`;
+  field.select();
+  return `The browser did not allow copying. ${what} selected: press Ctrl+C or Cmd+C.`;
+}
+
+/** As a download; the browser may read it a while later. */
+export function saveText(name: string, json: string): void {
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([json], { type: 'application/json' }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
 /** A button that says for a moment that it has done its work. */
 export function flash(button: HTMLElement): void {
   button.dataset.done = '';

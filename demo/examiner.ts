@@ -36,13 +36,13 @@ export class Examiner {
   /** Never rejects: what goes wrong is in the report. */
   async run(asked: CheckId[], options: ExamOptions, died: Report['died']): Promise<Report> {
     this.#cancelled = new AbortController();
-    const report: Report = {
+    const report: Report = cleaned<Report>({
       ...{ sluice: 'doctor', format: 1, build, startedAt: new Date().toISOString(), asked, state: 'running' },
       ...(options.only ? { only: options.only } : {}),
       ...(options.plant ? { planted: describePlant(options.plant) } : {}),
       ...(died ? { died } : {}),
       ...{ findings: {}, verdicts: [] },
-    };
+    });
     for (const id of asked) {
       if (this.#cancelled.signal.aborted) break;
       this.hooks.onStart(id);
@@ -65,12 +65,15 @@ export class Examiner {
     const started = performance.now();
     const { signal } = this.#cancelled;
     const say = (progress: Progress) => {
-      keepMarker({ check: id, step: progress.step, at: new Date().toISOString(), ...held(progress) });
+      keepMarker(cleaned({ check: id, step: progress.step, at: new Date().toISOString(), ...held(progress) }));
       this.hooks.onProgress(id, progress);
     };
     say({ done: 0, total: 1, step: 'starting' });
     try {
-      if (id === 'chat') return cleaned(await checkChat(options.modelUrl, say, signal));
+      if (id === 'chat') {
+        const limited = AbortSignal.any([signal, AbortSignal.timeout(CHECK_LIMIT_MS)]);
+        return cleaned(await checkChat(options.modelUrl, say, limited));
+      }
       return await this.#ask((worker) => worker.check(id as WorkerCheck, options, proxy(say)));
     } catch (error) {
       if (signal.aborted) return undefined;

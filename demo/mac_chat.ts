@@ -49,18 +49,26 @@ export class MacChat {
     const reply = this.#turn('Model', '');
     this.#setBusy(true);
     this.say('The reply has started');
+    let failure = '';
     try {
       const note = await this.#stream(engine, reply, running.signal);
       this.say(`The reply is complete. ${note}`);
       required('rate', HTMLElement).textContent = note;
     } catch (error) {
       const aborted = error instanceof DOMException && error.name === 'AbortError';
-      if (!aborted) reply.textContent += `\n${(error as Error).message}`;
-      this.say(aborted ? 'The reply was stopped' : (error as Error).message);
+      failure = aborted ? '' : (error as Error).message;
+      this.say(failure || 'The reply was stopped');
     }
-    if (this.#engine === engine) this.#messages.push({ role: 'assistant', content: reply.textContent ?? '' });
+    if (this.#engine === engine) this.#keep(reply.textContent ?? '');
+    if (failure) reply.append(`\n${failure}`); // to read, and no part of what the model is told that it said
     this.#running = undefined;
     this.#setBusy(false);
+  }
+
+  /** A question that got no answer is not asked again with the next one. */
+  #keep(said: string): void {
+    if (said) this.#messages.push({ role: 'assistant', content: said });
+    else this.#messages.pop();
   }
 
   /** @returns its speed. */

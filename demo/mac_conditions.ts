@@ -69,7 +69,7 @@ function files({ privateFiles, secureContext }: Surroundings): Condition {
   if (privateFiles)
     return { id: 'files', title, status: 'passed', words: 'Weights are kept, and need no download the next time.' };
   const words = secureContext
-    ? 'This seems to be a private window: it keeps no files, so a model comes over the network again for every token. Open this page in a normal window (File › New Window).'
+    ? 'This seems to be a private window: it keeps no files, so a model is downloaded anew at every visit. Open this page in a normal window (File › New Window).'
     : 'Files are kept under a secure address only.';
   return { id: 'files', title, status: 'noted', words };
 }

@@ -2,23 +2,20 @@
  * What this page remembers of its last visit. Safari deletes everything that a script stored at once, this record too, so the address says
  * it as well: a bookmark, a restored tab and a Dock app still know what was here.
  */
+import { formatProgressBytes } from './format';
 import { type MacMemory, macMemories } from './mac_models';
+import { readItem, writeItem } from './settings';
 
 export type MacRecord = { memory: MacMemory; model: string; complete: boolean };
 
 const KEY = 'sluice.safari';
 
 export function loadRecord(hash: string): MacRecord | undefined {
-  return parsed(read()) ?? fromHash(hash);
+  return parsed(readItem(KEY)) ?? fromHash(hash);
 }
 
 export function saveRecord(record: MacRecord | undefined): void {
-  try {
-    if (record) localStorage.setItem(KEY, JSON.stringify(record));
-    else localStorage.removeItem(KEY);
-  } catch (error) {
-    if (!(error instanceof DOMException)) throw error; // storage is off: the address remembers
-  }
+  writeItem(KEY, record ? JSON.stringify(record) : null); // where storage is off, the address remembers
   history.replaceState(null, '', record ? hashOf(record) : location.pathname + location.search);
 }
 
@@ -28,15 +25,6 @@ export const hashOf = ({ memory, model, complete }: MacRecord): string =>
 export function fromHash(hash: string): MacRecord | undefined {
   const words = new URLSearchParams(hash.replace(/^#/, ''));
   return checked({ memory: words.get('memory'), model: words.get('model'), complete: words.has('kept') });
-}
-
-function read(): string | null {
-  try {
-    return localStorage.getItem(KEY);
-  } catch (error) {
-    if (error instanceof DOMException) return null;
-    throw error;
-  }
 }
 
 function parsed(text: string | null): MacRecord | undefined {
@@ -68,4 +56,22 @@ export function keptOf(record: MacRecord | undefined, stored: readonly Stored[])
   if (found?.complete) return { state: 'ready' };
   if (found && found.storedBytes > 0) return { state: 'begun', storedBytes: found.storedBytes, totalBytes: found.totalBytes };
   return { state: record.complete ? 'evicted' : 'new' };
+}
+
+/** For people; empty where there is nothing to tell. `standalone`: in an app from the Dock, whose storage began empty whatever Safari kept. */
+export function keptWords(kept: Kept, standalone: boolean): string {
+  switch (kept.state) {
+    case 'new':
+      return '';
+    case 'ready':
+      return 'The model is still here. It starts without a download.';
+    case 'begun': {
+      const { storedBytes: loaded, totalBytes: total } = kept;
+      return `${formatProgressBytes({ loaded, total })} are here; the download goes on from there.`;
+    }
+    case 'evicted':
+      return standalone
+        ? 'The model is not in this app’s own storage, where nothing comes along that a Safari window kept. It has to be downloaded.'
+        : 'The browser has deleted the model since then, as Safari does after seven days of use without a visit. It has to be downloaded again.';
+  }
 }

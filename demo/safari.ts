@@ -1,11 +1,13 @@
 /** The page for a Mac with Safari: asks what Safari does not tell, explains what Safari does, and holds one small conversation. */
 import { createEngine, type DownloadControl, type Engine, type LoadProgress, listModels } from '../src/api';
+import { cardLink } from './card_link';
+import { CHECKED_WORDS } from './catalogue';
 import { cloneTemplate, hide, onPress, part, required, setUnavailable } from './dom';
 import { formatBytes, formatProgressBytes } from './format';
 import { MacChat } from './mac_chat';
 import { canRun, conditionsOf, look, type Surroundings } from './mac_conditions';
 import { choiceFor, type MacMemory, type MacModel, macMemories, mustExplainDeletion, storyModel } from './mac_models';
-import { keptOf, loadRecord, saveRecord } from './mac_record';
+import { keptOf, keptWords, loadRecord, saveRecord } from './mac_record';
 import { setUpTheme } from './theme';
 
 const announcer = required('announcer', HTMLElement);
@@ -22,6 +24,8 @@ let here: Surroundings | undefined;
 let engine: Engine | undefined;
 let loading: AbortController | undefined;
 let download: DownloadControl | undefined;
+/** The id of a model that needs no download. */
+let modelHere: string | undefined;
 
 setUpTheme();
 for (const input of document.querySelectorAll('input[type=radio]')) input.addEventListener('change', showChoice);
@@ -64,15 +68,8 @@ async function welcomeBack(): Promise<void> {
   if (record) choose(record.memory, record.model);
   const stored = here?.privateFiles ? await listModels().catch(() => []) : [];
   const kept = keptOf(record && { ...record, model: addressOf(record.model) }, stored);
-  const words = {
-    new: '',
-    ready: 'The model is still here. It starts without a download.',
-    evicted: `The browser has deleted the model since then${here?.standalone ? '' : ', as Safari does after seven days of use without a visit'}. It has to be downloaded again.`,
-    begun:
-      kept.state === 'begun'
-        ? `${formatProgressBytes({ loaded: kept.storedBytes, total: kept.totalBytes })} are here; the download goes on from there.`
-        : '',
-  }[kept.state];
+  if (kept.state === 'ready') modelHere = record?.model;
+  const words = keptWords(kept, here?.standalone ?? false);
   required('kept-text', HTMLElement).textContent = words;
   required('kept', HTMLElement).hidden = words === '';
   required('kept', HTMLElement).dataset.kept = kept.state;
@@ -96,20 +93,24 @@ function chosen(): { memory: MacMemory; model: MacModel; gpuBudget: number } {
 
 function showChoice(): void {
   const { memory, gpuBudget } = chosen();
-  const { model } = choiceFor(memory);
+  const { model, entry } = choiceFor(memory);
   for (const [prefix, each] of [['picked', model] as const, ['story', storyModel] as const]) {
     required(`${prefix}-name`, HTMLElement).textContent = each.name;
     required(`${prefix}-size`, HTMLElement).textContent = `${formatBytes(each.bytes)} to download`;
     required(`${prefix}-summary`, HTMLElement).textContent = each.summary;
   }
+  required('picked-licence', HTMLElement).replaceChildren(
+    `${entry.name}: licence `,
+    cardLink(entry),
+    `. ${CHECKED_WORDS[entry.checked]}.`,
+  );
   required('budget-note', HTMLElement).textContent =
     `It takes at most ${formatBytes(gpuBudget)} of memory at the start. The chat page can give it more once it has run well.`;
 }
 
 async function begin(): Promise<void> {
   const { model } = chosen();
-  const alreadyHere = required('kept', HTMLElement).dataset.kept === 'ready';
-  if (!alreadyHere && mustExplainDeletion(model, here!)) explain(model);
+  if (model.id !== modelHere && mustExplainDeletion(model, here!)) explain(model);
   else await load();
 }
 
@@ -141,7 +142,9 @@ async function load(): Promise<void> {
   try {
     await engine?.unload();
     engine = await createEngine(addressOf(model.id), { gpuBudget, signal: own.signal, onProgress: showProgress });
-    saveRecord({ memory, model: model.id, complete: engine.plan.disk.home === 'opfs' });
+    const complete = engine.plan.disk.home === 'opfs';
+    saveRecord({ memory, model: model.id, complete });
+    if (complete) modelHere = model.id;
     chat.use(engine);
     showState(`${model.name} is ready.`);
     watch(engine);

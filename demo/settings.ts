@@ -146,7 +146,7 @@ export function saveOpenId(id: string | undefined): void {
 }
 
 /** Storage may be switched off (SecurityError) or full (QuotaExceededError): the page then works without a memory. */
-function readItem(key: string): string | null {
+export function readItem(key: string): string | null {
   try {
     return localStorage.getItem(key);
   } catch (error) {
@@ -155,7 +155,7 @@ function readItem(key: string): string | null {
   }
 }
 
-function writeItem(key: string, value: string | null): void {
+export function writeItem(key: string, value: string | null): void {
   try {
     if (value === null) localStorage.removeItem(key);
     else localStorage.setItem(key, value);

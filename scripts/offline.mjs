@@ -30,9 +30,25 @@ export function offline() {
 
 /** Of other pages the code that they share with this one; of weights nothing. */
 function serviceWorker(bundle) {
-  const shared = Object.keys(bundle).filter((name) => /^assets\/.*\.(?:js|css|svg|wasm)$/.test(name));
-  const files = ['./', 'manifest.webmanifest', ...icons, ...shared.sort()];
+  const files = ['./', 'manifest.webmanifest', ...icons, ...namedFrom(bundle, 'index.html').sort()];
   const version = createHash('sha256').update(files.join('\n')).update(bundle['index.html'].source).digest('hex').slice(0, 16);
   const source = readFileSync(new URL('service_worker.js', folder), 'utf8');
   return source.replace('__SHELL__', JSON.stringify({ version, files }));
 }
+
+/** The assets that `page` names, and those that they name in turn: scripts, styles, workers and what these load. Names hold a hash, so text tells. */
+function namedFrom(bundle, page) {
+  const others = new Set(Object.keys(bundle).filter((name) => /^assets\/.*\.(?:js|css|svg|wasm)$/.test(name)));
+  const found = [page];
+  for (const name of found) {
+    const text = textOf(bundle[name]);
+    for (const other of others) {
+      if (!text.includes(other.slice(other.lastIndexOf('/') + 1))) continue;
+      others.delete(other);
+      found.push(other);
+    }
+  }
+  return found.slice(1);
+}
+
+const textOf = ({ code, source }) => code ?? (typeof source === 'string' ? source : Buffer.from(source).toString('latin1'));

@@ -34,7 +34,7 @@ export async function openPreset(
   }
 }
 
-/** For a CPU adapter: four layers of the same kinds. */
+/** For a CPU adapter: four layers of the same kinds. Qwen3-Next keeps two value heads' rows together, whose scales must fill 16 bytes. */
 export function smallShapes({
   linearNumKeyHeads,
   linearNumValueHeads,
@@ -43,7 +43,7 @@ export function smallShapes({
   next,
 }: SyntheticShapes): SyntheticShapes {
   return {
-    hiddenSize: 64,
+    hiddenSize: next ? 256 : 64,
     intermediateSize: 128,
     vocabSize: 512,
     numAttentionHeads: 4,

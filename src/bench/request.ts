@@ -40,7 +40,10 @@ export function requestFromQuery(query: URLSearchParams): BenchRequest {
   const [chunk, seconds] = [number('chunk', 0, 1, 512), query.get('seconds-per')];
   const [kv, precision] = [choice('kv', ['f16', 'f32']), choice('precision', ['exact', 'fast'])];
   return {
-    model: { preset: presetNamed(query.get('preset')), bits: syntheticBits.find((known) => String(known) === bits)! },
+    model: {
+      preset: presetNamed('preset', query.get('preset') || '0.8b'),
+      bits: syntheticBits.find((known) => String(known) === bits)!,
+    },
     kernels: query.has('kernels'),
     tokens: numbers('tokens', '1,8,64,512', 1, 4096),
     ...(query.get('only') ? { only: query.get('only')! } : {}),
@@ -81,10 +84,9 @@ function chosen<T extends string>(name: string, text: string | null, choices: re
   throw new EngineError('invalid-request', `${name} must be ${choices.join(' or ')}; it is '${text}'.`);
 }
 
-/** The full name, or what follows `qwen3.5-`; the smallest where nothing is named. */
-function presetNamed(text: string | null): PresetName {
-  if (!text) return 'qwen3.5-0.8b';
+/** The full name, or what follows `qwen3.5-`. @throws EngineError 'invalid-request' that names the option */
+export function presetNamed(option: string, text: string): PresetName {
   const found = presetNames.find((name) => name === text || name === `qwen3.5-${text}`);
   if (found) return found;
-  throw new EngineError('invalid-request', `preset must be ${presetNames.join(' or ')}; it is '${text}'.`);
+  throw new EngineError('invalid-request', `${option} must be ${presetNames.join(' or ')}; it is '${text}'.`);
 }

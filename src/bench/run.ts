@@ -60,7 +60,7 @@ export async function runBench(request: BenchRequest, { onStep, onResult }: Benc
   try {
     if (request.kernels) await runKernels(gpu, request, effort, ceilings, grow, onStep);
     else {
-      grow({ label: `${preset} ${bits}-bit`, gpuBudget: request.config.gpuBudget ?? null, model: [] });
+      grow({ label: labelOn(gpu, `${preset} ${bits}-bit`), gpuBudget: request.config.gpuBudget ?? null, model: [] });
       await runModel(gpu, request, ceilings, grow, onStep);
     }
     return result;
@@ -149,6 +149,9 @@ export function kernelBench(
     ...(only === undefined ? {} : { only }),
   };
 }
+
+/** Of a model that exists as shapes only: what `fittedTo` makes of it is not to be taken for the model. */
+export const labelOn = ({ adapter }: Gpu, label: string): string => (adapter.isCpu ? `${label}, tiny shapes on a CPU` : label);
 
 /** The run as it was asked for, or a small one on a CPU adapter. */
 export function fittedTo<Run extends ModelRun>({ adapter }: Gpu, run: Run): Run {

@@ -45,8 +45,6 @@ export const plural = (count: number, noun: string): string => `${count.toLocale
 export const bytesText = (bytes: number): string =>
   bytes >= gib ? `${trim(bytes / gib)} GiB` : bytes >= mib ? `${trim(bytes / mib)} MiB` : `${bytes} bytes`;
 const trim = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toPrecision(3).replace(/\.?0+$/, ''));
-/** Three digits. */
-export const figure = (value: number): string => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 
 /** Empty where the browser does not tell, or has no storage here: an insecure address has none at all. */
 export const storageEstimate = async (): Promise<StorageEstimate> =>

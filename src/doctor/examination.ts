@@ -1,6 +1,7 @@
 /** The worker's side: one check at a time, in the order that the page asks for. */
 import { isAbort } from '../errors';
 import { type Gpu, openGpu } from '../gpu/device';
+import { usableSubgroups } from '../kernels/probe';
 import { checkBrowser } from './checks/browser';
 import { checkDevice } from './checks/device';
 import { checkDisk } from './checks/disk';
@@ -42,7 +43,7 @@ export function createDoctorWorker(): DoctorWorkerApi {
   let opened: Promise<Gpu> | undefined;
   const gpu = async (): Promise<Gpu> => {
     const known = await opened?.catch(() => undefined);
-    if (!known || known.loss.info) opened = openGpu(navigator.gpu);
+    if (!known || known.loss.info) opened = openAsEngine();
     return opened!;
   };
   return {
@@ -59,6 +60,12 @@ export function createDoctorWorker(): DoctorWorkerApi {
     },
     verdicts: async (findings) => verdictsOf(findings),
   };
+}
+
+/** What is asked of the device is what the engine asks of it: subgroups that do not reduce stay unused. */
+async function openAsEngine(): Promise<Gpu> {
+  const gpu = await openGpu(navigator.gpu);
+  return { ...gpu, subgroups: await usableSubgroups(gpu) };
 }
 
 function describe(error: unknown): string {

@@ -18,8 +18,13 @@ export function describePlant(plant: Plant): string {
   return `${plant.kernel} with '${plant.to}' for '${plant.from}'`;
 }
 
+/** `gpu` with the fault in its kernels, if that is where it belongs. */
+export function planted(gpu: Gpu, plant: Plant | undefined): Gpu {
+  return plant && 'kernel' in plant ? withWrongKernel(gpu, plant) : gpu;
+}
+
 /** `gpu` whose shader modules of one kernel are compiled from changed source. */
-export function withWrongKernel(gpu: Gpu, { kernel, from, to }: Extract<Plant, { kernel: string }>): Gpu {
+function withWrongKernel(gpu: Gpu, { kernel, from, to }: Extract<Plant, { kernel: string }>): Gpu {
   const device = new Proxy(gpu.device, {
     get(target, name) {
       const value: unknown = Reflect.get(target, name, target);

@@ -83,7 +83,7 @@ export type SpeedFacts = {
 };
 
 export type ProductFacts = {
-  rows: { matrix: string; rows: number; cols: number; best: string; gbPerSecond: number; ofRead: number; wrong: string[] }[];
+  rows: { matrix: string; rows: number; cols: number; best: string; gbPerSecond: number; ofRead: number }[];
   /** Bytes a second that the best ones read together: what decoding goes by. */
   gbPerSecond: number;
   ofRead: number;
@@ -171,6 +171,3 @@ export type Marker = { check: CheckId; step: string; at: string; heldBytes?: num
 export function failedFinding(summary: string, ms: number): Finding<never> {
   return { status: 'failed', summary, problems: [summary], ms, facts: {} as never };
 }
-
-/** True where nothing that ran is wrong. */
-export const isHealthy = ({ findings }: Report): boolean => Object.values(findings).every(({ status }) => status !== 'failed');

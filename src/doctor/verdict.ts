@@ -2,25 +2,28 @@
  * What follows for each size of model: held in the memory that the ladder proved, streamed from disk, or neither. Arithmetic over findings:
  * the engine's own plan, and its own timeline with what this machine was seen to do.
  */
+import { figure } from '../bench/report';
 import type { ModelConfig } from '../format/types';
 import { type MemoryPlan, type PlanInput, planMemory } from '../plan/memory_plan';
 import type { Speeds } from '../plan/timeline';
 import { describeSynthetic } from '../synth/layout';
 import { type PresetName, presetNames } from '../synth/presets';
-import { bytesText, figure, mib } from './context';
+import { bytesText, mib } from './context';
 import type { Report, Verdict } from './report';
 
 type Findings = Report['findings'];
 
 const contextTokens = 4096;
-const chunkTokens = 256;
+/** What the engine takes at a time where nothing is set, on a GPU and on a CPU adapter. */
+const chunkTokens = { gpu: 512, cpu: 32 };
 /** Of a decode step, recorded for a GPU: see docs of `bench`. */
-const dispatchesPerLayer = 10;
+const dispatchesPerLayer = { dense: 10, mixture: 14 };
 
-export function verdictsOf(findings: Findings): Verdict[] {
-  const { device, memory, kernels, model, chat } = findings;
-  const wrong = [kernels, model, chat].some((finding) => finding?.status === 'failed');
-  return presetNames.map((preset) => {
+/** `presets`: the sizes to judge. */
+export function verdictsOf(findings: Findings, presets: readonly PresetName[] = presetNames): Verdict[] {
+  const { device, memory, kernels, model, chat, products, upload } = findings;
+  const wrong = [kernels, model, chat, products, upload].some((finding) => finding?.status === 'failed');
+  return presets.map((preset) => {
     const title = titleOf(preset);
     if (wrong) return unknown(title, WRONG);
     if (!device || device.status === 'failed') return unknown(title, 'No GPU device could be opened.');
@@ -40,42 +43,48 @@ function titleOf(preset: PresetName): string {
 }
 
 function verdictOf(preset: PresetName, findings: Findings): Verdict {
-  const { limits } = findings.device!.facts;
+  const { limits, isCpu } = findings.device!.facts;
   const { config, tensors } = describeSynthetic({ preset, bits: 4 });
   const slabs = {
     maxBufferSize: limits.maxBufferSize!,
     maxStorageBufferBindingSize: limits.maxStorageBufferBindingSize!,
   } as PlanInput['limits'];
   const staging = { buffers: 8, mostBuffers: 8, pieceBytes: 8 * mib };
-  const input = { config, tensors, limits: slabs, contextTokens, chunkTokens, kv: 'f16', staging } as const;
+  const chunk = isCpu ? chunkTokens.cpu : chunkTokens.gpu;
+  const input = { config, tensors, limits: slabs, contextTokens, chunkTokens: chunk, kv: 'f16', staging } as const;
   const whole = planMemory(input);
   const { weightBytes, smallestBudgetBytes } = whole;
   const proved = findings.memory!.facts.survivedBytes;
   const base = { model: titleOf(preset), weightBytes, smallestBudgetBytes };
   const disk = diskWords(findings, weightBytes);
-  if (proved >= whole.bytes.total) {
+  // One binding reaches only so much: a layer's experts may not all have slots, however much memory there is.
+  const reachable = whole.experts?.complete !== false;
+  if (reachable && proved >= whole.bytes.total) {
     const tokensPerSecond = residentSpeed(whole, config, findings);
-    const words = `Fits in memory: ${bytesText(whole.bytes.total)}${speedWords(tokensPerSecond)}.${disk}`;
+    const words = `Fits in memory: ${bytesText(whole.bytes.total)}${speedWords(tokensPerSecond, config.moe ? 'at most' : 'about')}.${disk}`;
     return { ...base, answer: 'memory', words, budgetBytes: whole.bytes.total, ...(tokensPerSecond ? { tokensPerSecond } : {}) };
   }
   if (proved < smallestBudgetBytes) {
     const words = `Needs ${bytesText(smallestBudgetBytes)}; ${bytesText(proved)} were held. ${moreMemory(findings)}`;
     return { ...base, answer: 'too large', words };
   }
-  const tokensPerSecond = streamedSpeed({ ...input, gpuBudgetBytes: proved }, findings);
+  const budgetBytes = reachable ? proved : Math.min(proved, whole.bytes.total);
+  const tokensPerSecond = streamedSpeed({ ...input, gpuBudgetBytes: budgetBytes }, findings);
   const what = config.moe ? 'Experts are fetched from disk as the text needs them' : 'Streams from disk for every token';
-  const words = `${what}, in ${bytesText(proved)}${speedWords(tokensPerSecond)}.${disk} ${moreMemory(findings)}`;
+  const more = budgetBytes === proved ? moreMemory(findings) : 'More memory would not help: no buffer here may be larger.';
+  const words = `${what}, in ${bytesText(budgetBytes)}${speedWords(tokensPerSecond, 'at most')}.${disk} ${more}`;
   return {
     ...base,
     answer: 'streams',
     words: words.trim(),
-    budgetBytes: proved,
+    budgetBytes,
     ...(tokensPerSecond ? { tokensPerSecond } : {}),
   };
 }
 
-function speedWords(tokensPerSecond: number | undefined): string {
-  return tokensPerSecond === undefined ? '' : `, about ${figure(tokensPerSecond)} tokens/s`;
+/** 'at most' where what waits for the disk, and for the CPU that asks it, is hidden from these sums. */
+function speedWords(tokensPerSecond: number | undefined, how: 'about' | 'at most'): string {
+  return tokensPerSecond === undefined ? '' : `, ${how} ${figure(tokensPerSecond)} tokens/s`;
 }
 
 /** Only where the ladder stopped because it was told to is there hope for more. */
@@ -103,12 +112,14 @@ function residentSpeed(plan: MemoryPlan, config: ModelConfig, { device, products
   const rate = products?.facts.gbPerSecond;
   if (!rate || device!.facts.isCpu) return undefined;
   const dispatchUs = Math.max(speed?.facts.dispatchUs?.value ?? 0, speed?.facts.encodeUs?.value ?? 0);
-  const ms = readBytes(plan) / rate / 1e6 + (config.numHiddenLayers * dispatchesPerLayer * dispatchUs) / 1000;
+  const perLayer = config.moe ? dispatchesPerLayer.mixture : dispatchesPerLayer.dense;
+  const ms = readBytes(plan) / rate / 1e6 + (config.numHiddenLayers * perLayer * dispatchUs) / 1000;
   return 1000 / ms;
 }
 
 function streamedSpeed(input: PlanInput, { device, products, upload, disk }: Findings): number | undefined {
-  const [compute, read] = [products?.facts.gbPerSecond, disk?.facts.readGBps];
+  const compute = products?.facts.gbPerSecond;
+  const read = input.config.moe ? disk?.facts.randomGBps : disk?.facts.readGBps; // experts lie anywhere in the file
   const { write = {}, mapped = {} } = upload?.facts ?? {};
   const rate = Math.max(0, ...Object.values(write), ...Object.values(mapped));
   if (!compute || !read || !rate || device!.facts.isCpu) return undefined;

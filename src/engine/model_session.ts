@@ -3,7 +3,7 @@ import { EngineError, throwIfAborted, unlessAborted } from '../errors';
 import type { CheckpointTensors, ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { submittedWorkDone } from '../gpu/readback';
-import { subgroupsWork } from '../kernels/probe';
+import { usableSubgroups } from '../kernels/probe';
 import type { KvDtype } from '../kernels/variants';
 import { type Recordings, recordModel } from '../model/qwen35';
 import { createScratch, type Scratch } from '../model/scratch';
@@ -154,7 +154,7 @@ export class ModelSession {
   ): Promise<ModelSession> {
     const { config } = checkpoint;
     const plan = sessionPlan(gpu, checkpoint, options);
-    const subgroups = gpu.subgroups && (gpu.direct || (await subgroupsWork(gpu)));
+    const subgroups = await usableSubgroups(gpu);
     const own: Gpu = { ...gpu, subgroups, memory: gpu.memory.scope() };
     if (plan.gpuBudgetBytes !== undefined) own.memory.limit(plan.gpuBudgetBytes);
     const undo = [() => own.memory.release()];

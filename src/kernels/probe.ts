@@ -15,6 +15,11 @@ export async function subgroupsWork(gpu: Gpu): Promise<boolean> {
   return (await normWorks(gpu)) && (await productWorks(gpu, 4096)) && (await productWorks(gpu, rows));
 }
 
+/** Whether kernels may use subgroups here. Where the lanes of a workgroup never meet there is nothing to find out. @throws EngineError 'device-lost' */
+export async function usableSubgroups(gpu: Gpu): Promise<boolean> {
+  return gpu.subgroups && (gpu.direct || (await subgroupsWork(gpu)));
+}
+
 /** Over whole workgroups, as most kernels do. */
 async function normWorks(gpu: Gpu): Promise<boolean> {
   const own: Gpu = { ...gpu, memory: gpu.memory.scope() };

@@ -4,6 +4,7 @@
  */
 import { type Effort, effortOn, measureCeilings } from '../bench/ceilings';
 import { ceilingsText } from '../bench/report';
+import { presetNamed } from '../bench/request';
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
 import type { EngineConfig } from '../protocol/engine';
@@ -46,7 +47,7 @@ export async function bench(args: readonly string[]): Promise<void> {
   const report = {
     adapter,
     subgroups: gpu.subgroups,
-    preset: typeof o.model === 'string' ? null : presetNamed(o.preset),
+    preset: typeof o.model === 'string' ? null : presetOf(o),
     ceilings,
   };
   const result = { ...report, ...(await run(gpu, effort, report)) };
@@ -59,7 +60,7 @@ type Run = (gpu: Gpu, effort: Effort, report: Report) => Promise<object>;
 
 function kernelRun(o: Raw, json: { json?: string }): Run {
   const options = {
-    model: { preset: presetNamed(o.preset), bits: 4 } satisfies SyntheticModel,
+    model: { preset: presetOf(o), bits: 4 } satisfies SyntheticModel,
     tokens: tokenCounts(o.tokens),
     contexts: contextLengths(o.context),
     kv: oneOf('kv', o.kv, ['f16', 'f32']) ?? 'f16',
@@ -91,7 +92,7 @@ function modelRun(o: Raw, json: { json?: string }): Run {
 
 function namedModel(o: Raw): Pick<ModelOptions, 'model' | 'label'> {
   if (typeof o.model === 'string') return { model: o.model, label: o.model };
-  const preset = presetNamed(o.preset);
+  const preset = presetOf(o);
   const wanted = oneOf('bits', o.bits, ['3', '4', '16']) ?? '4';
   const bits = syntheticBits.find((known) => String(known) === wanted)!;
   return { model: { preset, bits }, label: `${preset} ${bits}-bit` };
@@ -114,10 +115,4 @@ function contextLengths(value: string | boolean | undefined): number[] {
   return [...new Set(value.split(',').map((length) => wholeNumber('context', length.trim(), { least: 0, most: 1 << 24 })!))];
 }
 
-/** The full name, or what follows `qwen3.5-`. */
-function presetNamed(value: string | boolean | undefined): PresetName {
-  if (value === undefined) return 'qwen3.5-27b';
-  const found = presetNames.find((name) => name === value || name === `qwen3.5-${value}`);
-  if (found) return found;
-  throw new EngineError('invalid-request', `--preset must be ${presetNames.join(' or ')}; it is '${value}'.`);
-}
+const presetOf = ({ preset }: Raw): PresetName => presetNamed('--preset', String(preset ?? '27b'));

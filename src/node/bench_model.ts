@@ -3,7 +3,7 @@ import type { Ceilings } from '../bench/ceilings';
 import { benchModel, type ModelBench } from '../bench/model';
 import { modelTable, profileTable, type ReportedContext, withModelShares } from '../bench/model_report';
 import { openPreset } from '../bench/preset';
-import { fittedTo } from '../bench/run';
+import { fittedTo, labelOn } from '../bench/run';
 import { sessionOptions, withSpeeds } from '../engine/engine_core';
 import { ModelSession, variantsOf } from '../engine/model_session';
 import type { ChoiceStore } from '../engine/tune';
@@ -27,7 +27,8 @@ export type ModelOptions = Pick<ModelBench, 'contexts' | 'promptTokens' | 'decod
 /** Prints every context as soon as it is there, and keeps the file up to date: a run may be cut short. */
 export async function reportModel(gpu: Gpu, given: ModelOptions, report: { ceilings: Ceilings }) {
   const options = fittedTo(gpu, given);
-  const { contexts, promptTokens, decodeTokens, repeat, label, profile } = options;
+  const { contexts, promptTokens, decodeTokens, repeat, profile } = options;
+  const label = typeof given.model === 'string' ? given.label : labelOn(gpu, given.label);
   const rows: ReportedContext[] = [];
   let kept = Promise.resolve();
   let how: object = {};

@@ -26,7 +26,7 @@ describe.each(names)('the benchmark in %s', (name) => {
     const result = await posted(page, 'preset=9b&context=0,16&precision=exact&repeat=2');
     expect(result).toMatchObject({
       sluice: 'bench',
-      label: 'qwen3.5-9b 4-bit',
+      label: 'qwen3.5-9b 4-bit, tiny shapes on a CPU',
       adapter: { isCpu: true },
       repeat: 2,
       precision: 'exact',
@@ -60,13 +60,41 @@ describe('in Chromium', () => {
     expect(kernels!.length).toBeGreaterThan(3);
     expect(kernels!.filter(({ outcome }) => outcome !== 'right')).toEqual([]);
     expect(kernels!.some(({ best }) => best)).toBe(true);
+    for (const width of [390, 900, 1600]) {
+      await page.setViewport({ width, height: 1000 });
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      expect({ width, overflow }).toEqual({ width, overflow: 0 });
+    }
   });
 
   test('results go to no other origin', async () => {
     await page.open(`${server.url}demo/bench.html?preset=7b&post=https://elsewhere.example/take`);
-    await reach(page, 'posted');
+    await reach(page, 'not-posted');
     expect(await page.evaluate(() => document.querySelector('#run-state')!.textContent)).toContain('own origin only');
     expect(page.requests.filter((url) => url.startsWith('https://elsewhere'))).toEqual([]);
+  });
+
+  test('results that nobody takes are said not to be posted', async () => {
+    await page.open(`${server.url}demo/bench.html?preset=7b&post=/nowhere`);
+    await reach(page, 'not-posted');
+    expect(await page.evaluate(() => document.querySelector('#run-state')!.textContent)).toContain('/nowhere answered 404');
+  });
+
+  test('the form measures what the address asks for', async () => {
+    await page.open(`${server.url}demo/bench.html?preset=35b-a3b`);
+    expect(await page.evaluate(() => document.querySelector<HTMLSelectElement>('#preset')!.value)).toBe('qwen3.5-35b-a3b');
+    await page.open(`${server.url}demo/bench.html?preset=qwen3-next-80b-a3b&repeat=1&context=0`);
+    await page.evaluate(() => document.querySelector<HTMLButtonElement>('#start')!.click());
+    await reach(page, 'done');
+    const report = await page.evaluate(() => document.querySelector<HTMLTextAreaElement>('#report')!.value);
+    expect(JSON.parse(report)).toMatchObject({ preset: 'qwen3-next-80b-a3b', model: { length: 1 } });
+  });
+
+  test('the form refuses a model that there is not', async () => {
+    await page.open(`${server.url}demo/bench.html?preset=7b`);
+    await page.evaluate(() => document.querySelector<HTMLButtonElement>('#start')!.click());
+    await reach(page, 'done');
+    expect(await page.evaluate(() => document.querySelector('#run-state')!.textContent)).toContain('preset must be');
   });
 
   test('the form runs it, draws it, and says that a CPU’s figures mean nothing', async () => {

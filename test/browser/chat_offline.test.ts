@@ -35,6 +35,7 @@ test('the first visit keeps the files of the page, and neither weights nor anyth
   const kept = await cachedPaths();
   expect(kept).toContain('/some/path/');
   expect(kept.some((path) => path.includes('engine.worker'))).toBe(true);
+  expect(kept.filter((path) => /(?:doctor|bench|safari|embed)[\w.]*-[\w-]+\.(?:js|css)$/.test(path))).toEqual([]);
   expect(kept.filter((path) => !/^\/some\/path\/($|assets\/|icon-|manifest)/.test(path))).toEqual([]);
 });
 

@@ -1,5 +1,5 @@
 /** The doctor's page: sound on a sound device, finds a wrong kernel, outlives a lost device, and a dead tab is told of at the next visit. */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Report } from '../../src/doctor/report';
@@ -56,6 +56,16 @@ describe.each(browsers)('the doctor in $name', ({ name, checks }) => {
     expect(page.errors).toEqual([]);
   });
 
+  test('what fails with an address in its words is told without it, and so is what the address bar asked for', async () => {
+    const secrets = ['https://user.example/private/x', '/home/someone/y', 'localhost:5173/z'];
+    const asked = encodeURIComponent(secrets.join(' '));
+    const report = await examined(page, `json&checks=kernels&only=${asked}&plant=${encodeURIComponent(`a,${secrets[0]},b`)}`);
+    expect(report.findings.kernels).toMatchObject({ status: 'failed', problems: { length: 1 } });
+    expect(report).toMatchObject({ only: '<address> <path> <address>', planted: "a with 'b' for '<address>'" });
+    const text = JSON.stringify(report);
+    for (const secret of [...secrets, 'user.example', 'someone', '5173']) expect(text).not.toContain(secret);
+  });
+
   test('a wrong kernel is found, named, and shown with its numbers', async () => {
     const report = await examined(page, `json&checks=kernels&${few}&plant=rms_norm,inverseSqrt,sqrt`);
     const { status, summary, facts } = report.findings.kernels!;
@@ -98,18 +108,45 @@ describe('in Chromium, where processes can be made to die', () => {
     await climbing(page);
     await page.crash();
     await page.open(`${server.url}demo/doctor.html?checks=browser`);
-    const { text, limit, report } = await page.evaluate(() => ({
+    const { text, limit, options, report } = await page.evaluate(() => ({
       text: document.querySelector<HTMLElement>('#died:not([hidden])')?.textContent,
       limit: document.querySelector<HTMLSelectElement>('#memory-limit')!.value,
+      options: Array.from(document.querySelectorAll<HTMLOptionElement>('#memory-limit option'), ({ value }) => Number(value)),
       report: document.querySelector<HTMLTextAreaElement>('#report')!.value,
     }));
     expect(text).toMatch(/while \d+ (MiB|GiB) of GPU memory were asked for/);
-    expect(limit).toBe('1');
+    const half = reportIn(report).died!.heldBytes! / 2;
+    expect(Number(limit) * 2 ** 30).toBeLessThanOrEqual(half);
+    expect(Number(limit)).toBe(Math.max(...options.filter((gibibytes) => gibibytes * 2 ** 30 <= half)));
     expect(report).toContain("An earlier visit died during 'memory'");
     await start(page);
     await untilDone(page);
     const after = await page.evaluate(() => document.querySelector<HTMLTextAreaElement>('#report')!.value);
     expect(reportIn(after).died).toMatchObject({ check: 'memory', heldBytes: expect.any(Number) });
+  });
+
+  test('a visitor who leaves during a run is told of no death', async () => {
+    await climbing(page);
+    await page.open('about:blank');
+    await page.open(`${server.url}demo/doctor.html?checks=browser`);
+    expect(await page.evaluate(() => document.querySelector<HTMLElement>('#died')!.hidden)).toBe(true);
+    await start(page);
+    await untilDone(page);
+    // One check of ten is no proof that Sluice works.
+    expect(await page.evaluate(() => document.querySelector('#run-state')!.textContent)).toContain('in what was checked');
+  });
+
+  test('the theme’s button says which one is on, and no page is drawn before its script has set it', async () => {
+    const named = () => page.evaluate(() => document.querySelector('#theme-name')!.textContent);
+    const press = () => page.evaluate(() => document.querySelector<HTMLElement>('#theme')!.click());
+    expect(await named()).toBe('Automatic');
+    await press();
+    expect(await named()).toBe('Light');
+    await press();
+    await press();
+    expect(await named()).toBe('Automatic');
+    for (const name of ['index.html', 'demo/doctor.html', 'demo/bench.html', 'demo/safari.html'])
+      expect(readFileSync(join(site.folder, name), 'utf8')).toContain('<script type="module" blocking="render"');
   });
 
   test('a cancelled run stops at once and keeps what it found', async () => {

@@ -43,6 +43,12 @@ describe.each(names)('the page for Safari in %s', (name) => {
     expect(page.errors).toEqual([]);
   });
 
+  test('a question that got no answer is not asked again with the next one', async () => {
+    const words = await said(page, 'robot '.repeat(4000));
+    expect(words).toContain('context');
+    expect(await said(page, 'robot')).toMatch(/^\w+ \w+ .*[.!?]/s);
+  });
+
   test('the next visit says that the model is here, and after an eviction that it is gone', async () => {
     await arrive(page, await page.evaluate(() => location.hash));
     expect(await kept(page)).toBe('ready');
@@ -82,6 +88,22 @@ describe.each(names)('the page for Safari in %s', (name) => {
     }
   });
 
+  test('that another model is kept here explains no download', async () => {
+    await pretend(page);
+    await arrive(page);
+    const press = (choice: string) =>
+      page.evaluate((value) => {
+        document.querySelector<HTMLInputElement>(`input[value=${value}]`)!.click();
+        document.querySelector<HTMLButtonElement>('#start')!.click();
+      }, choice);
+    await press('bundled');
+    await reach(page, 'running');
+    await arrive(page, await page.evaluate(() => location.hash));
+    expect(await kept(page)).toBe('ready');
+    await press('picked');
+    expect(await page.evaluate(() => document.querySelector<HTMLElement>('#explain')!.hidden)).toBe(false);
+  });
+
   test('a large download is explained first in Safari, and nothing is asked for until then', async () => {
     await pretend(page);
     await arrive(page);
@@ -95,10 +117,14 @@ describe.each(names)('the page for Safari in %s', (name) => {
       text: document.querySelector<HTMLElement>('#explain:not([hidden])')?.textContent?.replaceAll(/\s+/g, ' '),
       focus: document.activeElement?.id,
       budget: document.querySelector('#budget-note')!.textContent,
+      licence: document.querySelector('#picked-licence')!.textContent,
+      card: document.querySelector<HTMLAnchorElement>('#picked-licence a')!.href,
     }));
     expect(shown.text).toMatch(/2\.4 GB.*seven days.*Add to Dock.*storage of its own/);
     expect(shown.focus).toBe('explain');
     expect(shown.budget).toContain('at most 4.0 GB');
+    expect(shown.licence).toBe('Qwen3.5 4B: licence Apache-2.0. Checked with: vectors only.');
+    expect(shown.card).toBe('https://huggingface.co/mlx-community/Qwen3.5-4B-MLX-4bit');
     expect(page.requests.slice(before)).toEqual([]);
     await page.evaluate(() => document.querySelector<HTMLButtonElement>('#later')!.click());
     expect(await page.evaluate(() => document.activeElement?.id)).toBe('start');
@@ -153,6 +179,16 @@ async function reach(page: TestPage, state: string): Promise<void> {
     const at = await page.evaluate(() => document.querySelector('#run-state')?.textContent);
     throw new Error(`${error.message}; it was at: ${at}. ${page.errors.join('; ')}`);
   });
+}
+
+/** Asks, and waits for the end. @returns the last words of the conversation. */
+async function said(page: TestPage, question: string): Promise<string> {
+  await page.evaluate((text) => {
+    document.querySelector<HTMLTextAreaElement>('#message')!.value = text;
+    document.querySelector<HTMLButtonElement>('#send')!.click();
+  }, question);
+  await poll('the reply', () => page.evaluate(() => document.documentElement.dataset.busy === 'false' || undefined));
+  return page.evaluate(() => document.querySelector('#log li:last-child p')!.textContent!);
 }
 
 const kept = (page: TestPage) => page.evaluate(() => document.querySelector<HTMLElement>('#kept')!.dataset.kept);

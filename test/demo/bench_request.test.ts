@@ -1,9 +1,16 @@
 /** What the benchmark's page takes from its address. */
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { requestFromQuery } from '../../src/bench/request';
 import { presetNames } from '../../src/synth/presets';
 
 const of = (query: string) => requestFromQuery(new URLSearchParams(query));
+
+test('the page offers every preset', () => {
+  const page = readFileSync(new URL('../../demo/bench.html', import.meta.url), 'utf8');
+  const [, options] = /<select id="preset"[^>]*>(.*?)<\/select>/s.exec(page)!;
+  expect(Array.from(options!.matchAll(/value="([^"]*)"/g), ([, value]) => value)).toEqual(presetNames);
+});
 
 test('without a word it measures the smallest model', () => {
   expect(of('')).toMatchObject({

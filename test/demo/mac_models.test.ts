@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { choiceFor, macMemories, mustExplainDeletion, storyModel } from '../../demo/mac_models';
-import { fromHash, hashOf, keptOf } from '../../demo/mac_record';
+import { fromHash, hashOf, keptOf, keptWords } from '../../demo/mac_record';
 
 test('16 GB start with no more than 4 GB, and no Mac gives a third', () => {
   expect(choiceFor('16').gpuBudget).toBeLessThanOrEqual(4e9);
@@ -14,10 +14,11 @@ test('every first choice fits in its budget', () => {
 describe('the deletion after seven days is explained', () => {
   const { model } = choiceFor('16');
   test.each([
-    [model, { safari: true, standalone: false }, true],
-    [model, { safari: true, standalone: true }, false],
-    [model, { safari: false, standalone: false }, false],
-    [storyModel, { safari: true, standalone: false }, false],
+    [model, { safari: true, standalone: false, privateFiles: true }, true],
+    [model, { safari: true, standalone: true, privateFiles: true }, false],
+    [model, { safari: true, standalone: false, privateFiles: false }, false],
+    [model, { safari: false, standalone: false, privateFiles: true }, false],
+    [storyModel, { safari: true, standalone: false, privateFiles: true }, false],
   ])('%o %o: %s', (each, where, expected) => expect(mustExplainDeletion(each, where)).toBe(expected));
 });
 
@@ -40,4 +41,10 @@ describe('the last visit', () => {
     [record, [], { state: 'evicted' }],
     [{ ...record, complete: false }, [], { state: 'new' }],
   ])('%o with %o: %o', (known, there, kept) => expect(keptOf(known, there)).toEqual(kept));
+
+  test('an app from the Dock is told of no deletion where its storage began empty', () => {
+    expect(keptWords({ state: 'evicted' }, true)).not.toMatch(/deleted|again/);
+    expect(keptWords({ state: 'evicted' }, false)).toMatch(/deleted .* seven days .* again/);
+    expect(keptWords({ state: 'new' }, false)).toBe('');
+  });
 });

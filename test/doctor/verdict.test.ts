@@ -1,8 +1,9 @@
 /** From what was found to what runs: arithmetic, so without a GPU. */
 import { describe, expect, test } from 'vitest';
 import { gib } from '../../src/doctor/context';
-import type { Finding, Findings, Report } from '../../src/doctor/report';
+import type { Finding, Findings, Report, Verdict } from '../../src/doctor/report';
 import { verdictsOf } from '../../src/doctor/verdict';
+import type { PresetName } from '../../src/synth/presets';
 
 const finding = <Facts>(facts: Partial<Facts>, status: Finding['status'] = 'passed'): Finding<Facts> => ({
   ...{ status, summary: '', problems: [], ms: 1 },
@@ -19,13 +20,18 @@ function mac(heldGiB: number, more: Partial<Findings> = {}): Report['findings'] 
     speed: finding<Findings['speed']['facts']>({ dispatchUs: rate(3), encodeUs: rate(4) }),
     products: finding<Findings['products']['facts']>({ gbPerSecond: 70 }),
     upload: finding<Findings['upload']['facts']>({ write: { 4: 6 }, mapped: { 4: 5 } }),
-    disk: finding<Findings['disk']['facts']>({ readGBps: 4 }),
+    disk: finding<Findings['disk']['facts']>({ readGBps: 4, randomGBps: 2 }),
     memory: finding<Findings['memory']['facts']>({ survivedBytes: heldGiB * gib, end: 'as far as asked' }),
     ...more,
   };
 }
 
-const of = (findings: Report['findings'], model: string) => verdictsOf(findings).find((verdict) => verdict.model === model)!;
+/** Of one size alone, because a plan of the largest takes a while. */
+function of(findings: Report['findings'], model: string): Verdict {
+  const [verdict] = verdictsOf(findings, [model.toLowerCase().replace(' ', '-') as PresetName]);
+  expect(verdict!.model).toBe(model);
+  return verdict!;
+}
 
 test('every published size has a verdict, mixtures too', () => {
   const models = verdictsOf(mac(4)).map(({ model }) => model);
@@ -53,6 +59,32 @@ describe('with 4 GiB held', () => {
     const { tokensPerSecond, weightBytes, budgetBytes } = of(mac(4), 'Qwen3.5 27B');
     expect(tokensPerSecond).toBeLessThan(4e9 / (weightBytes - budgetBytes!));
     expect(tokensPerSecond).toBeGreaterThan(0.1);
+  });
+});
+
+describe('a mixture', () => {
+  test('streams where its experts cannot all be bound, however much memory there is', () => {
+    const limits = { maxBufferSize: 2 ** 27, maxStorageBufferBindingSize: 2 ** 27 };
+    const device = finding<Findings['device']['facts']>({ isCpu: false, limits });
+    const { answer, words, budgetBytes } = of(mac(16, { device }), 'Qwen3.5 397B-A17B');
+    expect({ answer, words }).toEqual({ answer: 'streams', words: expect.stringContaining('More memory would not help') });
+    expect(budgetBytes).toBeLessThan(16 * gib);
+  });
+
+  test('takes its experts from random places, so the disk’s random reads decide', () => {
+    const { tokensPerSecond, words } = of(mac(4), 'Qwen3.5 35B-A3B');
+    const disk = (randomGBps: number) => finding<Findings['disk']['facts']>({ readGBps: 4, randomGBps });
+    expect(of(mac(4, { disk: disk(0.2) }), 'Qwen3.5 35B-A3B').tokensPerSecond).toBeLessThan(tokensPerSecond! / 2);
+    expect(words).toMatch(/at most [\d.]+ tokens\/s/);
+  });
+
+  test('runs more kernels in a layer than a dense model, and its speed in memory is no promise', () => {
+    const speed = (us: number) => finding<Findings['speed']['facts']>({ dispatchUs: rate(us), encodeUs: rate(0) });
+    const ms = (us: number) => 1000 / of(mac(32, { speed: speed(us) }), 'Qwen3.5 35B-A3B').tokensPerSecond!;
+    expect(ms(10) - ms(0)).toBeCloseTo((40 * 14 * 10) / 1000, 6);
+    expect(of(mac(32), 'Qwen3.5 35B-A3B').words).toContain('Fits in memory');
+    expect(of(mac(32), 'Qwen3.5 35B-A3B').words).toContain('at most');
+    expect(of(mac(32), 'Qwen3.5 27B').words).toContain('about');
   });
 });
 
@@ -84,7 +116,7 @@ test.each(['device', 'memory'] as const)('without a %s nothing is claimed', (nam
   expect(new Set(answers)).toEqual(new Set(['unknown']));
 });
 
-test.each(['kernels', 'model', 'chat'] as const)('nothing is recommended where %s are wrong', (name) => {
+test.each(['kernels', 'model', 'chat', 'upload', 'products'] as const)('nothing is recommended where %s are wrong', (name) => {
   const verdicts = verdictsOf(mac(32, { [name]: finding({}, 'failed') }));
   for (const { answer, tokensPerSecond } of verdicts) {
     expect(answer).toBe('unknown');

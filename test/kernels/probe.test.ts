@@ -1,6 +1,6 @@
 import { beforeAll, expect, test } from 'vitest';
 import type { Gpu } from '../../src/gpu/device';
-import { subgroupsWork } from '../../src/kernels/probe';
+import { subgroupsWork, usableSubgroups } from '../../src/kernels/probe';
 import { openNodeGpu } from '../../src/node/open_gpu';
 
 let gpu: Gpu;
@@ -33,6 +33,8 @@ test('a reduction that loses lanes is found out', async () => {
   // A driver that reports more lanes than it runs: half of each subgroup's partial sums are never written.
   const lost = (code: string) => code.replaceAll('lane.subgroupSize', '(2u * lane.subgroupSize)');
   expect(await subgroupsWork(changed(lost))).toBe(false);
+  expect(await usableSubgroups(changed(lost))).toBe(false);
+  expect(await usableSubgroups({ ...changed(lost), direct: true })).toBe(true);
 });
 
 test('lanes in another order than their numbers are found out', async () => {

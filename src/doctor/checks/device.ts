@@ -1,5 +1,4 @@
 /** What adapter and device say about themselves, whole. */
-import { subgroupsWork } from '../../kernels/probe';
 import type { Context, Outcome } from '../context';
 import type { DeviceFacts } from '../report';
 
@@ -21,7 +20,7 @@ export async function checkDevice(context: Context): Promise<Outcome<DeviceFacts
   plain?.destroy();
   const name = description || [vendor, architecture].filter(Boolean).join(' ') || 'a GPU without a name';
   if (isCpu) return { status: 'noted', summary: `${name}: a software adapter, so nothing here tells about speed.`, facts };
-  if (gpu.subgroups && !(await subgroupsWork(gpu)))
+  if (!gpu.subgroups && features.includes('subgroups'))
     return { status: 'noted', summary: `${name}. Its subgroups do not reduce as they should; Sluice leaves them unused.`, facts };
   const uses = [gpu.subgroups && 'subgroups', gpu.f16 && 'f16', gpu.int8Dot && 'int8 dot products'].filter(Boolean);
   return {

@@ -1,6 +1,7 @@
 /** The private file system as the engine uses it: a synchronous handle, in a worker. Every count that the browser gives is checked. */
+import { figure } from '../../bench/report';
 import { opfsDirectory, type StoreDirectory, type StoreFile } from '../../storage/store/directory';
-import { bytesText, type Context, figure, mib, type Outcome, storageEstimate } from '../context';
+import { bytesText, type Context, mib, type Outcome, storageEstimate } from '../context';
 import type { DiskFacts } from '../report';
 
 const piece = 4 * mib;

@@ -7,7 +7,7 @@ import type { ByteSource } from '../../storage/byte_source';
 import { openModel } from '../../storage/model_ref';
 import { openCheckpoint } from '../../stream/open_checkpoint';
 import type { Context, Outcome } from '../context';
-import { withWrongKernel } from '../plant';
+import { planted } from '../plant';
 import type { ModelFacts } from '../report';
 
 const prompts = 4;
@@ -19,9 +19,7 @@ const fewTokens = 12;
 const nearTie = 0.01;
 
 export async function checkModel({ gpu: open, options, say }: Context): Promise<Outcome<ModelFacts>> {
-  const opened = await open();
-  const { plant } = options;
-  const gpu = plant && 'kernel' in plant ? withWrongKernel(opened, plant) : opened;
+  const gpu = planted(await open(), options.plant);
   await say({ done: 0, total: prompts, step: 'loading' });
   const files = await openModel(new URL(options.modelUrl));
   const expected = await readExpected(await files.open('expected.safetensors'));

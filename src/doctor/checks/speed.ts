@@ -1,10 +1,11 @@
 /** What the machine gives at best, as `bench` measures it, and what bringing a megabyte back costs. */
 import { effortOn, measureCeilings } from '../../bench/ceilings';
+import { figure } from '../../bench/report';
 import { summarise } from '../../bench/statistics';
 import type { Gpu } from '../../gpu/device';
 import { Readback } from '../../gpu/readback';
 import { subgroupsWork } from '../../kernels/probe';
-import { type Context, figure, mib, type Outcome, probeBytes } from '../context';
+import { type Context, mib, type Outcome, probeBytes } from '../context';
 import type { SpeedFacts } from '../report';
 
 /** A reply waits for this at every token that is read back. */
@@ -16,7 +17,9 @@ export async function checkSpeed({ gpu: open, options, say }: Context): Promise<
   const { probeBytes: _, ...ceilings } = await measureCeilings(gpu, effortOn(gpu), probeBytes(options));
   await say({ done: 1, total: 2, step: 'readback' });
   const readbackMs = await measureReadback(gpu);
-  const facts = { ...ceilings, readbackMs, subgroupsReduce: gpu.subgroups ? await subgroupsWork(gpu) : undefined };
+  const offered = gpu.adapter.features.includes('subgroups');
+  const subgroupsReduce = offered ? gpu.subgroups && (await subgroupsWork(gpu)) : undefined;
+  const facts = { ...ceilings, readbackMs, subgroupsReduce };
   if (gpu.adapter.isCpu)
     return { status: 'noted', summary: 'Every probe runs; a software adapter’s figures mean nothing.', facts };
   const { readGBps, fmaTflops, roundTripMs } = facts;
