@@ -20,6 +20,16 @@ const pages = runnable.filter(({ language, file }) => language === 'html' && fil
 /** What the programs import besides this package. */
 const PACKAGES = ['ai', 'openai', 'zod'];
 
+test('nothing is marked `run` that is not run below', () => {
+  const kinds = [programs, pages, inReadme('html'), inReadme('sh')];
+  expect(
+    kinds
+      .flat()
+      .map(({ at }) => at)
+      .sort(),
+  ).toEqual(runnable.map(({ at }) => at).sort());
+});
+
 const scratch = mkdtempSync(join(tmpdir(), 'sluice-docs-'));
 afterAll(() => rmSync(scratch, { recursive: true }));
 
