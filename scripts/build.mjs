@@ -8,12 +8,12 @@
  *   dist/cli.mjs               the Node command line, one file; needs node and dawn.node only
  * `node scripts/build.mjs lib site cli` builds the parts named; no name means all.
  */
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import ts from 'typescript';
 import { build } from 'vite';
 import { buildCli } from './build_cli.mjs';
+import { emitDeclarations } from './declarations.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const outLib = join(root, 'dist/lib');
@@ -40,7 +40,7 @@ async function buildLibrary() {
   await bundle({ entry: join(adapters, 'ai_sdk/index.ts'), fileName: 'sluice-ai-sdk.js' });
   await bundle({ entry: join(adapters, 'ai_sdk/transport.ts'), fileName: 'sluice-ai-sdk-transport.js', external: ['ai'] });
   await bundle({ entry: join(root, 'scripts/library_worker.js'), fileName: 'sluice-worker.js' });
-  emitDeclarations();
+  emitDeclarations(join(outLib, 'types'));
 }
 
 async function buildSite() {
@@ -99,36 +99,6 @@ function libraryWorkerUrls() {
       if (used.size === 0) this.error(`${Object.keys(modules)} was not loaded: the build no longer knows where workers lie.`);
     },
   };
-}
-
-function emitDeclarations() {
-  const config = ts.getParsedCommandLineOfConfigFile(
-    join(root, 'tsconfig.build.json'),
-    {},
-    { ...ts.sys, onUnRecoverableConfigFileDiagnostic: fail },
-  );
-  const program = ts.createProgram(config.fileNames, config.options);
-  const { diagnostics } = program.emit();
-  const problems = [...ts.getPreEmitDiagnostics(program), ...diagnostics];
-  if (problems.length > 0) fail(...problems);
-  const types = config.options.outDir;
-  for (const file of readdirSync(types, { recursive: true, encoding: 'utf8' })) {
-    if (file.endsWith('.d.ts')) addExtensions(join(types, file));
-  }
-}
-
-/** Node's own resolution (TypeScript's `nodenext`) wants `./x.js` where our sources, made for a bundler, say `./x`. */
-function addExtensions(file) {
-  const text = readFileSync(file, 'utf8');
-  const complete = text.replace(/((?:from|import\()\s*['"])(\.{1,2}\/[^'"]+)(?=['"])/g, (whole, start, path) => {
-    return existsSync(resolve(dirname(file), `${path}.d.ts`)) ? `${start}${path}.js` : whole;
-  });
-  writeFileSync(file, complete);
-}
-
-function fail(...diagnostics) {
-  const host = { getCanonicalFileName: (name) => name, getCurrentDirectory: () => root, getNewLine: () => '\n' };
-  throw new Error(ts.formatDiagnostics(diagnostics, host));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -9,6 +9,7 @@ import { SluiceChat } from './sluice_chat';
 export { EngineError } from '../errors';
 export type { Turn } from './conversation';
 export type { RenderReply, ReplyText } from './reply_text';
+export type { DoneDetail, SluiceChatEvents } from './sluice_chat';
 export { SluiceChat };
 
 // A page may have the script twice; the first one stays.

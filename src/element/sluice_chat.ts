@@ -27,6 +27,7 @@ const KEY_ATTRIBUTES = ['api-key', 'apikey', 'key', 'token'];
 /** Set before the class was known, they hide its own. */
 const PROPERTIES = ['model', 'gpuBudget', 'context', 'endpoint', 'endpointModel', 'workerUrl', 'system', 'apiKey'];
 
+/** Of the event `done`. */
 export type DoneDetail = {
   message: { role: 'assistant'; content: string };
   finishReason: Exclude<ReplyEnd['finishReason'], 'failed'>;
@@ -43,6 +44,7 @@ export interface SluiceChatEvents {
   error: CustomEvent<{ error: unknown }>;
 }
 
+/** The element's class, defined as 'sluice-chat' by the import. Attributes are described in docs/embed.md. */
 export class SluiceChat extends ReflectedAttributes {
   static readonly observedAttributes = [...ENGINE_ATTRIBUTES, 'persist'];
 

@@ -1,8 +1,9 @@
 /** <sluice-chat> on plain pages, with the bundled model: under a strict policy, from a second origin, shared, moved, removed, kept. */
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { answered, pageWith, press, problemsOf, RECORDER, STRICT_CSP, see, send, waitFor } from './element_page';
+import { answered, pageWith, press, problemsOf, RECORDER, see, send, waitFor } from './element_page';
 import { browserTitles, launch, type TestPage } from './launch';
+import { blobCsp, ownWorkerCsp, STRICT_CSP } from './policies';
 import { repository, shared, startStaticServer, type TestServer } from './servers';
 
 const OWN = '/dist/lib/sluice-chat.js';
@@ -78,14 +79,10 @@ describe.each(['chromium', 'firefox'] as const)('<sluice-chat> in %s', (name) =>
   });
 
   test.each([
-    ['through a blob', `script-src 'self' CDN; worker-src blob: CDN`, ''],
-    [
-      'with the worker on the page’s own origin',
-      `script-src 'self' CDN; worker-src 'self'`,
-      ' worker-url="/dist/lib/sluice-worker.js"',
-    ],
-  ])('all files on a second origin that sends CORS, %s', async (_, rules, attribute) => {
-    const policy = `default-src 'none'; ${rules.replaceAll('CDN', new URL(cdn.url).origin)}; connect-src 'self'; base-uri 'none'; require-trusted-types-for 'script'`;
+    ['through a blob', blobCsp, ''],
+    ['with the worker on the page’s own origin', ownWorkerCsp, ' worker-url="/dist/lib/sluice-worker.js"'],
+  ])('all files on a second origin that sends CORS, %s', async (_, policyFor, attribute) => {
+    const policy = policyFor(new URL(cdn.url).origin);
     const body = CHAT.replace('></', `${attribute}></`);
     const server = await site(
       { 'index.html': pageWith(`${cdn.url}sluice-chat.js`, body) },

@@ -1,11 +1,6 @@
 /** Pages with <sluice-chat> as site owners write them, and the component as a visitor sees it: by what is in its shadow. */
 import { poll, type TestPage } from './launch';
 
-/** The policy that the component works under, its files on the page's own origin. */
-export const STRICT_CSP =
-  "default-src 'none'; script-src 'self'; style-src 'self'; worker-src 'self'; connect-src 'self'; base-uri 'none'; " +
-  "require-trusted-types-for 'script'";
-
 /** Keeps what happens, from before the component's own script runs. */
 export const RECORDER = `
   window.recorded = [];

@@ -12,11 +12,20 @@ import { type LanguageModelOptions, SessionEngines } from './engines';
 import { promptApiError } from './errors';
 import { initialMessages, promptOf } from './messages';
 import { type Sampling, SessionCore } from './session';
-import type { Availability, CoreOptions, CreateOptions, PromptInput, PromptOptions, SamplingMode } from './types';
+import type {
+  Availability,
+  CoreOptions,
+  CreateOptions,
+  LanguageModelClass,
+  LanguageModelParams,
+  LanguageModelSession,
+  PromptInput,
+  PromptOptions,
+  SamplingMode,
+} from './types';
 
 export type { LanguageModelOptions } from './engines';
 export type * from './types';
-export type LanguageModelClass = ReturnType<typeof createLanguageModel>;
 
 /** undefined: as the checkpoint has it. */
 const MODES: Record<SamplingMode, number | undefined> = {
@@ -26,13 +35,13 @@ const MODES: Record<SamplingMode, number | undefined> = {
   creative: 1,
   'most-creative': 1.4,
 };
-const PARAMS = { defaultTopK: 20, maxTopK: 128, defaultTemperature: 0.7, maxTemperature: 2 };
+const PARAMS: LanguageModelParams = { defaultTopK: 20, maxTopK: 128, defaultTemperature: 0.7, maxTemperature: 2 };
 
 /** The class is for this one model; its sessions share an engine, which is loaded by the first and unloaded with the last. */
-export function createLanguageModel(model: ModelRef, options: LanguageModelOptions = {}) {
+export function createLanguageModel(model: ModelRef, options: LanguageModelOptions = {}): LanguageModelClass {
   const engines = new SessionEngines(model, { contextOverflow: 'truncate', ...options });
 
-  return class LanguageModel extends EventTarget {
+  return class LanguageModel extends EventTarget implements LanguageModelSession {
     oncontextoverflow: ((event: Event) => unknown) | null = null;
     onquotaoverflow: ((event: Event) => unknown) | null = null;
     readonly #core: SessionCore;
@@ -50,7 +59,7 @@ export function createLanguageModel(model: ModelRef, options: LanguageModelOptio
       return readsTextOnly(core) ? engines.availability() : 'unavailable';
     }
 
-    static async params(): Promise<typeof PARAMS> {
+    static async params(): Promise<LanguageModelParams> {
       return { ...PARAMS };
     }
 

@@ -44,3 +44,46 @@ export type PromptOptions = {
   omitResponseConstraintInput?: boolean;
   signal?: AbortSignal;
 };
+
+/** A conversation. With the last one of its class the model is unloaded. `inputUsage` and the like are what the API called them first. */
+export interface LanguageModelSession extends EventTarget {
+  oncontextoverflow: ((event: Event) => unknown) | null;
+  onquotaoverflow: ((event: Event) => unknown) | null;
+  /** Tokens that the conversation takes of `contextWindow`. */
+  readonly contextUsage: number;
+  readonly inputUsage: number;
+  readonly contextWindow: number;
+  readonly inputQuota: number;
+  readonly topK: number;
+  readonly temperature: number;
+  /** @throws DOMException 'AbortError', 'NotSupportedError', 'QuotaExceededError', 'InvalidStateError' once destroyed, … */
+  prompt(input: PromptInput, options?: PromptOptions): Promise<string>;
+  /** The reply piece by piece; leaving the stream ends it. */
+  promptStreaming(input: PromptInput, options?: PromptOptions): ReadableStream<string>;
+  /** Adds to the conversation without a reply. */
+  append(input: PromptInput, options?: { signal?: AbortSignal }): Promise<undefined>;
+  measureContextUsage(input: PromptInput, options?: PromptOptions): Promise<number>;
+  measureInputUsage(input: PromptInput, options?: PromptOptions): Promise<number>;
+  /** The same conversation once more, to go on elsewhere. */
+  clone(options?: { signal?: AbortSignal }): Promise<LanguageModelSession>;
+  destroy(): undefined;
+}
+
+export type LanguageModelParams = {
+  defaultTopK: number;
+  maxTopK: number;
+  defaultTemperature: number;
+  maxTemperature: number;
+};
+
+/** In the shape of the browsers' `LanguageModel`. */
+export interface LanguageModelClass {
+  /** Not for callers: `create` makes sessions. */
+  new (...illegal: never[]): LanguageModelSession;
+  readonly prototype: LanguageModelSession;
+  /** What the memory plan says: 'unavailable' where the model cannot run here, 'available' where it is stored. */
+  availability(options?: CoreOptions): Promise<Availability>;
+  params(): Promise<LanguageModelParams>;
+  /** Loads the model, unless a session has it loaded. @throws DOMException 'NotSupportedError', 'AbortError', …; TypeError, RangeError */
+  create(options?: CreateOptions): Promise<LanguageModelSession>;
+}
