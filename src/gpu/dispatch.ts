@@ -13,12 +13,18 @@ export type Dispatch = {
   rows: number;
 };
 
+/** One for all: a call reads it at once, where an array would be made and taken apart for each. */
+const offsets = new Uint32Array(1);
+
 /** Encodes dispatches into a pass. Nothing is created here: the per-token path only sets and dispatches. */
 export function encode(pass: GPUComputePassEncoder, dispatches: readonly Dispatch[], tokens: number): void {
   for (const dispatch of dispatches) {
     pass.setPipeline(dispatch.kernel.pipeline(tokens));
     pass.setBindGroup(0, dispatch.activations);
-    if (dispatch.weights) pass.setBindGroup(1, dispatch.weights.slab.group, [dispatch.weights.recordOffset]);
+    if (dispatch.weights) {
+      offsets[0] = dispatch.weights.recordOffset;
+      pass.setBindGroup(1, dispatch.weights.slab.group, offsets, 0, 1);
+    }
     const [x, y = 1, z = 1] = dispatch.kernel.grid(tokens, dispatch.rows);
     pass.dispatchWorkgroups(x, y, z);
   }
