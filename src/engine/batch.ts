@@ -42,13 +42,19 @@ export class Batches {
   }
 
   submit(): void {
-    if (!this.#encoder) return;
-    this.#gpu.device.queue.submit([this.encoder().finish()]);
-    this.#encoder = undefined;
-    this.sections = 0;
+    if (!this.submitUnwatched()) return;
     const done = this.#gpu.device.queue.onSubmittedWorkDone();
     done.catch(() => {}); // reported to whoever waits next
     this.#pending.push(done);
+  }
+
+  /** Leaves waiting to whoever reads the results. Returns whether there was anything. */
+  submitUnwatched(): boolean {
+    if (!this.#encoder) return false;
+    this.#gpu.device.queue.submit([this.encoder().finish()]);
+    this.#encoder = undefined;
+    this.sections = 0;
+    return true;
   }
 
   /** Waits until few submits are left in the queue. @throws EngineError 'device-lost'. */

@@ -7,7 +7,7 @@ import { attentionFlopPerDispatch } from './passes';
 export class Pacer {
   readonly #limitMs: number;
   /** Smoothed milliseconds per section, by mode and token count rounded up to a power of two. */
-  readonly #msPerSection = new Map<string, number>();
+  readonly #msPerSection = new Map<number, number>();
   /** Of attention in a long context: no less than the fastest pass shows, with all else that it did. */
   #attentionFlopPerMs = 0;
 
@@ -51,4 +51,4 @@ export class Pacer {
 /** A layer of as many may take a second on a slow GPU: it goes in parts before anything was measured. */
 const manyTokens = 64;
 
-const bucket = (tokens: number): string => String(Math.ceil(Math.log2(tokens)));
+const bucket = (tokens: number): number => Math.ceil(Math.log2(tokens));

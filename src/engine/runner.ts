@@ -191,21 +191,22 @@ export class Runner {
    */
   queueToken(sequence: Sequence, first: boolean, then: readonly Dispatch[], copy: (encoder: GPUCommandEncoder) => void): void {
     const { body, head } = this.#recordingsOf(sequence).decode;
-    const sections = first ? [] : [...body, ...head];
-    const perSubmit = this.#pacer.sectionsPerSubmit(1, body.length);
-    for (const { dispatches } of sections) {
-      if (this.#batches.sections >= perSubmit) this.#batches.submit();
-      this.#batches.run(dispatches, 1);
+    const perSubmit = this.#pacer.sectionsPerSubmit(1, body.length + head.length);
+    for (const sections of first ? [] : [body, head]) {
+      for (const { dispatches } of sections) {
+        if (this.#batches.sections >= perSubmit) this.#batches.submitUnwatched();
+        this.#batches.run(dispatches, 1);
+      }
     }
     this.#batches.run(then, 1);
     copy(this.#batches.encoder());
-    this.#batches.submit();
-    this.#batches.forget();
+    this.#batches.submitUnwatched();
   }
 
   /** How long a token that `queueToken` queued took, where the GPU had no pause. */
   tokenTook(sequence: Sequence, ms: number): void {
-    this.#pacer.measured(1, this.#recordingsOf(sequence).decode.body.length, ms);
+    const { body, head } = this.#recordingsOf(sequence).decode;
+    this.#pacer.measured(1, body.length + head.length, ms);
   }
 
   /**
