@@ -147,7 +147,7 @@ async function firstWindow(shared: Shared, resumedTokens: number): Promise<Promp
 
 function openRun(shared: Shared, window: PromptWindow, constraint: ConstrainedReply | undefined): Run {
   const { g, request, signal, journal } = shared;
-  const reply = new Reply(g, request.sampling, window.tokens, journal);
+  const reply = new Reply(g, request.sampling, window, journal);
   const { opensThinking } = window;
   const output = new ReplyOutput(g.text, request, { opensThinking, vocab: g.vocab, shown: journal.shown, signal });
   return { ...shared, window, reply, output, constraint, loop: undefined };
