@@ -12,7 +12,9 @@ const choices = () => {
 
 expose(
   createEngineWorker({
-    get: async (key) => get<string>(key, choices()),
-    set: async (key, name) => set(key, name, choices()),
+    choices: {
+      get: async (key) => get<string>(key, choices()),
+      set: async (key, name) => set(key, name, choices()),
+    },
   }),
 );

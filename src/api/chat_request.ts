@@ -1,7 +1,17 @@
 /** The worker's request from a chat request: messages, tools and formats, each checked by name. */
 import type { ChatRequest, Constraint, ToolDefinition } from '../protocol/chat';
 import type { GenerateRequest } from '../protocol/engine';
-import { checkFields, checkFlag, checkNumber, fieldError, generationFields, isObject, lengthRule, logprobsRule } from './request';
+import {
+  checkFields,
+  checkFlag,
+  checkInner,
+  checkNumber,
+  fieldError,
+  generationFields,
+  isObject,
+  lengthRule,
+  logprobsRule,
+} from './request';
 
 const roles = ['system', 'developer', 'user', 'assistant', 'tool'];
 const ownFields = [
@@ -48,11 +58,24 @@ function checkMessages(messages: unknown): void {
     const maybeMissing = role === 'assistant' && content === undefined;
     if (!maybeMissing && content !== null && typeof content !== 'string' && !Array.isArray(content))
       throw fieldError(`${field}.content`, 'must be a string, a list of parts or null');
-    if (role === 'tool' && typeof callId !== 'string') throw fieldError(`${field}.tool_call_id`, 'must be a string');
+    if (role === 'tool') checkAnswer(callId, messages.slice(0, i), field);
     if (reasoning !== undefined && reasoning !== null && typeof reasoning !== 'string')
       throw fieldError(`${field}.reasoning_content`, 'must be a string');
-    if (calls !== undefined && calls !== null) checkCalls(calls, `${field}.tool_calls`);
+    if (calls === undefined || calls === null) continue;
+    if (role !== 'assistant') throw fieldError(`${field}.tool_calls`, "belongs in a message of the assistant's");
+    checkCalls(calls, `${field}.tool_calls`);
   }
+}
+
+/** A tool's message answers a call of the assistant's message before it; others may stand between that one and this. */
+function checkAnswer(callId: unknown, before: readonly Record<string, unknown>[], field: string): void {
+  if (typeof callId !== 'string') throw fieldError(`${field}.tool_call_id`, 'must be a string');
+  const asked = before.findLast(({ role }) => role !== 'tool');
+  const calls = asked?.role === 'assistant' && Array.isArray(asked.tool_calls) ? (asked.tool_calls as { id?: unknown }[]) : [];
+  if (calls.length === 0)
+    throw fieldError(`${field}.role`, "is 'tool', but the message before is none of the assistant's with tool_calls");
+  if (!calls.some(({ id }) => id === undefined || id === callId))
+    throw fieldError(`${field}.tool_call_id`, 'must be the id of one of the tool_calls before');
 }
 
 function checkCalls(calls: unknown, field: string): void {
@@ -142,7 +165,7 @@ function checkDefinitions(tools: unknown): ToolDefinition[] {
   for (const [i, tool] of tools.entries()) {
     const field = `tools[${i}]`;
     if (!isObject(tool) || tool.type !== 'function') throw fieldError(`${field}.type`, "must be 'function'");
-    const { name, description, parameters } = isObject(tool.function) ? tool.function : {};
+    const { name, description, parameters, strict } = isObject(tool.function) ? tool.function : {};
     if (typeof name !== 'string' || !functionName.test(name))
       throw fieldError(`${field}.function.name`, 'must be 1 to 64 letters, digits, dots, dashes and underscores');
     if (names.has(name)) throw fieldError(`${field}.function.name`, `is '${name}' a second time`);
@@ -151,16 +174,28 @@ function checkDefinitions(tools: unknown): ToolDefinition[] {
       throw fieldError(`${field}.function.description`, 'must be a string');
     if (parameters !== undefined && !isObject(parameters))
       throw fieldError(`${field}.function.parameters`, 'must be a JSON schema of an object');
+    checkFlag(`${field}.function.strict`, strict);
+    checkInner(field, tool, ['type', 'function']);
+    checkInner(`${field}.function`, tool.function as object, ['name', 'description', 'parameters', 'strict']);
   }
   return tools as ToolDefinition[];
 }
 
+/** What each type of response_format has beside its type. */
+const formatFields = new Map<unknown, string[]>([
+  ['text', []],
+  ['json_object', []],
+  ['json_schema', ['json_schema']],
+  ['grammar', ['grammar']],
+]);
+
 function formatOf(format: unknown): Constraint | undefined {
   if (format === undefined || format === null) return undefined;
   if (!isObject(format)) throw fieldError('response_format', 'must be an object with a type');
+  const known = formatFields.get(format.type);
+  if (!known) throw fieldError('response_format.type', "must be 'text', 'json_object', 'json_schema' or 'grammar'");
+  checkInner('response_format', format, ['type', ...known]);
   switch (format.type) {
-    case 'text':
-      return undefined;
     case 'json_object':
       return { kind: 'json_object' };
     case 'grammar':
@@ -170,7 +205,7 @@ function formatOf(format: unknown): Constraint | undefined {
     case 'json_schema':
       return schemaOf(format.json_schema);
     default:
-      throw fieldError('response_format.type', "must be 'text', 'json_object', 'json_schema' or 'grammar'");
+      return undefined;
   }
 }
 
@@ -178,8 +213,10 @@ function formatOf(format: unknown): Constraint | undefined {
 function schemaOf(wrapper: unknown): Constraint {
   const field = 'response_format.json_schema';
   if (!isObject(wrapper)) throw fieldError(field, 'must be an object with name and schema');
-  const { name, schema, strict } = wrapper;
+  checkInner(field, wrapper, ['name', 'description', 'schema', 'strict']);
+  const { name, description, schema, strict } = wrapper;
   if (typeof name !== 'string' || name === '') throw fieldError(`${field}.name`, 'must be a non-empty string');
+  if (description !== undefined && typeof description !== 'string') throw fieldError(`${field}.description`, 'must be a string');
   if (schema !== undefined && !isObject(schema)) throw fieldError(`${field}.schema`, 'must be a JSON schema');
   const wanted = checkFlag(`${field}.strict`, strict);
   return { kind: 'json_schema', schema: schema ?? {}, ...(typeof strict === 'boolean' ? { strict: wanted } : {}) };

@@ -36,9 +36,17 @@ export function checkFields(request: unknown, own: readonly string[]): void {
   if (!isObject(request)) throw new EngineError('invalid-request', 'A request must be an object.');
   for (const [field, value] of Object.entries(request)) {
     if (value === undefined) continue; // { tools: maybeTools } asks for nothing
-    if (!commonFields.includes(field) && !own.includes(field)) throw fieldError(field, 'is not a field that Sluice knows');
+    if (!commonFields.includes(field) && !own.includes(field)) throw unknownField(field);
   }
 }
+
+/** As checkFields, for the object in `field`. @throws EngineError 'invalid-request' */
+export function checkInner(field: string, value: object, known: readonly string[]): void {
+  for (const [name, inner] of Object.entries(value))
+    if (inner !== undefined && !known.includes(name)) throw unknownField(`${field}.${name}`);
+}
+
+const unknownField = (field: string): EngineError => fieldError(field, 'is not a field that Sluice knows');
 
 /** What every request has. `vocabSize` bounds token ids. @throws EngineError 'invalid-request' */
 export function generationFields(
@@ -80,9 +88,15 @@ export function checkNumber(field: string, value: unknown, { least, most, intege
     (!integer || Number.isInteger(value));
   if (!fits) {
     const range = `${integer ? 'a whole number' : 'a number'} ${aboveLeast ? 'above' : 'from'} ${least} ${aboveLeast ? 'and at most' : 'to'} ${most}`;
-    throw fieldError(field, `must be ${range}; it is ${JSON.stringify(value)}`);
+    throw fieldError(field, `must be ${range}; it is ${shown(value)}`);
   }
   return value;
+}
+
+/** A text in quotes, a number as it is; what has no JSON by its type. */
+function shown(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, 40));
+  return typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean' ? `${value}` : `a ${typeof value}`;
 }
 
 export function checkFlag(field: string, value: unknown): boolean {
@@ -100,18 +114,15 @@ function checkStream({ stream, stream_options: options, return_progress: progres
   if (options === undefined || options === null) return;
   if (!isObject(options)) throw fieldError('stream_options', 'must be an object');
   if (!streams) throw fieldError('stream_options', "needs 'stream: true'");
-  for (const [name, value] of Object.entries(options)) {
-    const field = `stream_options.${name}`;
-    if (name !== 'include_usage' && name !== 'include_obfuscation') throw fieldError(field, 'is not a field that Sluice knows');
-    checkFlag(field, value);
-  }
+  checkInner('stream_options', options, ['include_usage', 'include_obfuscation']);
+  for (const [name, value] of Object.entries(options)) checkFlag(`stream_options.${name}`, value);
 }
 
 function checkBias(bias: unknown, vocabSize: number): { [token: string]: number } | undefined {
   if (bias === undefined || bias === null) return undefined;
   if (!isObject(bias)) throw fieldError('logit_bias', 'must be an object of token ids and numbers');
   for (const [token, value] of Object.entries(bias)) {
-    if (!/^\d+$/.test(token) || Number(token) >= vocabSize)
+    if (!/^(0|[1-9]\d*)$/.test(token) || Number(token) >= vocabSize)
       throw fieldError('logit_bias', `has the key '${token}', which is no token id below ${vocabSize}`);
     if (checkNumber(`logit_bias.${token}`, value, biasRule) === undefined)
       throw fieldError(`logit_bias.${token}`, 'must be a number from -100 to 100');

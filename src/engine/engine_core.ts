@@ -25,8 +25,14 @@ import type { ChoiceStore } from './tune';
 
 const defaultContextTokens = 4096;
 
-/** `choices`: see SessionLoading. */
-export type EngineParts = { gpu: Gpu; model: ModelSource; text: TextHost; choices?: ChoiceStore | undefined };
+/** `choices`: see SessionLoading. `gpuLoop`: see SessionOptions. */
+export type EngineParts = {
+  gpu: Gpu;
+  model: ModelSource;
+  text: TextHost;
+  choices?: ChoiceStore | undefined;
+  gpuLoop?: boolean | undefined;
+};
 export type LoadOptions = {
   signal?: AbortSignal;
   onProgress?: (progress: LoadProgress) => void;
@@ -74,10 +80,11 @@ export class EngineCore {
     config: EngineConfig,
     { signal, onProgress, meter, textInfo: known }: LoadOptions = {},
   ): Promise<EngineCore> {
-    const { gpu, model, text, choices } = parts;
+    const { gpu, model, text, choices, gpuLoop } = parts;
     const progress = meter ?? new ProgressMeter(onProgress ?? (() => {}));
     if (!meter) progress.manifest(model.label);
-    const options = await withSpeeds(parts, sessionOptions(config, model.checkpoint, gpu), signal);
+    const wanted = { ...sessionOptions(config, model.checkpoint, gpu), ...(gpuLoop === undefined ? {} : { gpuLoop }) };
+    const options = await withSpeeds(parts, wanted, signal);
     const { config: modelConfig, tensors } = model.checkpoint;
     const checkpoint = {
       config: modelConfig,

@@ -1,5 +1,5 @@
 /** One request: prompt to tokens, prefill, then, choice by choice, sample, decode and detokenise until something ends it. */
-import { isAbort } from '../errors';
+import { EngineError, isAbort } from '../errors';
 import type { GenerationDefaults } from '../format/generation';
 import type { ChoiceEnd, ContextOverflow, GenerateEvent, GenerateRequest } from '../protocol/engine';
 import type { TextHost } from '../text/text_host';
@@ -109,6 +109,10 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
       read = g.interrupt?.aborted ? undefined : read;
       if (read) await readTokens(shared, window.tokens, { turnEnd: await turnEndOf(shared, window), knownTokens: 0, signal });
     }
+  } catch (error) {
+    // What was read up to there would give the same to every request that begins alike.
+    if (error instanceof EngineError && error.code === 'non-finite') g.cache?.forget();
+    throw error;
   } finally {
     constraint?.close();
   }
@@ -143,7 +147,7 @@ async function firstWindow(shared: Shared, resumedTokens: number): Promise<Promp
 
 function openRun(shared: Shared, window: PromptWindow, constraint: ConstrainedReply | undefined): Run {
   const { g, request, signal, journal } = shared;
-  const reply = new Reply(g, request.sampling, window.tokens, journal);
+  const reply = new Reply(g, request.sampling, window, journal);
   const { opensThinking } = window;
   const output = new ReplyOutput(g.text, request, { opensThinking, vocab: g.vocab, shown: journal.shown, signal });
   return { ...shared, window, reply, output, constraint, loop: undefined };

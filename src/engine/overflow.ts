@@ -15,7 +15,7 @@ export type PromptText = Pick<TextHost, 'encode' | 'encodeChat'>;
 
 type Message = Readonly<Record<string, unknown>>;
 type Ids = Uint32Array<ArrayBuffer>;
-type ChatTokens = { tokens: Ids; opensThinking: boolean };
+type ChatTokens = { tokens: Ids; opensThinking: boolean; begunTokens: number };
 
 /**
  * Indices of messages, turn by turn: a user message with all that answers it. What comes before the first user message is a turn too.
@@ -37,6 +37,8 @@ export class PromptWindow {
   tokens: Ids = new Uint32Array(0);
   /** The tokens end inside a think block. */
   opensThinking = false;
+  /** How many of them, at the end, are what a reply that goes on had said. */
+  begunTokens = 0;
   /** Messages that are no longer part of `tokens`. */
   droppedMessages = 0;
   readonly #text: PromptText;
@@ -53,8 +55,9 @@ export class PromptWindow {
   /** The whole prompt. @throws EngineError 'invalid-request' if it is empty, 'format', 'limit', …; AbortError. */
   static async open(text: PromptText, prompt: PromptInput, signal: AbortSignal): Promise<PromptWindow> {
     const window = new PromptWindow(text, prompt);
-    const { tokens, opensThinking } = await window.#encode(0, signal);
+    const { tokens, opensThinking, begunTokens } = await window.#encode(0, signal);
     window.tokens = tokens;
+    window.begunTokens = begunTokens;
     window.opensThinking = opensThinking;
     return window;
   }
@@ -64,6 +67,7 @@ export class PromptWindow {
     const copy = new PromptWindow(this.#text, this.#prompt);
     copy.tokens = this.tokens;
     copy.opensThinking = this.opensThinking;
+    copy.begunTokens = this.begunTokens;
     copy.droppedMessages = this.droppedMessages;
     copy.#droppedTurns = this.#droppedTurns;
     return copy;
@@ -111,11 +115,12 @@ export class PromptWindow {
   async #encode(droppedTurns: number, signal: AbortSignal): Promise<ChatTokens> {
     const { ids, opensThinking } = await this.#ids(droppedTurns, signal);
     const { parts, thinks } = begunReply(this.#prompt, opensThinking);
+    const promptTokens = ids.length;
     // Apart from the prompt, as the model's own tokens are: no token of the prompt may swallow the reply's first letters.
     for (const { text, isMarker } of parts)
       if (text !== '') ids.push(...(await this.#text.encode(text, { allowSpecialTokens: isMarker, signal })));
     if (ids.length === 0) throw new EngineError('invalid-request', 'The prompt is empty. Pass some text.');
-    return { tokens: Uint32Array.from(ids), opensThinking: thinks };
+    return { tokens: Uint32Array.from(ids), opensThinking: thinks, begunTokens: ids.length - promptTokens };
   }
 
   async #ids(

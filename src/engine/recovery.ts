@@ -34,6 +34,7 @@ export type RecoveryParts = {
   text: TextHost;
   onPressure?: (pressure: Pressure) => void;
   choices?: ChoiceStore | undefined;
+  gpuLoop?: boolean | undefined;
   /** Milliseconds on a steady clock; tests have their own. */
   now?: () => number;
 };
@@ -212,9 +213,9 @@ export class RecoveringEngine {
     const stop = new AbortController();
     void gpu.device.lost.then(() => stop.abort());
     const joined = signal ? AbortSignal.any([signal, stop.signal]) : stop.signal;
-    const { model, text, choices } = this.#parts;
+    const { model, text, choices, gpuLoop } = this.#parts;
     const own = { ...options, signal: joined, textInfo: this.#textInfo };
-    const loading = EngineCore.load({ gpu, model, text, choices }, this.#config, own);
+    const loading = EngineCore.load({ gpu, model, text, choices, gpuLoop }, this.#config, own);
     try {
       const core = await Promise.race([loading, afterLoss(gpu)]);
       if (this.#destroyed) {

@@ -2,6 +2,7 @@
 import type { GenerationDefaults } from '../format/generation';
 import type { SamplingValues } from '../protocol/engine';
 import type { Journal } from './journal';
+import type { PromptWindow } from './overflow';
 import { Random } from './random';
 import { type SamplingParams, sample, TokenHistory } from './sampling';
 
@@ -14,20 +15,32 @@ export class Reply {
   readonly #vocab: number;
   readonly #seed: number;
   readonly #random: Random;
+  /** Tokens that the prompt holds of this reply already. */
+  readonly #begun: number;
   /** Random numbers taken so far. */
   #draws = 0;
 
-  /** Each choice of a request draws with the next seed; one that goes on from a journal skips what was drawn. */
-  constructor({ defaults, vocab }: ReplyParts, sampling: SamplingValues, prompt: Uint32Array, journal: Journal) {
+  /**
+   * Each choice of a request draws with the next seed; one that goes on, from a journal or from its beginning in the prompt, skips what
+   * was drawn.
+   */
+  constructor(
+    { defaults, vocab }: ReplyParts,
+    sampling: SamplingValues,
+    { tokens, begunTokens }: Pick<PromptWindow, 'tokens' | 'begunTokens'>,
+    journal: Journal,
+  ) {
     journal.seed ??= sampling.seed ?? Math.random() * 2 ** 53;
     this.#vocab = vocab;
     this.#seed = journal.seed + journal.ended.length;
+    this.#begun = begunTokens;
     this.#draws = journal.draws;
     this.#random = this.freshRandom();
     this.ids = journal.pieces.flat();
     this.params = samplingParams(sampling, defaults);
-    this.history = new TokenHistory(prompt);
-    for (const id of this.ids) this.history.add(id);
+    const promptTokens = tokens.length - begunTokens;
+    this.history = new TokenHistory(tokens.subarray(0, promptTokens));
+    for (const id of [...tokens.subarray(promptTokens), ...this.ids]) this.history.add(id);
   }
 
   get draws(): number {
@@ -37,7 +50,7 @@ export class Reply {
   /** The numbers that come after those drawn so far, for whoever takes more of them ahead than it has tokens. */
   freshRandom(): Random {
     const random = new Random(this.#seed);
-    for (let i = 0; i < this.#draws; i++) random.next();
+    for (let i = 0; i < this.#begun + this.#draws; i++) random.next(); // a token took one each
     return random;
   }
 

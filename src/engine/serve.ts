@@ -26,9 +26,11 @@ import type { ChoiceStore } from './tune';
 
 type Loaded = { engine: RecoveringEngine; text: TextHost; model: ModelSource };
 
-/** `choices`: where measurements of kernels are kept; see SessionLoading. */
-export function createEngineWorker(choices?: ChoiceStore): EngineWorkerApi {
-  return new EngineWorker(choices);
+/** `choices`: where measurements of kernels are kept; see SessionLoading. `gpuLoop`: see SessionOptions. */
+export type EngineWorkerParts = { choices?: ChoiceStore; gpuLoop?: boolean };
+
+export function createEngineWorker(parts: EngineWorkerParts = {}): EngineWorkerApi {
+  return new EngineWorker(parts);
 }
 
 /** A text worker that the page starts: what is said before it listens waits in the port. */
@@ -65,7 +67,7 @@ function askedFor(key: string, label: string): string {
 }
 
 class EngineWorker implements EngineWorkerApi {
-  readonly #choices: ChoiceStore | undefined;
+  readonly #own: EngineWorkerParts;
   readonly #requests = new Map<number, AbortController>();
   #resolveLost: (info: { reason: string; message: string }) => void = () => {};
   readonly #lost = new Promise<{ reason: string; message: string }>((resolve) => {
@@ -77,8 +79,8 @@ class EngineWorker implements EngineWorkerApi {
   #model: ModelSource | undefined;
   #onPressure: (pressure: Pressure) => void = () => {};
 
-  constructor(choices?: ChoiceStore) {
-    this.#choices = choices;
+  constructor(own: EngineWorkerParts) {
+    this.#own = own;
   }
 
   async load(
@@ -116,7 +118,7 @@ class EngineWorker implements EngineWorkerApi {
         return gpu;
       };
       const onPressure = (pressure: Pressure) => this.#onPressure(pressure);
-      const parts = { openGpu: openNext, model, text, onPressure, choices: this.#choices };
+      const parts = { openGpu: openNext, model, text, onPressure, ...this.#own };
       const engine = await RecoveringEngine.load(parts, config, { signal, meter });
       void engine.lost.then(this.#resolveLost);
       this.#loaded = { engine, text, model };

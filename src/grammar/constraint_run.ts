@@ -4,6 +4,7 @@
  */
 import { EngineError } from '../errors';
 import type { Position } from './automaton';
+import { bytesOfChars } from './byte_chars';
 import type { TokenWalk } from './token_walk';
 import { type Blanks, TokenSpeller, type Vocabulary } from './vocabulary';
 import type { GrammarMatcher } from './xgrammar';
@@ -74,8 +75,8 @@ export class ConstraintRun {
       if (!this.#position.isComplete) return this.#refuse(this.#wrong, token);
       return { accepted: true, done: true };
     }
-    const bytes = vocabulary.bytesOf(token);
-    const next = bytes && this.#position.read(bytes);
+    const chars = vocabulary.charsOf(token);
+    const next = chars === undefined ? undefined : this.#position.read(bytesOfChars(chars));
     if (!next) return this.#refuse(this.#wrong, token);
     if (this.#fits && this.#tokensToClose(next, remaining) > remaining) {
       if (this.#tooLong.size + 1 >= maxTooLong) this.#closing = this.#spellClosing();

@@ -37,6 +37,16 @@ const maxSchemaBytes = 1 << 18;
 /** More items than this are never written; no context holds them. */
 const maxItemsWritten = 4096;
 
+const objectKeywords = [
+  'properties',
+  'required',
+  'additionalProperties',
+  'patternProperties',
+  'propertyNames',
+  'minProperties',
+  'maxProperties',
+];
+
 const jsonString: TextForm = { char: stringChar, encode: encoded, end: literal('"') };
 
 /** @throws EngineError 'unsupported-schema' or 'invalid-request', with a JSON pointer */
@@ -258,6 +268,9 @@ export class SchemaConverter {
   }
 
   #object(conjuncts: readonly Conjunct[]): Expression {
+    // One rule for all of these: every further one costs a pass over the vocabulary.
+    if (conjuncts.every(({ schema }) => !objectKeywords.some((keyword) => Object.hasOwn(schema, keyword))))
+      return rule(anyRules.object);
     const limits = {
       min: Math.max(0, ...conjuncts.map(({ schema }) => (schema.minProperties as number | undefined) ?? 0)),
       max: Math.min(...conjuncts.map(({ schema }) => (schema.maxProperties as number | undefined) ?? Number.POSITIVE_INFINITY)),

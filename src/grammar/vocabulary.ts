@@ -1,21 +1,26 @@
-/** The tokens that a constrained reply may use, as bytes. */
+/** The tokens that a constrained reply may use. */
 import { byteChars } from './byte_chars';
 
 export type Vocabulary = {
   /** One more than the largest id. */
   size: number;
-  /** Undefined for ids that are no text (padding rows, special tokens) or that a constrained reply must not use. */
-  bytesOf(id: number): Uint8Array | undefined;
+  /**
+   * Its bytes as characters (`byte_chars.ts`): byte-level tokenizers hold them so, and at 150,000 tokens a copy of each counts.
+   * Undefined for ids that are no text (padding rows, special tokens) or that a constrained reply must not use.
+   */
+  charsOf(id: number): string | undefined;
 };
 
 /** Tokens that are spaces and nothing else, and how many. */
 export type Blanks = readonly { id: number; spaces: number }[];
 
+const space = byteChars(Uint8Array.of(0x20));
+
 export function blanksOf(vocabulary: Vocabulary): Blanks {
   const found: { id: number; spaces: number }[] = [];
   for (let id = 0; id < vocabulary.size; id++) {
-    const bytes = vocabulary.bytesOf(id);
-    if (bytes && bytes.length > 1 && bytes.every((byte) => byte === 0x20)) found.push({ id, spaces: bytes.length });
+    const chars = vocabulary.charsOf(id);
+    if (chars?.startsWith(space + space) && chars === space.repeat(chars.length)) found.push({ id, spaces: chars.length });
   }
   return found;
 }
@@ -29,10 +34,8 @@ export class TokenSpeller {
 
   constructor(vocabulary: Vocabulary) {
     for (let id = 0; id < vocabulary.size; id++) {
-      const bytes = vocabulary.bytesOf(id);
-      if (!bytes || bytes.length === 0 || bytes.length > longest) continue;
-      const key = byteChars(bytes);
-      if (!this.#ids.has(key)) this.#ids.set(key, id);
+      const chars = vocabulary.charsOf(id);
+      if (chars && chars.length <= longest && !this.#ids.has(chars)) this.#ids.set(chars, id);
     }
   }
 

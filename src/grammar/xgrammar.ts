@@ -5,7 +5,6 @@
 import type * as Package from '@mlc-ai/web-xgrammar';
 import { EngineError } from '../errors';
 import { wasmAllowed } from '../wasm';
-import { byteChars } from './byte_chars';
 import type { Vocabulary } from './vocabulary';
 
 type Library = typeof Package;
@@ -49,7 +48,7 @@ export class GrammarCompiler {
   /** Prepares the vocabulary, some 200 ms for 150,000 tokens. `stopIds` end a text that is complete. */
   static async create(vocabulary: Vocabulary, stopIds: readonly number[]): Promise<GrammarCompiler> {
     const library = await loadLibrary();
-    const tokens = Array.from({ length: vocabulary.size }, (_, id) => byteChars(vocabulary.bytesOf(id)));
+    const tokens = Array.from({ length: vocabulary.size }, (_, id) => vocabulary.charsOf(id) ?? ''); // which it never allows
     const stops = stopIds.filter((id) => id < vocabulary.size);
     const info = await library.TokenizerInfo.createTokenizerInfo(tokens, 'byte_level', false, tokens.length, stops);
     return new GrammarCompiler(library, await library.GrammarCompiler.createGrammarCompiler(info, false), tokens.length);

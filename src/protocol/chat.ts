@@ -138,7 +138,7 @@ export type ChatRequest = GenerationRequest & {
   tools?: (ToolDefinition | CustomTool)[];
   tool_choice?: ToolChoice;
   response_format?: ResponseFormat | GrammarFormat;
-  /** Extension: the last message, the assistant's, is the beginning of the reply (as vLLM has it): the reply goes on from its last word, which it does not repeat. */
+  /** Extension: the last message, the assistant's, is the beginning of the reply (as vLLM has it): the reply goes on from its last word, which it does not repeat. With a seed it goes on with the draws that it would have had. */
   continue_final_message?: boolean;
   /** Extension: passed to the checkpoint's template. `enable_thinking` is always passed explicitly (default false). */
   chat_template_kwargs?: { enable_thinking?: boolean } & Record<string, unknown>;

@@ -169,12 +169,12 @@ function readingOf(parameters: unknown, name: string): ArgumentReading {
 
 function vocabularyOf(tokenizer: Tokenizer, vocab: number, stopIds: ReadonlySet<number>): Vocabulary {
   const added = new Map([...tokenizer.addedTokens].map(([content, id]) => [id, content]));
-  const bytes = Array.from({ length: Math.min(vocab, tokenizer.vocabSize) }, (_, id) => {
+  const chars = Array.from({ length: Math.min(vocab, tokenizer.vocabSize) }, (_, id) => {
     const content = added.get(id);
     const isText = !stopIds.has(id) && !tokenizer.isSpecial(id) && (content === undefined || callTags.has(content));
-    return isText ? tokenizer.tokenBytes(id) : undefined;
+    return isText ? tokenizer.tokenChars(id) : undefined;
   });
-  return { size: bytes.length, bytesOf: (id) => bytes[id] };
+  return { size: chars.length, charsOf: (id) => chars[id] };
 }
 
 function once<T>(make: () => T): () => T {

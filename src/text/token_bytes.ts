@@ -1,28 +1,16 @@
-/**
- * Byte-level BPE writes each byte of UTF-8 as one visible character (GPT-2's byte map): printable Latin-1 stands for itself, the
- * other 68 bytes, in order, for U+0100 onwards. A token is therefore a piece of UTF-8, not of text, and only its bytes stream exactly.
- */
-const byteOfChar: ReadonlyMap<string, number> = buildByteMap();
-
-function buildByteMap(): Map<string, number> {
-  const map = new Map<string, number>();
-  const standsForItself = (byte: number) => (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte <= 0xac) || byte >= 0xae;
-  let next = 0x100;
-  for (let byte = 0; byte < 256; byte++) map.set(String.fromCharCode(standsForItself(byte) ? byte : next++), byte);
-  return map;
-}
+/** Byte-level BPE writes each byte of UTF-8 as one visible character. A token is therefore a piece of UTF-8, not of text, and only its bytes stream exactly. */
+import { areByteChars, byteChars, bytesOfChars } from '../grammar/byte_chars';
 
 const utf8 = new TextEncoder();
 
 /** The bytes of a vocabulary entry. One that holds a character outside the byte map is plain text, as in HF tokenizers. */
 export function byteLevelTokenBytes(token: string): Uint8Array {
-  const bytes = new Uint8Array(token.length);
-  for (let i = 0; i < token.length; i++) {
-    const byte = byteOfChar.get(token[i]!);
-    if (byte === undefined) return utf8.encode(token);
-    bytes[i] = byte;
-  }
-  return bytes;
+  return areByteChars(token) ? bytesOfChars(token) : utf8.encode(token);
+}
+
+/** The same as characters of the byte map: mostly the entry itself. */
+export function byteLevelTokenChars(token: string): string {
+  return areByteChars(token) ? token : byteChars(utf8.encode(token));
 }
 
 /** The bytes of an added token, which is kept as text and never passes the byte map. */

@@ -5,9 +5,10 @@
  */
 import { Tokenizer as LibraryTokenizer } from '@huggingface/tokenizers';
 import { EngineError } from '../errors';
+import { byteChars } from '../grammar/byte_chars';
 import { anyOf } from './plain_tokens';
 import { StreamDecoder, type TextAssembler, WindowAssembler } from './stream_decoder';
-import { addedTokenBytes, byteLevelTokenBytes } from './token_bytes';
+import { addedTokenBytes, byteLevelTokenBytes, byteLevelTokenChars } from './token_bytes';
 import {
   describe,
   isExhaustion,
@@ -124,6 +125,14 @@ export class Tokenizer {
     if (added !== undefined) return addedTokenBytes(added);
     const token = this.library.id_to_token(id);
     return token === undefined ? undefined : byteLevelTokenBytes(token);
+  }
+
+  /** The same as characters of the byte map (`grammar/byte_chars.ts`). */
+  tokenChars(id: number): string | undefined {
+    const added = this.addedById.get(id);
+    if (added !== undefined) return byteChars(addedTokenBytes(added));
+    const token = this.library.id_to_token(id);
+    return token === undefined ? undefined : byteLevelTokenChars(token);
   }
 
   /** A token by itself: its text, with U+FFFD for part of a character, and its UTF-8; null where tokens are no bytes. */

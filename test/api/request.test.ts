@@ -12,6 +12,11 @@ const tool = (name: string, more: object = {}) => ({
   function: { name, parameters: { type: 'object' }, ...more },
 });
 const tools = [tool('a'), tool('b')];
+const calling = (id: string) => ({
+  role: 'assistant',
+  tool_calls: [{ id, type: 'function', function: { name: 'a', arguments: '{}' } }],
+});
+const answer = (id: string) => ({ role: 'tool', tool_call_id: id, content: 'x' });
 const sampling = {
   temperature: 0,
   top_p: 0.5,
@@ -172,6 +177,7 @@ const wrongEverywhere: [string, unknown][] = [
   ['logit_bias', [1]],
   ['logit_bias', { a: 1 }],
   ['logit_bias', { 1000: 1 }],
+  ['logit_bias', { '07': 1 }],
   ['logit_bias.7', { 7: 101 }],
   ['logit_bias.7', { 7: null }],
   ['stream', 'yes'],
@@ -191,6 +197,10 @@ const wrongInChat: [string, unknown][] = [
   ['messages[0].content', [{ role: 'user' }]],
   ['messages[0].content', [{ role: 'user', content: 7 }]],
   ['messages[1].tool_call_id', [messages[0], { role: 'tool', content: 'x' }]],
+  ['messages[1].role', [messages[0], { role: 'tool', tool_call_id: 'c', content: 'x' }]],
+  ['messages[2].tool_call_id', [messages[0], calling('c'), { role: 'tool', tool_call_id: 'd', content: 'x' }]],
+  ['messages[3].role', [calling('c'), answer('c'), messages[0], answer('c')]],
+  ['messages[0].tool_calls', [{ ...calling('c'), role: 'user', content: 'x' }]],
   ['messages[0].reasoning_content', [{ role: 'assistant', content: '', reasoning_content: {} }]],
   ['messages[0].tool_calls', [{ role: 'assistant', tool_calls: {} }]],
   ['messages[0].tool_calls[0]', [{ role: 'assistant', tool_calls: [{ id: '1', type: 'function', function: { name: 'f' } }] }]],
@@ -210,10 +220,18 @@ const wrongInChat: [string, unknown][] = [
   ['tools[1].function.name', [tool('a'), tool('a')]],
   ['tools[0].function.parameters', [tool('a', { parameters: 'x' })]],
   ['tools[0].function.description', [tool('a', { description: 5 })]],
+  ['tools[0].function.strict', [tool('a', { strict: 'yes' })]],
+  ['tools[0].function.params', [tool('a', { params: {} })]],
+  ['tools[0].name', [{ ...tool('a'), name: 'a' }]],
   ['tool_choice', 'required'], // without tools
   ['response_format', 'json'],
   ['response_format.type', { type: 'xml' }],
   ['response_format.grammar', { type: 'grammar' }],
+  ['response_format.grammar', { type: 'text', grammar: 'root ::= "a"' }],
+  ['response_format.schema', { type: 'json_object', schema: { type: 'object' } }],
+  ['response_format.json_schema', { type: 'json_object', json_schema: { name: 's', schema: {} } }],
+  ['response_format.json_schema.description', { type: 'json_schema', json_schema: { name: 's', description: 1 } }],
+  ['response_format.json_schema.shema', { type: 'json_schema', json_schema: { name: 's', shema: {} } }],
   ['response_format.json_schema', { type: 'json_schema' }],
   ['response_format.json_schema.name', { type: 'json_schema', json_schema: {} }],
   ['response_format.json_schema.schema', { type: 'json_schema', json_schema: { name: 's', schema: [] } }],
@@ -234,6 +252,13 @@ const refused = (field: string) =>
   expect.objectContaining({ code: 'invalid-request', field, message: expect.stringContaining(`'${field}'`) });
 
 describe('a wrong field is an error that names it', () => {
+  test('also where it has no JSON', () => {
+    const circular: { self?: unknown } = {};
+    circular.self = circular;
+    for (const temperature of [1n, circular, Symbol('x'), () => 1])
+      expect(() => chat({ temperature })).toThrow(refused('temperature'));
+  });
+
   test.each([...wrongEverywhere, ...wrongInChat])('chat, %s: %j', (field, value) =>
     expect(() => chat({ [outer(field)]: value })).toThrow(refused(field)),
   );
@@ -275,6 +300,12 @@ describe('the signal', () => {
   ])('%j, %j names %s', (request, options, field) =>
     expect(() => signalOf(request as never, options as never)).toThrow(refused(field)),
   );
+});
+
+test("tools' answers come after the calls that they answer, in any order", () => {
+  const calls = { ...calling('c'), tool_calls: [...calling('c').tool_calls, ...calling('d').tool_calls] };
+  const turn = [...messages, calls, answer('d'), answer('c'), { role: 'assistant', content: 'x' }];
+  expect(chat({ messages: turn }).prompt).toMatchObject({ messages: turn });
 });
 
 test('a last message of the assistant begins the reply where that is asked for', () => {

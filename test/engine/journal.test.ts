@@ -125,3 +125,17 @@ test.each<{ name: string; asked: Partial<GenerateRequest>; thinking?: boolean }>
     expect(said([...before, ...after]), `broken off at ${share}`).toEqual(expected);
   }
 });
+
+test('a reply that goes on from its words is the one that it would have been', { timeout: 300_000 }, async () => {
+  const messages = [{ role: 'user', content: 'Tell a story about a fox.' }];
+  const sampling = { temperature: 0.7, seed: 6, presence_penalty: 0.5, frequency_penalty: 0.5 };
+  const templateKwargs = { enable_thinking: false };
+  const request: GenerateRequest = { prompt: { messages, templateKwargs }, sampling, maxTokens: 10, stop: [] };
+  const { events, moments } = await whole(request);
+  const { journal, events: before } = moments[4]!;
+  const content = said(before).text[0]!;
+  const begun = [...messages, { role: 'assistant', content }];
+  const prompt = { messages: begun, templateKwargs, continueFinal: true };
+  const after = await rest({ ...request, prompt, maxTokens: 10 - journal.pieces.flat().length }, newJournal());
+  expect(content + said(after).text[0]).toBe(said(events).text[0]);
+});

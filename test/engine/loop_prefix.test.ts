@@ -101,3 +101,19 @@ test('a reply that goes on elsewhere draws the rest with the numbers that come n
   const rest = await run(prompt, { sampling, known: cache, journal: { ids: whole.ids.slice(0, 9) } });
   expect(rest.ids).toEqual(whole.ids);
 });
+
+test.each([
+  { drawn: 'by the GPU', sampling },
+  { drawn: 'by the CPU', sampling: { ...sampling, logit_bias: { 5: 0 } } },
+])('what led to logits that are not finite is not kept, drawn $drawn', async ({ sampling }) => {
+  const next = [...prompt, 2, 7, 500, 501];
+  const asked = { sampling, maxTokens: 4 };
+  const right = await run(next, asked);
+  cache.forget();
+  await run(prompt, { ...asked, known: cache, maxTokens: 1 });
+  const { buffer, byteOffset, bytes } = session.sequence.keysAndValues(prompt.length)[0]!;
+  gpu.device.queue.writeBuffer(buffer, byteOffset, new Float32Array(bytes / 4).fill(Number.NaN));
+  expect(cache.known(Uint32Array.from(next))).toBe(prompt.length);
+  await expect(run(next, { ...asked, known: cache })).rejects.toMatchObject({ code: 'non-finite' });
+  expect(await run(next, { ...asked, known: cache })).toEqual({ ids: right.ids, cached: 0 });
+});

@@ -1,6 +1,7 @@
 /**
  * A device destroyed at many moments of loading, prefill and decoding: the request goes on, no visible text is lost, and what cannot go
- * on is one typed error of an engine that can be used again. SLUICE_LONG runs the 30 moments that the project is measured by.
+ * on is one typed error of an engine that can be used again. SLUICE_LONG runs the 30 moments that the project is measured by, and
+ * 30 more in which the GPU draws.
  */
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { Random } from '../../src/engine/random';
@@ -16,7 +17,8 @@ import { openModelSource } from '../../src/stream/model_source';
 import { createTextHost } from '../../src/text/text_host';
 import { bundleTextWorker } from '../text/bundled_worker';
 
-const perPhase = process.env.SLUICE_LONG ? 10 : 3;
+const isLong = process.env.SLUICE_LONG === '1';
+const perPhase = isLong ? 10 : 3;
 let files: ModelFiles;
 let script: { url: URL; remove(): void };
 const unhandled: unknown[] = [];
@@ -46,7 +48,7 @@ type Started = {
 async function start(
   config: EngineConfig = {},
   onDevice: (gpu: Gpu, nth: number) => void = () => {},
-  onLoad = () => {},
+  gpuLoop?: boolean,
 ): Promise<Started> {
   const devices: Gpu[] = [];
   const said: Pressure[] = [];
@@ -62,10 +64,11 @@ async function start(
     model: await openModelSource(files),
     text,
     onPressure: (pressure) => said.push(pressure),
+    gpuLoop,
     now: () => clock.ms,
   };
   try {
-    const engine = await RecoveringEngine.load(parts, { contextTokens: 256, ...config }, { onProgress: onLoad });
+    const engine = await RecoveringEngine.load(parts, { contextTokens: 256, ...config });
     const end = () => {
       engine.destroy();
       text.dispose();
@@ -128,25 +131,35 @@ describe('a device destroyed', () => {
     60_000,
   );
 
-  describe('with a model loaded', () => {
+  describe.each([
+    { drawn: 'by the CPU', gpuLoop: false, phases: { prefill: perPhase, decode: perPhase } },
+    // Several tokens are in the queue then, and the next ones begin before the last was delivered.
+    { drawn: 'by the GPU', gpuLoop: true, phases: isLong ? { prefill: 10, decode: 20 } : { prefill: 1, decode: 2 } },
+  ])('while tokens are drawn $drawn', ({ drawn, gpuLoop, phases }) => {
     let started: Started;
     const asked = [
       request('Tell a story about a fox.'),
       request('Tell a story about the sea, a boat and an old man who lived alone in a house on the shore.', {
         temperature: 1,
         seed: 5,
+        ...(gpuLoop ? { top_k: 40, repetition_penalty: 1.1, frequency_penalty: 0.2 } : {}),
       }),
     ];
     const whole: string[] = [];
 
     beforeAll(async () => {
-      started = await start();
+      started = await start({}, undefined, gpuLoop);
       for (const each of asked) whole.push((await run(started.engine, each)).text);
-    });
-    afterAll(() => started.end());
+    }, 300_000);
+    afterAll(() => started?.end());
 
-    const moments = ['prefill', 'decode'].flatMap((phase) =>
-      Array.from({ length: perPhase }, (_, i) => ({ phase, seed: 200 + i })),
+    test('as it should be', () => {
+      const { session, textInfo } = started.engine.core!;
+      expect(session.tokenLoops(textInfo!.vocabSize) !== undefined).toBe(gpuLoop);
+    });
+
+    const moments = Object.entries(phases).flatMap(([phase, count]) =>
+      Array.from({ length: count }, (_, i) => ({ phase, seed: 200 + i })),
     );
     test.each(moments)(
       'in $phase, seed $seed',
@@ -170,7 +183,7 @@ describe('a device destroyed', () => {
           if (phase === 'decode' && ++texts === atText) destroy();
         });
         outcomes.push(
-          `${phase}, seed ${seed}, ${phase === 'decode' ? `at text ${atText}, ` : ''}after ${afterMs.toFixed(0)} ms${said.length > 0 ? '' : ' (it had ended)'}: ${result.error ?? 'continued'}`,
+          `${phase}, drawn ${drawn}, seed ${seed}, ${phase === 'decode' ? `at text ${atText}, ` : ''}after ${afterMs.toFixed(0)} ms${said.length > 0 ? '' : ' (it had ended)'}: ${result.error ?? 'continued'}`,
         );
         expect(result.error).toBeUndefined();
         expect(result.text).toBe(whole[which]);
@@ -183,15 +196,19 @@ describe('a device destroyed', () => {
             ['started,done', 'waiting'].includes(all.join()),
           );
       },
-      60_000,
+      gpuLoop ? 240_000 : 60_000, // kernels that draw take a CPU adapter long
     );
   });
 
   test('every moment continued', () => {
     console.log(outcomes.join('\n'));
-    expect(outcomes.length).toBe(3 * perPhase);
-    expect(outcomes.filter((each) => each.includes('had ended')).length).toBeLessThanOrEqual(perPhase / 2);
-    expect(outcomes.filter((each) => each.endsWith('continued')).length).toBeGreaterThanOrEqual(Math.ceil(0.9 * outcomes.length));
+    const drawnByGpu = outcomes.filter((each) => each.includes('by the GPU'));
+    expect(outcomes.length - drawnByGpu.length).toBe(3 * perPhase);
+    expect(drawnByGpu.length).toBe(isLong ? 30 : 3);
+    for (const some of [outcomes.filter((each) => !drawnByGpu.includes(each)), drawnByGpu]) {
+      expect(some.filter((each) => each.includes('had ended')).length).toBeLessThanOrEqual(perPhase / 2);
+      expect(some.filter((each) => each.endsWith('continued')).length).toBeGreaterThanOrEqual(Math.ceil(0.9 * some.length));
+    }
   });
 });
 

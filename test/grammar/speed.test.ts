@@ -1,16 +1,18 @@
 /**
- * CPU time for each token of a constrained reply with Qwen3's 151,669 tokens: mask, acceptance and applying the mask to the logits, draws
+ * CPU time of a constrained reply with Qwen3's 151,669 tokens, for its beginning and for each token: mask, acceptance and applying the mask to the logits, draws
  * that are refused included. CPU time and not wall time, because the machine that tests may be busy.
  */
 import { expect, test } from 'vitest';
 import { Random } from '../../src/engine/random';
 import { type SamplingParams, sample, TokenHistory } from '../../src/engine/sampling';
 import { schemaGrammar } from '../../src/grammar/schema';
+import { type ConstraintRequest, ConstraintService } from '../../src/text/constraint_service';
+import { Tokenizer } from '../../src/text/tokenizer';
 import { randomFrom } from './random';
 import type { Schema } from './random_schemas';
 import { RandomModel } from './reply';
 import { schemasOfOthers } from './schemas_of_others';
-import { qwen3 } from './vocabularies';
+import { qwen3, qwen3Json } from './vocabularies';
 
 const isLong = process.env.SLUICE_LONG === '1';
 const params: SamplingParams = {
@@ -28,6 +30,19 @@ function cpuMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
 }
+
+test('the first grammar', { timeout: 120_000 }, async () => {
+  const service = new ConstraintService(new Tokenizer(qwen3Json()), () => 'json');
+  const request: ConstraintRequest = { constraint: { kind: 'json_object' }, vocab: 151_936, stopIds: [151_645, 151_643] };
+  const began = cpuMs();
+  await service.prepare(request);
+  const preparedMs = cpuMs() - began;
+  await service.open(1, request, []);
+  const ms = cpuMs() - began;
+  console.log(`the library and the vocabulary ${preparedMs.toFixed(0)} ms, with a grammar ${ms.toFixed(0)} ms (CPU)`);
+  expect((await service.mask(1, 100)).length).toBe(Math.ceil(151_669 / 32));
+  expect(ms).toBeLessThan(isLong ? 500 : 1000); // 380 where nothing else runs
+});
 
 test('mask and accept', { timeout: 600_000 }, async () => {
   const vocabulary = qwen3();

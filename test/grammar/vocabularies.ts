@@ -1,8 +1,9 @@
 /** Vocabularies of real tokenizers, as a constrained reply sees them. */
 import { readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
+import { bytesOfChars } from '../../src/grammar/byte_chars';
 import type { Vocabulary } from '../../src/grammar/vocabulary';
-import { byteLevelTokenBytes } from '../../src/text/token_bytes';
+import { byteLevelTokenChars } from '../../src/text/token_bytes';
 
 const root = new URL('../../', import.meta.url);
 
@@ -11,9 +12,11 @@ export type TestVocabulary = Vocabulary & {
   textOf(ids: readonly number[], tail: 'whole' | 'cut'): string;
 };
 
+export const qwen3Json = (): string =>
+  gunzipSync(readFileSync(new URL('test/fixtures/text/qwen3/tokenizer.json.gz', root))).toString();
+
 /** Qwen3's 151,669 entries. */
-export const qwen3 = (): TestVocabulary =>
-  fromTokenizer(gunzipSync(readFileSync(new URL('test/fixtures/text/qwen3/tokenizer.json.gz', root))).toString(), '<|im_end|>');
+export const qwen3 = (): TestVocabulary => fromTokenizer(qwen3Json(), '<|im_end|>');
 
 /** The bundled story model's. */
 export const story = (): TestVocabulary =>
@@ -24,17 +27,17 @@ function fromTokenizer(json: string, stop: string): TestVocabulary {
     model: { vocab: Record<string, number> };
     added_tokens: { id: number; content: string }[];
   };
-  const bytes: (Uint8Array | undefined)[] = [];
-  for (const [token, id] of Object.entries(model.vocab)) bytes[id] = byteLevelTokenBytes(token);
-  for (const { id } of added) bytes[id] = undefined;
+  const chars: (string | undefined)[] = [];
+  for (const [token, id] of Object.entries(model.vocab)) chars[id] = byteLevelTokenChars(token);
+  for (const { id } of added) chars[id] = undefined;
   const stopId = added.find(({ content }) => content === stop)!.id;
   return {
-    size: Math.max(bytes.length, ...added.map(({ id }) => id + 1)),
-    bytesOf: (id) => bytes[id],
+    size: Math.max(chars.length, ...added.map(({ id }) => id + 1)),
+    charsOf: (id) => chars[id],
     stopId,
     textOf: (ids, tail) =>
       new TextDecoder('utf-8', { fatal: tail === 'whole', ignoreBOM: true }).decode(
-        Buffer.concat(ids.map((id) => bytes[id] ?? new Uint8Array())),
+        bytesOfChars(ids.map((id) => chars[id] ?? '').join('')),
       ),
   };
 }

@@ -13,6 +13,7 @@ import { openNodeGpu } from '../../src/node/open_gpu';
 import { samplerBytes } from '../../src/plan/shapes';
 import { chiSquaredP } from '../engine/chi_squared';
 
+const isLong = process.env.SLUICE_LONG === '1';
 let gpu: Gpu;
 beforeAll(async () => {
   gpu = await openNodeGpu();
@@ -296,15 +297,30 @@ test('rings of draws and tokens go round', async () => {
   });
 });
 
-describe('4,096 draws in one submit follow the distribution: chi-squared, p > 0.001', () => {
+describe(`${isLong ? '100,000' : '4,096'} draws, 4,096 in a submit, follow the distribution: chi-squared, p > 0.001`, () => {
   test.each([
     { name: 'lists', params: { ...off, temperature: 2, topK: 7, topP: 0.9 } },
     { name: 'sums', params: { ...off, temperature: 2, minP: 0.05 } },
-  ])('$name', { timeout: 240_000 }, async ({ params }) => {
+    ...(isLong
+      ? [
+          { name: 'temperature alone', params: { ...off, temperature: 1.3 } },
+          { name: 'top-k and min-p', params: { ...off, temperature: 2, topK: 6, minP: 0.02 } },
+        ]
+      : []),
+  ])('$name', { timeout: isLong ? 1_800_000 : 240_000 }, async ({ params }) => {
     const logits = shapes['like a model']!(10, random(9));
-    const tokens = await drawOnGpu({ logits, params, draws: seeded(31, 4096), ring: 4096 });
+    const draws = seeded(31, isLong ? 100_000 : 4096);
+    const counts = new Array<number>(logits.length).fill(0);
+    await withSampler({ logits, params, draws, ring: 4096 }, async ({ sampler, run, read }) => {
+      for (let done = 0; done < draws.length; done += 4096) {
+        const some = draws.slice(done, done + 4096);
+        if (done > 0) sampler.writeDraws(done, some);
+        await run(some.length);
+        for (const token of (await read.tokens()).slice(0, some.length)) counts[token]!++;
+      }
+      expect(await read.state()).toEqual({ drawn: draws.length });
+    });
     const probabilities = [...probabilitiesReference(logits, params)];
-    const counts = probabilities.map((_, id) => tokens.filter((token) => token === id).length);
     expect(counts.filter((count) => count > 0).length).toBeGreaterThan(4);
     expect(chiSquaredP(counts, probabilities)).toBeGreaterThan(0.001);
   });
