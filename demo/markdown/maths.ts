@@ -62,16 +62,27 @@ export function texNode(tex: string, display: boolean): Element {
 }
 
 async function draw(): Promise<void> {
-  temml ??= import('temml').then((module) => module.default);
-  const loaded = await temml;
-  while (waiting.length > 0) {
+  const loaded = await loadTemml();
+  while (loaded && waiting.length > 0) {
     await new Promise((resolve) => setTimeout(resolve));
     const until = performance.now() + FRAME_MS;
     let next = 0;
     while (next < waiting.length && performance.now() < until) fill(loaded, waiting[next++]!);
     waiting = waiting.slice(next);
   }
+  waiting = [];
   drawing = false;
+}
+
+/** Undefined where it cannot be had: the TeX stays, and the next formula tries again. */
+async function loadTemml(): Promise<Temml | undefined> {
+  try {
+    temml ??= import('temml').then((module) => module.default);
+    return await temml;
+  } catch {
+    temml = undefined;
+    return undefined;
+  }
 }
 
 /** A place that is gone was in a block that was read again; its formula is drawn nevertheless, for the place that took over. */
