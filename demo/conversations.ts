@@ -23,6 +23,8 @@ export class Conversations {
   readonly states = new SavedStates();
   readonly #panel: ConversationPanel;
   #temporary = false;
+  /** Counts what was chosen, so that what is read late does not take the place of what was chosen since. */
+  #chosen = 0;
 
   constructor(private readonly hooks: ConversationHooks) {
     this.#panel = new ConversationPanel({
@@ -48,13 +50,14 @@ export class Conversations {
   /** A reply that runs is stopped, and kept as far as it came. */
   async open(id: string): Promise<void> {
     const chat = this.hooks.chat();
-    const { conversation: before } = chat;
-    if (id !== before.id || chat.empty) await this.#open(id, () => chat.conversation === before);
+    if (id === chat.conversation.id && !chat.empty) this.#chosen++;
+    else await this.#open(id);
   }
 
-  async #open(id: string, stillWanted: () => boolean): Promise<void> {
+  async #open(id: string, stillWanted = () => true): Promise<void> {
+    const choice = ++this.#chosen;
     const [conversation] = await Promise.all([this.#store.load(id), loadMarkdown()]);
-    if (conversation && stillWanted()) this.#switch(() => this.hooks.chat().open(conversation), false);
+    if (choice === this.#chosen && conversation && stillWanted()) this.#switch(() => this.hooks.chat().open(conversation), false);
     else this.#panel.refresh(); // it may have been deleted elsewhere
   }
 
@@ -85,6 +88,7 @@ export class Conversations {
   }
 
   #switch(open: () => void, temporary: boolean): void {
+    this.#chosen++;
     void this.states.saveNow();
     open();
     this.#temporary = temporary;

@@ -148,6 +148,34 @@ test('an imported conversation with hostile words shows them as words, thinking 
   expect(await page.title()).not.toBe('ran');
 });
 
+test('what the visitor chose last is opened, whatever was being read', async () => {
+  await page.evaluate(() => {
+    const buttons = [...document.querySelectorAll<HTMLElement>('[data-testid=chat-open]')];
+    for (const button of buttons.slice(1, 3)) button.click();
+  });
+  const current = () => page.getByTestId('chat-open').evaluateAll((all) => all.findIndex((each) => each.ariaCurrent === 'true'));
+  await expectSoon(current, 2);
+  await page.waitForTimeout(300);
+  expect(await current()).toBe(2);
+  await page.addInitScript(pressAtStart);
+  await page.evaluate(() => sessionStorage.setItem('press', 'temporary'));
+  await open();
+  await page.waitForTimeout(300);
+  expect(await page.getByTestId('temporary').getAttribute('aria-pressed')).toBe('true');
+  expect(await page.getByTestId('turn-user').count()).toBe(0);
+});
+
+/** The page asks for a button to be pressed as soon as the next one listens, while that still reads what was open. */
+function pressAtStart(): void {
+  const { mark } = performance;
+  performance.mark = (name, options) => {
+    const testId = sessionStorage.getItem('press');
+    sessionStorage.removeItem('press');
+    if (testId) queueMicrotask(() => document.querySelector<HTMLElement>(`[data-testid=${testId}]`)!.click());
+    return mark.call(performance, name, options);
+  };
+}
+
 /** Once what was written before has been saved. */
 async function keptAtRest() {
   for (let known = await kept(); ; ) {
