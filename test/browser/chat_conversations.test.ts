@@ -176,6 +176,36 @@ function pressAtStart(): void {
   };
 }
 
+test('a reply that was cut off goes on with what it thought and called', async () => {
+  const said = { text: 'Once upon a time', thoughts: 'A tale.', calls: [{ name: 'look', arguments: '{}' }] };
+  await page.evaluate(async (reply) => {
+    const turns = [
+      { parent: -1, role: 'user', text: 'Go on.' },
+      { parent: 0, role: 'assistant', end: 'cut-off', ...reply },
+    ];
+    const request = indexedDB.open('sluice');
+    await new Promise((resolve) => request.addEventListener('success', resolve));
+    const writing = request.result.transaction('kept', 'readwrite');
+    const conversation = { id: 'cut', title: 'Go on.', createdAt: 1, updatedAt: 1, turns, leaf: 1 };
+    writing.objectStore('kept').put(conversation, 'chat:cut');
+    await new Promise((resolve) => writing.addEventListener('complete', resolve));
+    request.result.close();
+    localStorage.setItem('sluice.open', 'cut');
+  }, said);
+  await open();
+  await expectSoon(() => last('turn-assistant').getAttribute('data-state'), 'length');
+  const found = (await kept()).records.map((record) => JSON.parse(record)).find(({ id, turns }) => id === 'cut' && turns);
+  expect(found.turns[1]).toMatchObject({ thoughts: said.thoughts, calls: said.calls, end: 'length' });
+  expect(found.turns[1].text.startsWith(said.text)).toBe(true);
+  expect(found.turns[1].text.length).toBeGreaterThan(said.text.length);
+  await page.getByTestId('chats-search').fill('go on.');
+  await page.getByTestId('chat-item').hover();
+  await page.getByTestId('chat-delete').click();
+  await page.getByTestId('chat-confirm-delete').click();
+  await expectSoon(async () => (await titles()).length, 0);
+  await page.getByTestId('chats-search').fill('');
+});
+
 /** Once what was written before has been saved. */
 async function keptAtRest() {
   for (let known = await kept(); ; ) {
