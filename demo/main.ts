@@ -43,7 +43,7 @@ const ERASED = 'This page keeps nothing in this browser any more. Close it, or s
 const UPDATE: Problem = {
   title: 'A new version of this page is ready',
   text: 'It takes a moment. Conversations and models stay.',
-  actions: ['update-page', 'dismiss'],
+  actions: ['update-page', 'dismiss-update'],
 };
 const OTHER_TABS = 'Other tabs still show the old version. Close them, then update.';
 const END_WORDS = {
@@ -74,6 +74,10 @@ const ACTIONS: Record<NoticeAction, () => void> = {
     loadModel(session.state.choice);
   },
   dismiss: () => notice.dismiss(),
+  'dismiss-update': () => {
+    updateReady = false; // it comes with the next visit
+    notice.dismiss();
+  },
   'new-chat': startNewChat,
   'reload-page': () => location.reload(),
   'update-page': () => void updatePage(),
@@ -87,7 +91,7 @@ let pressure: Pressure | undefined;
 let continuing = false;
 /** The conversation on the page is not kept. */
 let temporary = false;
-/** A newer build of this page waits until no reply is running. */
+/** A newer build of this page waits, and is not refused. */
 let updateReady = false;
 
 setUpTheme();
@@ -116,7 +120,7 @@ const session = new ModelSession(showSession, showPressure);
 const offline = new Offline({
   onUpdate: () => {
     updateReady = true;
-    if (!chat.busy) offerUpdate();
+    offerUpdate();
   },
 });
 const graph = new RateGraph();
@@ -228,6 +232,7 @@ function showReady(engine: Engine, label: string): void {
   if (continuing) regenerate();
   else chat.resume();
   continuing = false;
+  if (!cost) offerUpdate();
 }
 
 /** A hub model comes back when the page does, unless loading it failed for a reason that would come back, too. */
@@ -380,11 +385,13 @@ function showEnd(end: ReplyEnd, timings: Timings | undefined): void {
   }
   if (session.engine) conversations.replied(session.engine, chat.conversation.id);
   if (end !== 'failed' && end !== 'cut-off') announcer.say(END_WORDS[end]);
-  if (updateReady) offerUpdate();
+  offerUpdate();
   void refreshMemory();
 }
 
+/** Once nothing runs that it would be in the way of: a reply, a download with its card, a GPU that wants less memory. */
 function offerUpdate(): void {
+  if (!updateReady || chat.busy || session.state.kind === 'loading' || pressure) return;
   notice.showCaution(UPDATE);
   announcer.say(UPDATE.title);
 }

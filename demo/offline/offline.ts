@@ -42,14 +42,13 @@ export class Offline {
   #watch(registration: ServiceWorkerRegistration): void {
     // The first one of all takes over by itself with the next visit; there is nothing older that it would replace.
     const look = (worker: ServiceWorker | null) => {
-      if (worker?.state !== 'installed' || !navigator.serviceWorker.controller) return;
+      if (worker?.state !== 'installed' || worker === this.#waiting || !navigator.serviceWorker.controller) return;
       this.#waiting = worker;
       this.hooks.onUpdate();
     };
+    const follow = (worker: ServiceWorker | null) => worker?.addEventListener('statechange', () => look(worker));
     look(registration.waiting);
-    registration.addEventListener('updatefound', () => {
-      const { installing } = registration;
-      installing?.addEventListener('statechange', () => look(installing));
-    });
+    follow(registration.installing); // the browser may have found it before this page asked
+    registration.addEventListener('updatefound', () => follow(registration.installing));
   }
 }
