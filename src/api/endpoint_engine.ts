@@ -12,7 +12,7 @@ import type { ChatEngine, FallbackRequest, OnFallback } from './types';
 /** Token ids of a server's model are its own affair. */
 const ANY_VOCABULARY = Number.MAX_SAFE_INTEGER;
 
-type Running = { controller: AbortController; why: 'interrupted' | 'unloaded' | undefined };
+type Running = { controller: AbortController; why: 'interrupted' | 'unloaded' | 'left' | undefined };
 
 /** @throws EngineError 'consent' unless `onFallback` agrees; 'invalid-request', 'endpoint'; AbortError */
 export async function endpointEngine(
@@ -68,8 +68,25 @@ class EndpointReplies implements ReplySource {
     this.endAll('unloaded');
   }
 
-  async *#reply(request: ChatRequest, signal: AbortSignal | undefined): AsyncGenerator<ReplyEvent> {
+  /** An iterator by hand: a generator would hold `return` back until the next word comes. */
+  #reply(request: ChatRequest, signal: AbortSignal | undefined): AsyncIterableIterator<ReplyEvent> {
     const running: Running = { controller: new AbortController(), why: undefined };
+    const events = this.#events(request, running, signal);
+    return {
+      next: () => events.next(),
+      return: () => {
+        running.why ??= 'left';
+        running.controller.abort();
+        return events.return(undefined);
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  }
+
+  async *#events(request: ChatRequest, running: Running, signal: AbortSignal | undefined): AsyncGenerator<ReplyEvent, undefined> {
+    if (this.#unloaded) throw unloaded(); // since the reply was asked for
     const signals = signal ? [signal, running.controller.signal] : [running.controller.signal];
     this.#running.add(running);
     let pieces = 0;
@@ -82,6 +99,7 @@ class EndpointReplies implements ReplySource {
     } catch (error) {
       if (!isAbort(error) || !running.why || signal?.aborted) throw error;
       if (running.why === 'unloaded') throw unloaded();
+      if (running.why === 'left') return;
       yield interruptedAfter(pieces, performance.now() - startMs);
     } finally {
       this.#running.delete(running);

@@ -10,10 +10,8 @@ import type { EndpointOptions } from '../endpoint/endpoint';
 import type { ModelRef } from '../protocol/engine';
 import type { PlanReport } from '../protocol/plan';
 import type { StoredModel } from '../protocol/storage';
-import { EngineClient } from './client';
 import { endpointEngine } from './endpoint_engine';
-import { engineOf } from './engine';
-import { preferLocal } from './fallback';
+import { openEngine } from './fallback';
 import type {
   ChatEngine,
   DownloadOptions,
@@ -80,12 +78,8 @@ export type {
  */
 export function createEngine(model: ModelRef, options: EngineOptions & FallbackOptions): Promise<ChatEngine>;
 export function createEngine(model: ModelRef, options?: EngineOptions): Promise<Engine>;
-export async function createEngine(
-  model: ModelRef,
-  options: EngineOptions | (EngineOptions & FallbackOptions) = {},
-): Promise<ChatEngine> {
-  if ('fallback' in options) return preferLocal(model, options);
-  return engineOf(await EngineClient.start(model, options));
+export function createEngine(model: ModelRef, options: EngineOptions & Partial<FallbackOptions> = {}): Promise<ChatEngine> {
+  return openEngine(model, options);
 }
 
 /**

@@ -93,7 +93,8 @@ export type OnFallback = (request: FallbackRequest) => boolean | Promise<boolean
 /** `model` on this device where its memory plan says that this is worth it, else at an endpoint that `onFallback` agrees to. */
 export type FallbackOptions = {
   prefer: 'local';
-  fallback: EndpointOptions;
+  /** undefined: this device alone. */
+  fallback: EndpointOptions | undefined;
   onFallback?: OnFallback;
   /** A model that is predicted to decode more slowly on this device goes to the endpoint. Default 1. */
   leastTokensPerSecond?: number;

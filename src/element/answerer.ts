@@ -3,8 +3,8 @@ import type { ChatEngine, EndpointOptions, EngineConfig, LoadProgress, OnFallbac
 import { createEndpointEngine, createEngine } from '../api';
 import { endpointEngine } from '../api/endpoint_engine';
 import { judgeLocal } from '../api/fallback';
-import { EngineError, unlessAborted } from '../errors';
-import { engineKey, type Lease, pageEngines, type StartEngine } from './shared_engines';
+import { engineKey, type Lease, SharedEngines, type StartEngine } from '../api/shared_engines';
+import { EngineError, throwIfAborted, unlessAborted } from '../errors';
 
 export type Wish = {
   /** Missing: the endpoint alone. */
@@ -21,12 +21,18 @@ export type AnswererHooks = {
   onLost(): void;
 };
 
+/** Of this page. */
+const pageEngines = new SharedEngines();
+
 type Hold = { loading: AbortController; engine: Promise<ChatEngine>; ready: ChatEngine | undefined; lease: Lease | undefined };
 
 export class Answerer {
   #hold: Hold | undefined;
 
-  constructor(private readonly hooks: AnswererHooks) {}
+  constructor(
+    private readonly hooks: AnswererHooks,
+    private readonly engines = pageEngines,
+  ) {}
 
   /** Undefined unless a reply can be asked for. */
   get engine(): ChatEngine | undefined {
@@ -57,8 +63,8 @@ export class Answerer {
     const hold: Hold = { loading, engine: Promise.resolve() as never, ready: undefined, lease: undefined };
     hold.engine = this.#open(wish, hold).then(
       (engine) => {
-        if (this.#hold !== hold) void engine.unload();
-        else hold.ready = engine;
+        if (this.#hold === hold) hold.ready = engine;
+        else if (!hold.lease) void engine.unload(); // a lease is let go already, and others may use its engine
         return engine;
       },
       (error) => {
@@ -76,10 +82,12 @@ export class Answerer {
       if (!endpoint) throw new EngineError('invalid-request', "Set the attribute 'model', 'endpoint' or both.");
       return createEndpointEngine(endpoint, { onFallback: agree, signal });
     }
-    const verdict = endpoint && (await judgeLocal(model, { ...options, signal }, leastTokensPerSecond));
+    // Waits in any case: a load that another element began tells at once how far it is, which only the present hold hears.
+    const verdict = await (endpoint && judgeLocal(model, { ...options, signal }, leastTokensPerSecond));
+    throwIfAborted(signal); // before there is a lease that nobody would let go
     if (endpoint && verdict && !verdict.local) return endpointEngine(endpoint, verdict, { onFallback: agree, signal });
     const start: StartEngine = (onProgress, stopped) => createEngine(model, { ...options, signal: stopped, onProgress });
-    hold.lease = pageEngines.acquire(engineKey(model, options), start, (progress) => {
+    hold.lease = this.engines.acquire(engineKey(model, options), start, (progress) => {
       if (this.#hold === hold) this.hooks.onProgress(progress);
     });
     const engine = await unlessAborted(hold.lease.engine, signal);

@@ -8,13 +8,16 @@ export type Turn = {
   host?: string;
 };
 
-export type KeptConversation = { turns: Turn[]; place: string | undefined };
+/** `begun`: how many of the turns somebody has seen. */
+type KeptConversation = { turns: Turn[]; place: string | undefined; begun: number };
 
 /** A conversation stays with whoever began to answer it: an endpoint sees none of what was said before it was agreed to. */
 export class Conversation {
   #turns: Turn[] = [];
   /** 'device', or an origin; undefined before the first answer. */
   #place: string | undefined;
+  /** Turns that `#place` was shown; the user's last one may not be among them yet. */
+  #begun = 0;
 
   get turns(): readonly Turn[] {
     return this.#turns;
@@ -34,9 +37,15 @@ export class Conversation {
     return turn;
   }
 
+  /** Whoever answers is shown all of it now. */
+  begin(): void {
+    this.#begun = this.#turns.length;
+  }
+
   /** Takes back the last thing the user said, with what answered it. */
   takeBack(): Turn | undefined {
     const index = this.#turns.findLastIndex(({ role }) => role === 'user');
+    this.#begun = Math.min(this.#begun, Math.max(0, index));
     return index < 0 ? undefined : this.#turns.splice(index)[0];
   }
 
@@ -48,6 +57,7 @@ export class Conversation {
   clear(): void {
     this.#turns = [];
     this.#place = undefined;
+    this.#begun = 0;
   }
 
   /** Whether going on with `by` would show it what was said to somebody else. This device may see everything. */
@@ -55,10 +65,13 @@ export class Conversation {
     return by.place === 'endpoint' && this.#place !== undefined && this.#place !== by.origin;
   }
 
-  /** From here on `by` answers. Messages that nobody has answered yet may stay; others were for somebody else. */
+  /** From here on `by` answers. A message that nobody has begun to answer may stay; others were for somebody else. */
   answeredBy(by: AnsweredBy): void {
-    const pending = this.waiting ? this.#turns.at(-1) : undefined;
-    if (this.strange(by)) this.#turns = pending ? [pending] : [];
+    const pending = this.waiting && this.#begun < this.#turns.length ? this.#turns.at(-1) : undefined;
+    if (this.strange(by)) {
+      this.#turns = pending ? [pending] : [];
+      this.#begun = 0;
+    }
     this.#place = by.place === 'device' ? 'device' : by.origin;
   }
 
@@ -68,14 +81,15 @@ export class Conversation {
   }
 
   keep(): KeptConversation {
-    return { turns: this.#turns.map((turn) => ({ ...turn })), place: this.#place };
+    return { turns: this.#turns.map((turn) => ({ ...turn })), place: this.#place, begun: this.#begun };
   }
 
   /** From a file, which another version or another hand may have written: what does not fit is left out. */
   restore(kept: unknown): void {
-    const { turns, place } = (typeof kept === 'object' && kept !== null ? kept : {}) as Partial<KeptConversation>;
+    const { turns, place, begun } = (typeof kept === 'object' && kept !== null ? kept : {}) as Partial<KeptConversation>;
     this.#turns = Array.isArray(turns) ? turns.flatMap(turnOf) : [];
     this.#place = typeof place === 'string' ? place : undefined;
+    this.#begun = Number.isInteger(begun) ? begun! : this.#turns.length;
   }
 }
 

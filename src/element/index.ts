@@ -7,7 +7,7 @@
 import { SluiceChat } from './sluice_chat';
 
 export { EngineError } from '../errors';
-export type { KeptConversation, Turn } from './conversation';
+export type { Turn } from './conversation';
 export type { RenderReply, ReplyText } from './reply_text';
 export { SluiceChat };
 

@@ -15,7 +15,7 @@ import { Answerer, type Wish } from './answerer';
 import { ReflectedAttributes } from './attributes';
 import { Conversation, type Turn } from './conversation';
 import { frameNotice } from './frame';
-import { deleteKept, readKept, writeKept } from './kept';
+import { KeptCopy } from './kept';
 import { type ReplyEnd, streamReply } from './reply';
 import { plainText, type RenderReply } from './reply_text';
 import { type Action, ChatView } from './view';
@@ -25,18 +25,7 @@ const ENGINE_ATTRIBUTES = ['model', 'gpu-budget', 'context', 'worker-url', 'endp
 /** Names under which a key might be tried as an attribute, where every script and extension of the page reads it. */
 const KEY_ATTRIBUTES = ['api-key', 'apikey', 'key', 'token'];
 /** Set before the class was known, they hide its own. */
-const PROPERTIES = [
-  'model',
-  'gpuBudget',
-  'context',
-  'endpoint',
-  'endpointModel',
-  'workerUrl',
-  'system',
-  'apiKey',
-  'onFallback',
-  'request',
-];
+const PROPERTIES = ['model', 'gpuBudget', 'context', 'endpoint', 'endpointModel', 'workerUrl', 'system', 'apiKey'];
 
 export type DoneDetail = {
   message: { role: 'assistant'; content: string };
@@ -69,6 +58,7 @@ export class SluiceChat extends ReflectedAttributes {
   renderReply: RenderReply = early(this, 'renderReply', plainText);
 
   readonly #conversation = new Conversation();
+  readonly #kept = new KeptCopy(this, (error) => this.#report(error));
   readonly #view: ChatView;
   readonly #answerer: Answerer;
   /** The load that is under way or done. */
@@ -78,9 +68,9 @@ export class SluiceChat extends ReflectedAttributes {
   #asking: AbortController | undefined;
   #agreedOrigin: string | undefined;
   #apiKey: ApiKey | undefined;
+  /** The last read of what was kept: one before it, or before a deletion, is of no use any more. */
+  #restoring: Promise<unknown> | undefined;
   #removal: ReturnType<typeof setTimeout> | undefined;
-  /** Writes and deletions of the kept conversation, one after the other. */
-  #keeping: Promise<void> = Promise.resolve();
 
   constructor() {
     super();
@@ -156,13 +146,13 @@ export class SluiceChat extends ReflectedAttributes {
   async clear(): Promise<void> {
     this.#running?.abort();
     this.#running = undefined;
+    this.#restoring = undefined;
     this.#conversation.clear();
     this.#showTurns();
     this.#view.setBusy(false);
     this.#view.showProblem(undefined);
     this.#view.announce('Conversation deleted');
-    const name = this.#keptName();
-    if (name !== undefined) await this.#inTurn(() => deleteKept(name));
+    await this.#kept.delete();
   }
 
   connectedCallback(): void {
@@ -305,6 +295,8 @@ export class SluiceChat extends ReflectedAttributes {
     this.#running = running;
     const { answeredBy } = engine;
     const messages = this.#conversation.messages(this.system);
+    this.#conversation.begin();
+    this.#keep(); // with whom it is: after a reload in mid-reply the message is for nobody else
     const host = answeredBy.place === 'endpoint' ? answeredBy.host : undefined;
     const turn = this.#conversation.add({ role: 'assistant', text: '', ...(host === undefined ? {} : { host }) });
     const view = this.#view.transcript.addReply(host);
@@ -382,28 +374,19 @@ export class SluiceChat extends ReflectedAttributes {
     this.#view.setEmpty(this.#conversation.empty);
   }
 
-  #keptName(): string | undefined {
-    const name = this.getAttribute('persist');
-    return name === '' ? location.pathname : (name ?? undefined);
-  }
-
   #keep(): void {
-    const name = this.#keptName();
-    const kept = this.#conversation.keep();
-    if (name !== undefined) void this.#inTurn(() => writeKept(name, kept));
-  }
-
-  #inTurn(work: () => Promise<void>): Promise<void> {
-    this.#keeping = this.#keeping.then(work).catch((error) => this.#report(error));
-    return this.#keeping;
+    void this.#kept.write(this.#conversation.keep());
   }
 
   async #restore(): Promise<void> {
-    const name = this.#keptName();
-    if (name === undefined || !this.isConnected || !this.#conversation.empty) return;
-    const kept = await readKept(name).catch((error) => this.#report(error));
-    if (kept === undefined || !this.#conversation.empty) return;
+    if (!this.isConnected || !this.#conversation.empty) return;
+    const restoring = this.#kept.read();
+    this.#restoring = restoring;
+    const kept = await restoring;
+    if (kept === undefined || this.#restoring !== restoring || !this.#conversation.empty) return;
     this.#conversation.restore(kept);
+    const answeredBy = this.#answerer.engine?.answeredBy;
+    if (answeredBy) this.#conversation.answeredBy(answeredBy); // was there first, and may be a stranger to it
     this.#showTurns();
   }
 

@@ -42,6 +42,8 @@ export class ChatView {
   readonly #clear: HTMLButtonElement;
   #pressed: Action = 'load';
   #announced = 0;
+  /** A no to the question that is open. */
+  #refuse: () => void = () => {};
 
   constructor(root: ShadowRoot, handlers: ViewHandlers, render: () => RenderReply) {
     this.composer = new Composer(handlers);
@@ -113,18 +115,24 @@ export class ChatView {
     if (await this.#ask('Delete this conversation?', 'Delete it', 'Keep it')) onClear();
   }
 
+  /** There is room for one question: the one before, if it is still open, gets a no. */
   #ask(text: string, yes: string, no: string, signal?: AbortSignal): Promise<boolean> {
+    this.#refuse();
     return new Promise((resolve) => {
       const answer = (agreed: boolean) => {
+        signal?.removeEventListener('abort', refuse); // or it would answer the next question
+        this.#refuse = () => {};
         hide(this.#question, this.composer.input);
         resolve(agreed);
       };
-      signal?.addEventListener('abort', () => answer(false), { once: true });
+      const refuse = () => answer(false);
+      this.#refuse = refuse;
+      signal?.addEventListener('abort', refuse, { once: true });
       const words = make('p', {}, text);
       this.#question.replaceChildren(
         words,
         button('agree', yes, () => answer(true)),
-        button('refuse', no, () => answer(false)),
+        button('refuse', no, refuse),
       );
       this.#question.setAttribute('aria-label', text);
       this.#question.hidden = false;

@@ -24,7 +24,9 @@ export function endpointAddress(text: string | URL): EndpointAddress {
   // Both end up in logs and histories. What is wrong is said without the address, which may hold a secret.
   if (url.username !== '' || url.password !== '') throw refusal('must hold no user name or password; pass a key as apiKey');
   if (url.search !== '' || url.hash !== '') throw refusal('must have no query and no fragment; pass a key as apiKey');
-  return { base: url.href.replace(/\/+$/, ''), origin: url.origin, host: url.host, loopback };
+  // Not of href, which keeps the sign of an empty query or fragment.
+  const base = `${url.origin}${url.pathname}`.replace(/\/+$/, '');
+  return { base, origin: url.origin, host: url.host, loopback };
 }
 
 function refusal(problem: string): EngineError {

@@ -43,7 +43,7 @@ class Reply {
   #usage: Usage | undefined;
   #firstMs: number | undefined;
   #pieces = 0;
-  readonly #calls = new Map<number, { id?: string; name?: string }>();
+  #calls = 0;
 
   constructor(private readonly startMs: number) {}
 
@@ -84,12 +84,14 @@ class Reply {
   /** The first piece of a call has its id and name; a server that gives no id gets one made here. */
   *#call({ index: at, id, function: called }: Fields): Generator<EndpointEvent> {
     const { name, arguments: text } = isFields(called) ? called : {};
-    const index = Number.isInteger(at) ? (at as number) : this.#calls.size;
+    // A server that does not number them sends them one after the other.
+    const next = typeof name === 'string' ? this.#calls : this.#calls - 1;
+    const index = Number.isInteger(at) ? (at as number) : next;
     const piece = typeof text === 'string' ? text : '';
-    if (this.#calls.has(index)) {
+    if (index >= 0 && index < this.#calls) {
       yield this.#counted({ type: 'tool_call', index, arguments: piece });
-    } else if (typeof name === 'string' && index === this.#calls.size) {
-      this.#calls.set(index, {});
+    } else if (typeof name === 'string' && index === this.#calls) {
+      this.#calls++;
       const callId = typeof id === 'string' && id !== '' ? id : `call_${crypto.randomUUID()}`;
       yield this.#counted({ type: 'tool_call', index, id: callId, name, arguments: piece });
     }
@@ -134,8 +136,9 @@ function usageOf({ prompt_tokens: prompt, completion_tokens: completion, prompt_
 
 const countOf = (value: unknown): number => (Number.isSafeInteger(value) && (value as number) > 0 ? (value as number) : 0);
 
+/** In the server's own words, whole: whoever shows them takes the key out and cuts them. */
 function failure(message: unknown): EngineError {
-  const said = typeof message === 'string' ? ` It says: ${message.slice(0, 300)}` : '';
+  const said = typeof message === 'string' ? ` It says: ${message}` : '';
   return new EngineError('endpoint', `The server broke off the reply.${said}`);
 }
 

@@ -4,7 +4,7 @@ import type { ChatRequest } from '../protocol/chat';
 import { type EndpointAddress, endpointAddress } from './address';
 import { type EndpointEvent, eventsOf } from './chunks';
 import { ask } from './http';
-import { type ApiKey, BoundKey, withoutKey } from './key';
+import { type ApiKey, BoundKey, shownWords } from './key';
 
 export type EndpointOptions = {
   /** Base address, as OpenAI's clients take it: https://llm.example/v1, http://localhost:11434/v1. */
@@ -65,6 +65,7 @@ export class Endpoint {
     this.#checkAllowed();
     const { response } = await ask({ address: this.address, key: this.#key, path: '/models', signal });
     const list = (await response.json().catch(() => undefined)) as { data?: { id?: unknown }[] } | undefined;
+    throwIfAborted(signal); // which may be why there is none
     const id = Array.isArray(list?.data) ? list.data[0]?.id : undefined;
     if (typeof id === 'string' && id !== '') return id;
     throw new EngineError('endpoint', `${this.address.host} lists no model. Name the one to use as 'model'.`);
@@ -84,5 +85,5 @@ function bodyOf(request: ChatRequest): object {
 function readable(error: unknown, { host }: EndpointAddress, key: string | undefined): EngineError {
   if (!(error instanceof EngineError))
     return new EngineError('endpoint', `The connection to ${host} broke in mid-reply. Try again.`, { cause: error });
-  return new EngineError(error.code, withoutKey(error.message, key));
+  return new EngineError(error.code, shownWords(error.message, key));
 }

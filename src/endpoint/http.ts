@@ -1,11 +1,8 @@
 /** One request to an endpoint: no cookies, no redirects, no referrer; failures in words. */
-import { abortError, EngineError, isAbort } from '../errors';
+import { abortError, EngineError, isAbort, throwIfAborted, unlessAborted } from '../errors';
 import type { EndpointAddress } from './address';
-import { type BoundKey, withoutKey } from './key';
+import { type BoundKey, shownWords } from './key';
 import { unreachable } from './unreachable';
-
-/** What a page shows of a server's own words. */
-const LONGEST_WORDS = 300;
 
 export type Ask = { address: EndpointAddress; key: BoundKey | undefined; path: string; body?: object; signal?: AbortSignal };
 
@@ -14,10 +11,12 @@ export type Answer = { response: Response; key: string | undefined };
 
 /** @throws EngineError 'endpoint' where there is no good answer; 'invalid-request' where the server says so; AbortError. */
 export async function ask({ address, key: bound, path, body, signal }: Ask): Promise<Answer> {
-  const key = await bound?.for(address.origin);
+  const key = bound && (await unlessAborted(bound.for(address.origin), signal));
   const response = await send(address, path, key, body, signal);
   if (response.ok) return { response, key };
-  throw await refused(response, address, key);
+  const words = await response.text().catch(() => '');
+  throwIfAborted(signal); // which may be why there are none
+  throw refused(response.status, address, shownWords(wordsOf(words), key));
 }
 
 async function send(
@@ -47,9 +46,7 @@ async function send(
   }
 }
 
-async function refused(response: Response, { host }: EndpointAddress, key: string | undefined): Promise<EngineError> {
-  const { status } = response;
-  const words = withoutKey(wordsOf(await response.text().catch(() => '')), key);
+function refused(status: number, { host }: EndpointAddress, words: string): EngineError {
   const said = words === '' ? '' : ` It says: ${words}`;
   if (status === 401 || status === 403)
     return new EngineError('endpoint', `${host} refuses the key (status ${status}). Set apiKey to one that it knows.${said}`);
@@ -69,5 +66,5 @@ function wordsOf(body: string): string {
   } catch {
     // plain text
   }
-  return typeof words === 'string' ? words.slice(0, LONGEST_WORDS).trim() : '';
+  return typeof words === 'string' ? words : '';
 }

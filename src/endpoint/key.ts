@@ -29,7 +29,10 @@ export class BoundKey {
   }
 }
 
-/** Servers like to repeat what they were sent; an error goes to pages, logs and reports. */
-export function withoutKey(text: string, key: string | undefined): string {
-  return key === undefined ? text : text.replaceAll(key, '…');
+/** What a page shows of a server's own words. */
+const LONGEST_WORDS = 300;
+
+/** Servers like to repeat what they were sent; an error goes to pages, logs and reports. Cut last: half of a key is no key any more. */
+export function shownWords(text: string, key: string | undefined): string {
+  return (key === undefined ? text : text.replaceAll(key, '…')).trim().slice(0, LONGEST_WORDS);
 }

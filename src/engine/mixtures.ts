@@ -26,7 +26,7 @@ export class Mixtures {
   }
 
   /**
-   * Asks the GPU which experts were chosen, unless all are there, and computes those that fit the slots at a time.
+   * Asks the GPU which experts were chosen and computes those that fit the slots at a time.
    * @throws what ExpertCache.bring throws; EngineError 'device-lost'.
    */
   async run(
@@ -36,10 +36,6 @@ export class Mixtures {
   ): Promise<void> {
     const { experts, batches } = this.#parts;
     batches.run(choose, tokens);
-    if (experts.complete) {
-      batches.run(read, tokens);
-      return batches.run(sum, tokens);
-    }
     const mode = modeOf(tokens);
     experts.counts[mode].syncs += 1;
     const groups = experts.groups(layer, await this.#choices(layer, tokens));

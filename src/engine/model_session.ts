@@ -64,7 +64,7 @@ export type WeightMaker = (plan: MemoryPlan, slabs: readonly GPUBuffer[]) => Pro
 
 export type SessionProgress = { phase: 'weights'; loaded: number; total: number } | { phase: 'pipelines' };
 
-/** `choices`: where what was measured on this device is kept; without it nothing is measured, and fixed rules choose kernels. */
+/** `choices`: where it is kept which kernels decode fastest on this device; without it nothing is measured, and fixed rules choose. */
 export type SessionLoading = {
   signal?: AbortSignal;
   onProgress?: (progress: SessionProgress) => void;
@@ -160,7 +160,7 @@ export class ModelSession {
     const undo = [() => own.memory.release()];
     try {
       const parts = await prepare(own, checkpoint, options, plan, undo);
-      const tuner = choices && tunerFor(own, parts, options, choices);
+      const tuner = choices && tunerFor(own, parts, choices);
       await tuner?.recall();
       const total = plan.bytes.residentWeights + (plan.experts?.complete ? plan.experts.bytes : 0);
       let loaded = 0;
@@ -281,11 +281,10 @@ async function fetchResident(
 }
 
 /** f16 tiles are chosen by hand. */
-function tunerFor(gpu: Gpu, parts: Omit<Parts, 'loaded'>, options: SessionOptions, choices: ChoiceStore): Tuner | undefined {
-  if (options.f16) return undefined;
+function tunerFor(gpu: Gpu, parts: Omit<Parts, 'loaded'>, choices: ChoiceStore): Tuner {
   const { scratch, runner, recordings } = parts;
   const read = runner.readBuffer.bind(runner);
-  return new Tuner({ gpu, products: recordings.products, scratch, chunkTokens: options.chunkTokens, read }, choices);
+  return new Tuner({ gpu, products: recordings.products, scratch, read }, choices);
 }
 
 /** Buffers, sequence, weight table and dispatches; pipelines compile from here on. `undo` grows with what must be taken back. */

@@ -298,6 +298,7 @@ export class Runner {
 
   #measured(pass: Pass, ms: number): void {
     this.#pacer.measured(pass.ids.length, this.#sections(pass).length, ms);
+    if (pass.ids.length === 1) return; // a token's attention is never cut
     const layers = this.#config.layerTypes.filter((type) => type === 'full_attention').length;
     this.#pacer.measuredAttention(layers * attentionFlop(this.#config, pass.chunks[0]!), ms);
   }
@@ -346,29 +347,32 @@ export class Runner {
   }
 
   /**
-   * A streamed unit that takes the GPU long goes in several submits: copies of the next one queue between them, where they would
+   * A mixture waits for its experts, unless all are there. A streamed unit that takes the GPU long goes in several submits: copies of the next one queue between them, where they would
    * otherwise wait for all of it, with every staging buffer full and no read under way. One token's unit is short on a GPU.
    */
   async #runUnit(section: Section, chunk: Chunk, streamed: boolean, signal: AbortSignal | undefined): Promise<void> {
-    const { dispatches } = section;
-    if (section.mixture) return this.#mixtures!.run(section.mixture, chunk.tokens, signal);
-    if (!streamed || (chunk.tokens === 1 && !this.#gpu.adapter.isCpu)) return this.#runPaced(dispatches, chunk);
+    const { dispatches, mixture } = section;
+    if (mixture && !this.#parts.experts!.complete) return this.#mixtures!.run(mixture, chunk.tokens, signal);
+    if (chunk.tokens === 1 && !this.#gpu.adapter.isCpu) return this.#batches.run(dispatches, 1);
+    if (!streamed) return this.#runPaced(dispatches, chunk, signal);
     for (const run of bySlab(dispatches)) {
-      await this.#runPieces(run, chunk);
+      throwIfAborted(signal);
+      await this.#runPieces(run, chunk, signal);
       this.#batches.submit();
       await this.#batches.room();
     }
   }
 
   /** In as many submits as keep each short enough. */
-  async #runPaced(dispatches: readonly Dispatch[], chunk: Chunk): Promise<void> {
+  async #runPaced(dispatches: readonly Dispatch[], chunk: Chunk, signal: AbortSignal | undefined): Promise<void> {
     const perSubmit = Math.ceil(dispatches.length / this.#pacer.submitsPerSection(chunk.tokens));
     for (let first = 0; first < dispatches.length; first += perSubmit) {
       if (first > 0) {
         this.#batches.submit();
         await this.#batches.room();
+        throwIfAborted(signal);
       }
-      await this.#runPieces(dispatches.slice(first, first + perSubmit), chunk);
+      await this.#runPieces(dispatches.slice(first, first + perSubmit), chunk, signal);
     }
   }
 
@@ -376,7 +380,7 @@ export class Runner {
    * Attention reads every earlier position for each token, and no submit can be shorter than a dispatch: far into a long context it
    * goes in several, so that a slow GPU stays below its watchdog. How many changes no bit of what it computes.
    */
-  async #runPieces(dispatches: readonly Dispatch[], chunk: Chunk): Promise<void> {
+  async #runPieces(dispatches: readonly Dispatch[], chunk: Chunk, signal: AbortSignal | undefined): Promise<void> {
     const { tokens } = chunk;
     const count = Math.ceil(attentionFlop(this.#config, chunk) / this.#pacer.attentionFlop());
     const long = count > 1 ? dispatches.findIndex(({ kernel }) => (kernel.tiles?.(tokens) ?? 1) > 1) : -1;
@@ -388,6 +392,7 @@ export class Runner {
     for (let first = 0; first < tiles; first += perPiece) {
       this.#batches.submit();
       await this.#batches.room();
+      throwIfAborted(signal);
       this.#setFirstTile(first);
       this.#batches.run([someTiles(dispatch, Math.min(perPiece, tiles - first))], tokens);
     }

@@ -191,7 +191,7 @@ const loneTile: GemmTile = { tx: 16, ty: 8, wide: false, ahead: true };
 const slicedTeam: SplitTeam = { lanes: 64, tokens: 8 };
 
 /**
- * What a recording runs for several tokens where nothing was measured. `sliced`: rows of the matrix may be cut anywhere and chunks with
+ * What a recording runs for several tokens. `sliced`: rows of the matrix may be cut anywhere and chunks with
  * them, so the choice must give the same bits for any number of either.
  */
 export function chooseGemm(gpu: Gpu, shape: GemmShape, sliced = false): Kernel {

@@ -46,11 +46,6 @@ export class DecodeRecorder extends Recorder {
     const outCols = group.reduce((sum, [{ rows }]) => sum + rows, 0);
     const shape = { cols, outCols, format, accumulate: false };
     const kernel = this.#gemv(shape, dtype, false);
-    if (kernel.rowsPerWorkgroup === undefined) {
-      for (const [matrix, y] of group)
-        for (const part of matrix.parts) this.add(kernel, { x, y: this.at(y) }, table.matrixPart(matrix, part), part.rows);
-      return;
-    }
     const places = group.flatMap(([matrix, y]) =>
       matrix.parts.map((part): MatrixPlace => ({ matrix, part, at: this.#offset(y) / 4 })),
     );
@@ -84,7 +79,8 @@ export class DecodeRecorder extends Recorder {
     const dtype = this.#inputDtype([matrix]);
     const shape = { cols: matrix.cols, outCols: matrix.rows, format: matrix.format, accumulate };
     const kernel = this.#gemv(shape, dtype, sliced);
-    const [input, output] = [this.#input(x, dtype), this.at(y)];
+    const input = this.#input(x, dtype);
+    const output = { ...this.at(y), size: matrix.rows * 4 };
     for (const part of matrix.parts) {
       const dispatch = this.add(kernel, { x: input, y: output }, table.matrixPart(matrix, part), part.rows);
       if (!sliced) this.products.push({ dispatch, shape: { ...shape, tokens: 1 }, x: dtype, rows: [part.rows], input, output });

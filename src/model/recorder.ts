@@ -49,8 +49,8 @@ export type Section = {
   mixture?: { layer: number; choose: Dispatch[]; read: Dispatch[]; sum: Dispatch[] };
 };
 /**
- * A dispatch that multiplies by a matrix, or several with the same x: what is needed to put another kernel there. `input`, `output`: where
- * x and y lie; `rows` of each part.
+ * A dispatch that multiplies one token by a matrix, or by several with the same x: what is needed to put another kernel there. `input`,
+ * `output`: where x and y lie; `rows` of each part.
  */
 export type RecordedProduct = {
   dispatch: Dispatch;
@@ -91,7 +91,7 @@ export type Projection = readonly [matrix: MatrixBlocks, y: Output];
 
 export class Recorder {
   readonly sections: Section[] = [];
-  /** Those whose kernel no slice of a matrix depends on. */
+  /** Those of one token whose kernel no slice of a matrix depends on. */
   readonly products: RecordedProduct[] = [];
   protected readonly context: RecordingContext;
   protected readonly step: BufferRange;
@@ -278,9 +278,9 @@ export class Recorder {
     const ranges = { x, y, ...(this.#mode === 'prefill' ? { step: this.step } : {}) };
     for (const part of matrix.parts) {
       const dispatch = this.add(kernel, ranges, table.matrixPart(matrix, part), part.rows);
-      const tokens = this.#mode === 'prefill' ? Number.POSITIVE_INFINITY : 1;
-      const product = { shape: { ...shape, tokens }, x: 'f32', rows: [part.rows], input: x, output: y } as const;
-      if (!sliced) this.products.push({ dispatch, ...product });
+      if (sliced || this.#mode === 'prefill') continue;
+      const product = { shape: { ...shape, tokens: 1 }, x: 'f32', rows: [part.rows], input: x } as const;
+      this.products.push({ dispatch, ...product, output: { ...y, size: rows * 4 } });
     }
   }
 

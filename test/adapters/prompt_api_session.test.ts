@@ -15,6 +15,7 @@ beforeAll(async () => {
 });
 beforeEach(() => {
   server.options.call = undefined;
+  server.options.fault = undefined;
   server.asked.length = 0;
 });
 afterAll(() => server.close());
@@ -66,4 +67,23 @@ test('a reply that fails leaves the conversation as it was; prompts go one after
   await expect(textOf(core.reply('Gone'))).rejects.toMatchObject({ name: 'InvalidStateError' });
   await textOf(copy.reply('Still here'));
   expect(sent(3)).toHaveLength(6);
+});
+
+test('a prompt that waits for its turn can be aborted, and those after it still wait for the one before', async () => {
+  const core = session();
+  server.options.fault = 'silent';
+  const ending = new AbortController();
+  const first = textOf(core.reply('One', { signal: ending.signal }));
+  first.catch(() => {});
+  const leaving = new AbortController();
+  const second = textOf(core.reply('Two', { signal: leaving.signal }));
+  const third = textOf(core.reply('Three'));
+  await vi.waitFor(() => expect(server.asked.some(({ path }) => path.endsWith('completions'))).toBe(true));
+  leaving.abort();
+  await expect(second).rejects.toMatchObject({ name: 'AbortError' });
+  server.options.fault = undefined;
+  ending.abort();
+  await expect(first).rejects.toMatchObject({ name: 'AbortError' });
+  expect(await third).toBe('You said: "Three"');
+  expect(server.asked.filter(({ path }) => path.endsWith('completions'))).toHaveLength(2);
 });

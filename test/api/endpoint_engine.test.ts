@@ -103,20 +103,44 @@ describe('a conversation', () => {
     await vi.waitFor(() => expect(server.abandoned).toBe(1));
   });
 
+  test('leaving ends it also while the next word is waited for', async () => {
+    const server = await serve({ fault: 'silent' });
+    const engine = await createEndpointEngine({ url: server.url, model: 'm' }, { onFallback: agree });
+    const stream = await engine.chat.completions.create({ ...hello, stream: true });
+    const chunks = stream[Symbol.asyncIterator]();
+    expect((await chunks.next()).done).toBe(false);
+    const waiting = chunks.next();
+    await chunks.return!();
+    expect(await waiting).toEqual({ done: true, value: undefined });
+    await vi.waitFor(() => expect(server.abandoned).toBe(1));
+  });
+
+  test('a reply that was asked for and not yet read is not sent once the engine is unloaded', async () => {
+    const server = await serve();
+    const engine = await createEndpointEngine({ url: server.url, model: 'm' }, { onFallback: agree });
+    const stream = await engine.chat.completions.create({ ...hello, stream: true });
+    await engine.unload();
+    await expect(stream[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'unloaded' });
+    expect(server.asked).toEqual([]);
+  });
+
   test('thinking is apart from the reply; calls are put together, with an id where the server has none', async () => {
     const server = await serve({ thinks: 'Hm.' });
     const engine = await createEndpointEngine({ url: server.url, model: 'm' }, { onFallback: agree });
     const { message } = (await engine.chat.completions.create(hello)).choices[0]!;
     expect(message).toMatchObject({ reasoning_content: 'Hm.', content: 'You said: "Hello there"' });
     server.options.call = () => ({ name: 'weather', arguments: '{"city":"Paris"}' });
-    const called = (await engine.chat.completions.create(hello)).choices[0]!;
-    expect(called).toMatchObject({
-      finish_reason: 'tool_calls',
-      message: {
-        content: null,
-        tool_calls: [{ id: expect.stringMatching(/^call_/), function: { name: 'weather', arguments: '{"city":"Paris"}' } }],
-      },
-    });
+    for (const plainCalls of [false, true]) {
+      server.options.plainCalls = plainCalls;
+      const called = (await engine.chat.completions.create(hello)).choices[0]!;
+      expect(called).toMatchObject({
+        finish_reason: 'tool_calls',
+        message: {
+          content: null,
+          tool_calls: [{ id: expect.stringMatching(/^call_/), function: { name: 'weather', arguments: '{"city":"Paris"}' } }],
+        },
+      });
+    }
   });
 
   test.each([
@@ -162,10 +186,55 @@ describe('keys', () => {
     await expect(broken).rejects.toMatchObject({ code: 'endpoint', message: expect.stringMatching(/GPU on fire for Bearer …/) });
   });
 
+  test('nor any part of it, where the server’s words are long', async () => {
+    const padding = 'x'.repeat(290 - 'Incorrect API key provided: '.length);
+    const server = await serve({ key: 'another', padding });
+    const messageOf = (failed: Promise<unknown>) =>
+      failed.then(
+        () => expect.fail('no error'),
+        ({ message }: Error) => message,
+      );
+    const refused = messageOf(createEndpointEngine({ url: server.url, apiKey: KEY }, { onFallback: agree }));
+    expect(await refused).toContain('xx');
+    expect(await refused).not.toContain(KEY.slice(0, 4));
+    for (const room of [250, 260, 270, 280, 290]) {
+      Object.assign(server.options, { key: undefined, fault: 'error-event', padding: 'x'.repeat(room) });
+      const engine = await createEndpointEngine({ url: server.url, apiKey: KEY }, { onFallback: agree });
+      expect(await messageOf(textOf(engine))).not.toContain(KEY.slice(0, 4));
+    }
+  });
+
   test.each([[''], ['two words'], ['line\nbreak'], [7]])('%j is no key', async (apiKey) => {
     const server = await serve();
     const failed = createEndpointEngine({ url: server.url, apiKey: apiKey as string }, { onFallback: agree });
     await expect(failed).rejects.toMatchObject({ code: 'invalid-request', field: 'apiKey' });
+    expect(server.asked).toEqual([]);
+  });
+});
+
+describe('an abort is one wherever it comes', () => {
+  const created = (url: string, apiKey?: () => Promise<string>) => {
+    const controller = new AbortController();
+    const engine = createEndpointEngine({ url, apiKey }, { onFallback: agree, signal: controller.signal });
+    engine.catch(() => {});
+    return { engine, controller };
+  };
+
+  test.each(['half-list', 'half-refusal'] as const)('in the body: %s', async (fault) => {
+    const server = await serve({ fault });
+    const { engine, controller } = created(server.url);
+    await vi.waitFor(() => expect(server.asked).toHaveLength(1));
+    await new Promise((resolve) => setTimeout(resolve, 50)); // for the head to arrive
+    controller.abort();
+    await expect(engine).rejects.toMatchObject({ name: 'AbortError' });
+  });
+
+  test('before there is a key', async () => {
+    const server = await serve();
+    const { engine, controller } = created(server.url, () => new Promise(() => {}));
+    await new Promise((resolve) => setTimeout(resolve));
+    controller.abort();
+    await expect(engine).rejects.toMatchObject({ name: 'AbortError' });
     expect(server.asked).toEqual([]);
   });
 });

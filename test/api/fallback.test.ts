@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { createEngine } from '../../src/api';
 import { judgeLocal } from '../../src/api/fallback';
 import { EngineError, type ErrorCode } from '../../src/errors';
 import type { PlanReport } from '../../src/protocol/plan';
@@ -29,4 +30,14 @@ test.each([
 test.each(['not-found', 'storage', 'format', 'internal'] as ErrorCode[])('%s is an error, not a reason', async (code) => {
   const failed = () => Promise.reject(new EngineError(code, 'Why.'));
   await expect(judgeLocal('a/b', {}, 1, failed)).rejects.toMatchObject({ code });
+});
+
+test.each([
+  [{ fallback: { url: 'http://llm.example/v1' } }, /must be https/],
+  [{ fallback: { url: 'https://llm.example/v1' }, onFallback: 'yes' as never }, /'onFallback' must be a function/],
+  [{ fallback: { url: 'https://llm.example/v1' }, prefer: 'device' as 'local' }, /'prefer' must be 'local'/],
+  [{ fallback: { url: 'https://llm.example/v1' }, leastTokensPerSecond: -1 }, /'leastTokensPerSecond' must be/],
+])('%j is refused before anything starts', async (options, message) => {
+  const failed = createEngine('a/b', { prefer: 'local', ...options });
+  await expect(failed).rejects.toMatchObject({ code: 'invalid-request', message: expect.stringMatching(message) });
 });

@@ -70,11 +70,12 @@ describe.each(['chromium', 'firefox'] as const)(`the adapters in %s`, (name) => 
   });
 
   test('its constraint, clone, abort, quota and end', () => {
-    const { held, clone, aborted, tooLong, destroyed } = report.promptApi;
+    const { held, clone, aborted, afterCancel, tooLong, destroyed } = report.promptApi;
     expect(held).toEqual({ animal: expect.stringMatching(/^(fox|owl)$/) });
     expect(clone).toMatch(/\w/);
     expect(clone).not.toMatch(/^I am too small/);
     expect(aborted).toBe('AbortError');
+    expect(JSON.parse(afterCancel)).toEqual({ animal: expect.stringMatching(/^(fox|owl)$/) });
     expect(tooLong).toBe('QuotaExceededError');
     expect(destroyed).toBe('InvalidStateError');
   });

@@ -37,6 +37,8 @@ export type AdaptersReport = {
     held: unknown;
     clone: string;
     aborted: string;
+    /** What was said after a reply that nobody read to its end. */
+    afterCancel: string;
     tooLong: string;
     destroyed: string;
   };
@@ -191,11 +193,15 @@ async function withPromptApi(): Promise<AdaptersReport['promptApi']> {
   const aborted = await nameOf(async () => {
     for (;;) if ((await reader.read()).done) return;
   });
+  const left = session.promptStreaming('Tell a long story.').getReader();
+  await left.read();
+  await left.cancel();
+  const afterCancel = await session.prompt('Which animal?', { responseConstraint: schema });
   const tooLong = await nameOf(() => session.prompt('word '.repeat(900)));
   session.destroy();
   const destroyed = await nameOf(() => session.prompt('Hello?'));
   clone.destroy();
-  return { availability, progress, turns, usage, held, clone: continued, aborted, tooLong, destroyed };
+  return { availability, progress, turns, usage, held, clone: continued, aborted, afterCancel, tooLong, destroyed };
 }
 
 async function main(): Promise<void> {

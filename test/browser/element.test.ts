@@ -20,6 +20,21 @@ async function site(pages: Record<string, string>, headers: Record<string, strin
   return server;
 }
 
+/** What lies in the page's private file system. */
+function filesOf(page: TestPage): Promise<string[]> {
+  return page.evaluate(async () => {
+    const paths: string[] = [];
+    const walk = async (directory: FileSystemDirectoryHandle, path: string): Promise<void> => {
+      for await (const [entry, handle] of directory as unknown as AsyncIterable<[string, FileSystemHandle]>) {
+        if (handle.kind === 'directory') await walk(handle as FileSystemDirectoryHandle, `${path}${entry}/`);
+        else paths.push(`${path}${entry}`);
+      }
+    };
+    await walk(await navigator.storage.getDirectory(), '');
+    return paths;
+  });
+}
+
 beforeAll(async () => {
   cdn = await startStaticServer({ folder: join(repository, 'dist/lib'), headers: shared });
   servers.push(cdn);
@@ -126,29 +141,17 @@ describe.each(['chromium', 'firefox'] as const)('<sluice-chat> in %s', (name) =>
   test('a conversation is kept with `persist` only, under sluice/, until it is deleted', async () => {
     const body = '<sluice-chat model="/demo/model/" context="256" persist="notes"></sluice-chat>';
     const server = await site({ 'index.html': pageWith(OWN, body), 'plain.html': pageWith(OWN, CHAT) });
-    const files = () =>
-      page.evaluate(async () => {
-        const paths: string[] = [];
-        const walk = async (directory: FileSystemDirectoryHandle, path: string): Promise<void> => {
-          for await (const [entry, handle] of directory as unknown as AsyncIterable<[string, FileSystemHandle]>) {
-            if (handle.kind === 'directory') await walk(handle as FileSystemDirectoryHandle, `${path}${entry}/`);
-            else paths.push(`${path}${entry}`);
-          }
-        };
-        await walk(await navigator.storage.getDirectory(), '');
-        return paths;
-      });
     await page.open(`${server.url}plain.html`);
     await waitFor(page, 'the element', () => true);
     await send(page, 'Hello.');
     await waitFor(page, 'a reply', answered(2));
-    expect((await files()).filter((path) => path.includes('chats'))).toEqual([]);
+    expect((await filesOf(page)).filter((path) => path.includes('chats'))).toEqual([]);
     await page.open(server.url);
     await waitFor(page, 'the element', () => true);
     await send(page, 'Tell a story.');
     const before = await waitFor(page, 'a reply', answered(2));
-    expect(await files()).toContain('sluice/v1/chats/notes.json');
-    expect((await files()).every((path) => path.startsWith('sluice/'))).toBe(true);
+    expect(await filesOf(page)).toContain('sluice/v1/chats/notes.json');
+    expect((await filesOf(page)).every((path) => path.startsWith('sluice/'))).toBe(true);
     await page.open(server.url);
     const after = await waitFor(page, 'the kept conversation', (seen) => seen.turns.length === 2);
     expect(after.turns).toEqual(before.turns);
@@ -156,8 +159,24 @@ describe.each(['chromium', 'firefox'] as const)('<sluice-chat> in %s', (name) =>
     await press(page, 'Delete');
     await press(page, 'Delete it');
     await waitFor(page, 'the deletion', (seen) => seen.turns.length === 0);
-    expect((await files()).filter((path) => path.includes('chats'))).toEqual([]);
+    expect((await filesOf(page)).filter((path) => path.includes('chats'))).toEqual([]);
     expect(problemsOf(page)).toEqual([]);
+  });
+
+  test('two on a page keep apart by their ids, also where the page changes its address', async () => {
+    const body = TWO.replaceAll('context=', 'persist context=');
+    const server = await site({ 'index.html': pageWith(OWN, body) });
+    await page.open(server.url);
+    await waitFor(page, 'the elements', () => true, '#b');
+    await page.evaluate(() => history.pushState(null, '', '/elsewhere'));
+    await send(page, 'Hello.', '#a');
+    await waitFor(page, 'a reply', answered(2), '#a');
+    expect((await filesOf(page)).filter((path) => path.includes('chats'))).toEqual(['sluice/v1/chats/%2F%23a.json']);
+    await page.open(server.url);
+    const kept = await waitFor(page, 'the kept conversation', (seen) => seen.turns.length === 2, '#a');
+    expect(kept.turns[0]!.text).toBe('Hello.');
+    expect((await see(page, '#b'))!.turns).toEqual([]);
+    await page.evaluate(() => document.querySelector('sluice-chat')!.clear());
   });
 
   test('the article of the demo, as it is built', async () => {

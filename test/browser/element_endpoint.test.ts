@@ -22,6 +22,11 @@ beforeAll(async () => {
       'endpoint.html': chat(`endpoint="${here.url}"`),
       'fallback.html': chat(`model="/demo/model/" gpu-budget="1MB" endpoint="${here.url}"`),
       'local.html': chat(`model="/demo/model/" context="256" endpoint="${here.url}"`),
+      'kept_local.html': chat('model="/demo/model/" context="256" persist="of both"'),
+      'kept_endpoint.html': chat(`endpoint="${here.url}" persist="of both"`),
+      'api.js': "import { createEngine } from '/dist/lib/sluice.js'; window.createEngine = createEngine;",
+      'api.html':
+        '<!doctype html><title>A page</title><link rel="icon" href="data:,"><script type="module" src="api.js"></script>',
       'attribute.html': chat(`endpoint="${here.url}" api-key="${KEY}"`),
       'clear.html': chat('endpoint="http://llm.example/v1"'),
     },
@@ -76,6 +81,24 @@ describe.each(['chromium', 'firefox'] as const)('an endpoint in %s', (name) => {
     expect(here.asked.every(({ headers }) => headers.referer === undefined)).toBe(true);
   });
 
+  test('a question in the place of another one is a no to that, and stays', async () => {
+    await open('endpoint.html');
+    await send(page, 'Hello there');
+    await waitFor(page, 'the question', (seen) => question(seen)?.includes('Send what you write') === true);
+    await press(page, 'Delete');
+    const refused = await waitFor(page, 'the refusal', (seen) => seen.state === 'idle');
+    expect(refused).toMatchObject({ draft: 'Hello there', turns: [] });
+    expect(question(refused)).toContain('Delete this conversation?');
+    await press(page, 'Keep it');
+    await send(page, 'Hello there');
+    await waitFor(page, 'the question', (seen) => question(seen)?.includes('Send what you write') === true);
+    await press(page, 'Delete');
+    await press(page, 'Delete it');
+    const cleared = await waitFor(page, 'the deletion', (seen) => question(seen) === undefined && seen.state === 'idle');
+    expect(cleared.turns).toEqual([]);
+    expect(here.asked).toEqual([]);
+  });
+
   test('keys go to their own endpoint only, and to no attribute; a new endpoint is a new conversation', async () => {
     await open('endpoint.html');
     const settle = (key: string | undefined, url: string | undefined) =>
@@ -119,6 +142,56 @@ describe.each(['chromium', 'firefox'] as const)('an endpoint in %s', (name) => {
     const local = await waitFor(page, 'a reply of this device', answered(2));
     expect(local.parts.status).toBe('Answered on this device');
     expect(here.asked).toEqual([]);
+  });
+
+  test('decides for createEngine too, and an undefined endpoint is none', async () => {
+    await page.open(`${site.url}api.html`);
+    const ask = (gpuBudget: string | undefined, url: string | undefined) =>
+      page.evaluate(
+        async ([budget, address]) => {
+          const { createEngine } = window as unknown as typeof import('../../src/api');
+          const reasons: string[] = [];
+          const engine = await createEngine(new URL('/demo/model/', location.href), {
+            ...(budget ? { gpuBudget: budget } : {}),
+            contextTokens: 256,
+            prefer: 'local',
+            fallback: address ? { url: address } : undefined,
+            onFallback: ({ reason }) => reasons.push(reason) > 0,
+          });
+          const messages = [{ role: 'user' as const, content: 'Hello' }];
+          const { choices } = await engine.chat.completions.create({ messages, max_tokens: 8 });
+          await engine.unload();
+          return { place: engine.answeredBy.place, reasons, text: choices[0]!.message.content };
+        },
+        [gpuBudget, url],
+      );
+    expect(await ask('1MB', here.url)).toEqual({ place: 'endpoint', reasons: ['memory'], text: 'You said: "Hello"' });
+    here.asked.length = 0;
+    for (const url of [here.url, undefined])
+      expect(await ask(undefined, url)).toEqual({ place: 'device', reasons: [], text: expect.stringMatching(/\w/) });
+    expect(here.asked).toEqual([]);
+  });
+
+  test('a message that this device was answering when the page was left goes to no endpoint', async () => {
+    await open('kept_local.html');
+    await page.evaluate(() => {
+      document.querySelector('sluice-chat')!.request = { temperature: 0, max_tokens: 200 };
+    });
+    await send(page, 'For this device alone');
+    await waitFor(page, 'the reply beginning', (seen) => seen.busy && (seen.turns[1]?.text ?? '') !== '');
+    await open('kept_endpoint.html');
+    await waitFor(page, 'the kept message', (seen) => seen.turns.length === 1);
+    await page.evaluate(() => {
+      const chat = document.querySelector('sluice-chat')!;
+      chat.onFallback = () => true;
+      return chat.load();
+    });
+    const moved = await waitFor(page, 'the endpoint', ({ state }) => state === 'ready');
+    expect(moved.turns).toEqual([]);
+    await send(page, 'For the endpoint');
+    await waitFor(page, 'a reply', answered(2));
+    expect(JSON.stringify(here.asked)).not.toContain('this device alone');
+    await page.evaluate(() => document.querySelector('sluice-chat')!.clear());
   });
 
   test.each([

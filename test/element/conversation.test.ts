@@ -39,6 +39,25 @@ test('what was kept comes back, with whom it was', () => {
   expect(after.strange(at('b.example'))).toBe(true);
 });
 
+test('a message that somebody began to answer is for nobody else, also after a reload', () => {
+  const before = talked(device, '1');
+  before.begin();
+  const after = new Conversation();
+  after.restore(JSON.parse(JSON.stringify(before.keep())));
+  for (const conversation of [before, after]) {
+    conversation.answeredBy(device);
+    expect(texts(conversation)).toEqual(['1']);
+    conversation.answeredBy(at('a.example'));
+    expect(texts(conversation)).toEqual([]);
+  }
+  const again = talked(device, '1');
+  again.begin();
+  again.takeBack();
+  again.add({ role: 'user', text: '1, better' });
+  again.answeredBy(at('a.example'));
+  expect(texts(again)).toEqual(['1, better']);
+});
+
 test.each([
   [null],
   ['text'],

@@ -4,6 +4,8 @@ import { endpointAddress } from '../../src/endpoint/address';
 test.each([
   ['https://llm.example/v1', 'https://llm.example/v1', 'https://llm.example', 'llm.example', false],
   ['https://llm.example:8443/v1//', 'https://llm.example:8443/v1', 'https://llm.example:8443', 'llm.example:8443', false],
+  ['https://llm.example/v1?', 'https://llm.example/v1', 'https://llm.example', 'llm.example', false],
+  ['https://llm.example/v1/#', 'https://llm.example/v1', 'https://llm.example', 'llm.example', false],
   ['https://llm.example', 'https://llm.example', 'https://llm.example', 'llm.example', false],
   ['http://localhost:11434/v1', 'http://localhost:11434/v1', 'http://localhost:11434', 'localhost:11434', true],
   ['http://127.0.0.1:8080', 'http://127.0.0.1:8080', 'http://127.0.0.1:8080', '127.0.0.1:8080', true],

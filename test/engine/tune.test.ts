@@ -61,7 +61,7 @@ function tunedProducts(bench: Bench, store: ChoiceStore, candidates: Candidate[]
     into.set(new Uint8Array(buffer, at, into.byteLength));
     readback.destroy();
   };
-  const tuner = new Tuner({ gpu: on, products, scratch, chunkTokens: 64, candidates: () => candidates, read }, store);
+  const tuner = new Tuner({ gpu: on, products, scratch, candidates: () => candidates, read }, store);
   return { tuner, chosen: () => products.map(({ dispatch }) => dispatch.kernel.digest) };
 }
 

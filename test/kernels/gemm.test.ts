@@ -34,7 +34,7 @@ const tileOf = (kernel: Kernel, tokens: number) => {
   return x === 1024 ? 'tile' : x === 16 * 1024 ? 'split' : `${x} workgroups`;
 };
 
-describe('the kernel for several tokens where nothing was measured', () => {
+describe('the kernel for several tokens', () => {
   test.each([
     { outCols: 48, upTo: Number.POSITIVE_INFINITY, why: 'too few rows for tiles, however many tokens' },
     { outCols: 1024, upTo: 256, why: 'few rows' },

@@ -11,8 +11,11 @@ export type OpenAiServerOptions = {
   cors?: boolean;
   /** Milliseconds between words. Default 0. */
   wordMs?: number;
-  /** 'redirect': send everybody elsewhere; 'cut': stop in mid-reply; 'error-event': an error in mid-reply; 'prose': answer with a web page. */
-  fault?: 'redirect' | 'cut' | 'error-event' | 'prose' | 'status-500' | 'hostile-words';
+  /** 'redirect': send everybody elsewhere; 'cut': stop in mid-reply; 'error-event': an error in mid-reply; 'prose': answer with a web page; 'half-…': begin a
+   * body and never end it; 'silent': a reply without a word. */
+  fault?: 'redirect' | 'cut' | 'error-event' | 'prose' | 'status-500' | 'hostile-words' | 'half-list' | 'half-refusal' | 'silent';
+  /** Stands before what an error repeats. */
+  padding?: string;
   /** Where 'redirect' leads. */
   location?: string;
   /** The words of a reply. Default: what the last message said. */
@@ -21,6 +24,8 @@ export type OpenAiServerOptions = {
   thinks?: string;
   /** Answer with this call, its arguments in pieces, instead of words. `id` may be missing, as it is from some servers. */
   call?(messages: { role: string; content: unknown }[]): { id?: string; name: string; arguments: string } | undefined;
+  /** Without the index of a call, as some servers have it. */
+  plainCalls?: boolean;
 };
 
 export type OpenAiServer = {
@@ -51,7 +56,7 @@ export async function startOpenAiServer(options: OpenAiServerOptions = {}): Prom
 }
 
 async function answer(state: OpenAiServer, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const { key, cors = true, fault, location } = state.options;
+  const { key, cors = true, fault, location, padding = '' } = state.options;
   if (cors) {
     response.setHeader('Access-Control-Allow-Origin', '*');
     response.setHeader('Access-Control-Allow-Headers', 'authorization, content-type');
@@ -62,8 +67,10 @@ async function answer(state: OpenAiServer, request: IncomingMessage, response: S
   if (fault === 'redirect') return void response.writeHead(307, { location }).end();
   if (fault === 'status-500') return void response.writeHead(500).end('out of order');
   if (fault === 'hostile-words') return json(response, 400, { error: { message: '<img src="/stolen.png">' } });
+  if (fault === 'half-list') return void response.writeHead(200, { 'content-type': 'application/json' }).write('{"data":[');
+  if (fault === 'half-refusal') return void response.writeHead(500).write('out of');
   if (key && asked.headers.authorization !== `Bearer ${key}`) {
-    const message = `Incorrect API key provided: ${asked.headers.authorization?.slice('Bearer '.length) ?? 'none'}`;
+    const message = `${padding}Incorrect API key provided: ${asked.headers.authorization?.slice('Bearer '.length) ?? 'none'}`;
     return json(response, 401, { error: { message } });
   }
   if (asked.path === '/v1/models') return json(response, 200, { object: 'list', data: [{ id: 'echo-1', object: 'model' }] });
@@ -84,7 +91,7 @@ function json(response: ServerResponse, status: number, body: object): void {
 }
 
 async function stream(state: OpenAiServer, asked: Asked, response: ServerResponse): Promise<void> {
-  const { wordMs = 0, fault, reply } = state.options;
+  const { wordMs = 0, fault, reply, padding = '' } = state.options;
   const messages = (asked.body?.messages ?? []) as { role: string; content: unknown }[];
   const words = (reply?.(messages) ?? `You said: ${JSON.stringify(messages.at(-1)?.content)}`).match(/\S+\s*/g) ?? [];
   response.writeHead(200, { 'content-type': 'text/event-stream' });
@@ -96,10 +103,11 @@ async function stream(state: OpenAiServer, asked: Asked, response: ServerRespons
   const delta = (fields: object, finish: string | null = null) =>
     send({ ...head, choices: [{ index: 0, delta: fields, finish_reason: finish }] });
   delta({ role: 'assistant', content: '' });
+  if (fault === 'silent') return;
   const call = state.options.call?.(messages);
   if (call) {
     const piece = (id: string | undefined, fields: object) =>
-      delta({ tool_calls: [{ index: 0, id, type: 'function', function: fields }] });
+      delta({ tool_calls: [{ ...(state.options.plainCalls ? {} : { index: 0 }), id, type: 'function', function: fields }] });
     piece(call.id, { name: call.name, arguments: '' });
     for (const text of call.arguments.match(/.{1,4}/g) ?? []) piece(undefined, { arguments: text });
     delta({}, 'tool_calls');
@@ -110,7 +118,7 @@ async function stream(state: OpenAiServer, asked: Asked, response: ServerRespons
     if (response.destroyed) return;
     if (i === 2 && fault === 'cut') return void response.destroy();
     if (i === 2 && fault === 'error-event') {
-      send({ error: { message: `GPU on fire for ${asked.headers.authorization}` } });
+      send({ error: { message: `${padding}GPU on fire for ${asked.headers.authorization}` } });
       return void response.end();
     }
     delta({ content: word });

@@ -6,16 +6,16 @@
  *   const session = await LanguageModel.create({ initialPrompts: [{ role: 'system', content: 'Be brief.' }] });
  *   for await (const text of session.promptStreaming('Hello')) console.log(text);
  */
-import { createEngine, type Engine, type EngineOptions, type ModelRef, planModel } from '../../api';
-import { EngineError, throwIfAborted, unlessAborted } from '../../errors';
+import type { ModelRef } from '../../api';
+import { throwIfAborted, unlessAborted } from '../../errors';
+import { type LanguageModelOptions, SessionEngines } from './engines';
 import { promptApiError } from './errors';
 import { initialMessages, promptOf } from './messages';
 import { type Sampling, SessionCore } from './session';
 import type { Availability, CoreOptions, CreateOptions, PromptInput, PromptOptions, SamplingMode } from './types';
 
+export type { LanguageModelOptions } from './engines';
 export type * from './types';
-
-export type LanguageModelOptions = Omit<EngineOptions, 'onProgress' | 'signal'>;
 export type LanguageModelClass = ReturnType<typeof createLanguageModel>;
 
 /** undefined: as the checkpoint has it. */
@@ -30,19 +30,20 @@ const PARAMS = { defaultTopK: 20, maxTopK: 128, defaultTemperature: 0.7, maxTemp
 
 /** The class is for this one model; its sessions share an engine, which is loaded by the first and unloaded with the last. */
 export function createLanguageModel(model: ModelRef, options: LanguageModelOptions = {}) {
-  const engines = new SessionEngine(model, { contextOverflow: 'truncate', ...options });
+  const engines = new SessionEngines(model, { contextOverflow: 'truncate', ...options });
 
   return class LanguageModel extends EventTarget {
     oncontextoverflow: ((event: Event) => unknown) | null = null;
     onquotaoverflow: ((event: Event) => unknown) | null = null;
     readonly #core: SessionCore;
-    #destroyed = false;
+    readonly #release: () => void;
 
     /** Not for callers: `create` makes sessions. */
-    constructor(core: (onOverflow: () => void) => SessionCore) {
+    constructor(core: (onOverflow: () => void) => SessionCore, release: () => void) {
       super();
       if (typeof core !== 'function') throw new TypeError('Illegal constructor: use LanguageModel.create().');
       this.#core = core(() => this.#overflow());
+      this.#release = release;
     }
 
     static async availability(core: CoreOptions = {}): Promise<Availability> {
@@ -60,13 +61,17 @@ export function createLanguageModel(model: ModelRef, options: LanguageModelOptio
       const messages = initialMessages(create.initialPrompts);
       const monitor = new EventTarget();
       create.monitor?.(monitor);
-      const engine = await engines.acquire(monitor, create.signal).catch((error) => {
-        throw promptApiError(error);
-      });
+      const { engine, release } = await engines.acquire(monitor, create.signal).catch(rejectAsPromptApi);
       const session = new LanguageModel(
         (onOverflow) => new SessionCore(engine, sampling, messages, create.tools ?? [], onOverflow),
+        release,
       );
-      session.#core.contextUsage = await session.#core.measure(messages);
+      try {
+        session.#core.contextUsage = await unlessAborted(session.#core.measure(messages), create.signal);
+      } catch (error) {
+        session.destroy(); // nobody else would
+        throw promptApiError(error);
+      }
       return session;
     }
 
@@ -77,7 +82,9 @@ export function createLanguageModel(model: ModelRef, options: LanguageModelOptio
     }
 
     promptStreaming(input: PromptInput, prompt?: PromptOptions): ReadableStream<string> {
-      const reply = this.#core.reply(input, prompt);
+      const left = new AbortController(); // a generator's `return` waits for the next piece
+      const signals = [left.signal, ...(prompt?.signal ? [prompt.signal] : [])];
+      const reply = this.#core.reply(input, { ...prompt, signal: AbortSignal.any(signals) });
       return new ReadableStream<string>({
         async pull(controller) {
           const { done, value } = await reply.next(); // what it throws is the stream's error
@@ -85,6 +92,7 @@ export function createLanguageModel(model: ModelRef, options: LanguageModelOptio
           else controller.enqueue(value);
         },
         async cancel() {
+          left.abort();
           await reply.return(undefined);
         },
       });
@@ -92,7 +100,7 @@ export function createLanguageModel(model: ModelRef, options: LanguageModelOptio
 
     async append(input: PromptInput, { signal }: { signal?: AbortSignal } = {}): Promise<undefined> {
       throwIfAborted(signal);
-      await this.#core.append(input);
+      await this.#core.append(input, signal);
     }
 
     async measureContextUsage(input: PromptInput, _?: PromptOptions): Promise<number> {
@@ -126,15 +134,13 @@ export function createLanguageModel(model: ModelRef, options: LanguageModelOptio
     async clone({ signal }: { signal?: AbortSignal } = {}): Promise<LanguageModel> {
       throwIfAborted(signal);
       this.#core.checkUsable();
-      await engines.acquire(new EventTarget(), signal);
-      return new LanguageModel((onOverflow) => this.#core.copy(onOverflow));
+      const { engine, release } = await engines.acquire(new EventTarget(), signal).catch(rejectAsPromptApi);
+      return new LanguageModel((onOverflow) => this.#core.copy(onOverflow, engine), release);
     }
 
     destroy(): undefined {
-      if (this.#destroyed) return;
-      this.#destroyed = true;
       this.#core.destroy();
-      engines.release();
+      this.#release();
     }
 
     /** Two names: the second one is what the API called it first. */
@@ -158,83 +164,8 @@ export function installLanguageModel(languageModel: LanguageModelClass, target: 
   };
 }
 
-/** One engine for all sessions of a class. */
-class SessionEngine {
-  #engine: Promise<Engine> | undefined;
-  #loading = new AbortController();
-  #users = 0;
-  #ready = false;
-  readonly #monitors = new Set<EventTarget>();
-
-  constructor(
-    private readonly model: ModelRef,
-    private readonly options: LanguageModelOptions,
-  ) {}
-
-  async availability(): Promise<Availability> {
-    if (this.#engine) return this.#ready ? 'available' : 'downloading';
-    try {
-      const { onPressure: _, ...options } = this.options;
-      const { disk } = await planModel(this.model, options);
-      return disk.home === 'local' || (disk.neededBytes > 0 && disk.storedBytes >= disk.neededBytes)
-        ? 'available'
-        : 'downloadable';
-    } catch (error) {
-      if (error instanceof EngineError) return 'unavailable';
-      throw error;
-    }
-  }
-
-  async acquire(monitor: EventTarget, signal: AbortSignal | undefined): Promise<Engine> {
-    this.#users++;
-    this.#monitors.add(monitor);
-    try {
-      this.#engine ??= this.#load();
-      const engine = await unlessAborted(this.#engine, signal);
-      report(monitor, 1);
-      return engine;
-    } catch (error) {
-      this.release();
-      throw error;
-    } finally {
-      this.#monitors.delete(monitor);
-    }
-  }
-
-  release(): void {
-    if (--this.#users > 0) return;
-    this.#loading.abort();
-    this.#engine?.then(
-      (engine) => engine.unload(),
-      () => {}, // it never came to be
-    );
-    this.#engine = undefined;
-    this.#ready = false;
-  }
-
-  #load(): Promise<Engine> {
-    this.#loading = new AbortController();
-    const onProgress: EngineOptions['onProgress'] = ({ progress }) => {
-      for (const monitor of this.#monitors) if (progress < 1) report(monitor, progress);
-    };
-    const engine = createEngine(this.model, { ...this.options, onProgress, signal: this.#loading.signal });
-    engine.then(
-      () => {
-        if (this.#engine === engine) this.#ready = true;
-      },
-      () => {
-        if (this.#engine === engine) this.#engine = undefined; // the next session tries again
-      },
-    );
-    return engine;
-  }
-}
-
-/** `loaded` of 1, as the API has it. */
-function report(monitor: EventTarget & { ondownloadprogress?: ((event: Event) => void) | null }, loaded: number): void {
-  const event = new ProgressEvent('downloadprogress', { lengthComputable: true, loaded, total: 1 });
-  monitor.ondownloadprogress?.(event);
-  monitor.dispatchEvent(event);
+function rejectAsPromptApi(error: unknown): never {
+  throw promptApiError(error);
 }
 
 function readsTextOnly({ expectedInputs = [], expectedOutputs = [] }: CoreOptions): boolean {

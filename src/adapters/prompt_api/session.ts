@@ -1,6 +1,6 @@
 /** One session of the Prompt API: a conversation, its options, and the requests that go on with it one after the other. */
 import type { ChatMessage, ChatRequest, Engine, ToolCall, Usage } from '../../api';
-import { abortError } from '../../errors';
+import { throwIfAborted, unlessAborted } from '../../errors';
 import { promptApiError } from './errors';
 import { type Prompt, promptOf } from './messages';
 import { combine, type ToolCalls, toolCalls } from './tool_calls';
@@ -33,9 +33,9 @@ export class SessionCore {
     this.#tools = tools;
   }
 
-  /** Another conversation that begins with this one. */
-  copy(onOverflow: () => void): SessionCore {
-    const copy = new SessionCore(this.engine, this.sampling, this.#messages, this.#tools, onOverflow);
+  /** Another conversation that begins with this one. `engine`: another one where this one's is lost. */
+  copy(onOverflow: () => void, engine = this.engine): SessionCore {
+    const copy = new SessionCore(engine, this.sampling, this.#messages, this.#tools, onOverflow);
     copy.contextUsage = this.contextUsage;
     return copy;
   }
@@ -53,9 +53,10 @@ export class SessionCore {
   async *reply(input: PromptInput, options: PromptOptions = {}): AsyncGenerator<string> {
     this.checkUsable();
     const prompt = promptOf(input);
-    const release = await this.#nextTurn();
+    const signal = this.#until(options.signal);
+    const release = await this.#nextTurn(signal);
     try {
-      yield* this.#rounds(prompt, options);
+      yield* this.#rounds(prompt, options, signal);
     } catch (error) {
       throw promptApiError(error);
     } finally {
@@ -63,12 +64,13 @@ export class SessionCore {
     }
   }
 
-  async append(input: PromptInput): Promise<void> {
+  async append(input: PromptInput, signal?: AbortSignal): Promise<void> {
     this.checkUsable();
     const { messages } = promptOf(input);
-    const release = await this.#nextTurn();
+    const until = this.#until(signal);
+    const release = await this.#nextTurn(until);
     try {
-      this.contextUsage += await this.measure(messages);
+      this.contextUsage += await unlessAborted(this.measure(messages), until);
       this.#messages.push(...messages);
     } finally {
       release();
@@ -83,29 +85,37 @@ export class SessionCore {
     return tokens;
   }
 
-  async #nextTurn(): Promise<() => void> {
+  /** The caller's own, or the session's end. */
+  #until(signal: AbortSignal | undefined): AbortSignal {
+    return AbortSignal.any([this.#ended.signal, ...(signal ? [signal] : [])]);
+  }
+
+  async #nextTurn(signal: AbortSignal): Promise<() => void> {
     const before = this.#turn;
     let release!: () => void;
     this.#turn = new Promise<void>((resolve) => {
       release = resolve;
     });
-    await before;
+    try {
+      await unlessAborted(before, signal);
+    } catch (error) {
+      void before.then(release); // whoever comes after still waits for the one before
+      throw error;
+    }
     return release;
   }
 
-  async *#rounds({ messages, goesOn }: Prompt, options: PromptOptions): AsyncGenerator<string> {
+  async *#rounds({ messages, goesOn }: Prompt, options: PromptOptions, signal: AbortSignal): AsyncGenerator<string> {
     const said: ChatMessage[] = [...messages];
-    const signals = [this.#ended.signal, ...(options.signal ? [options.signal] : [])];
-    const signal = AbortSignal.any(signals);
     for (let round = 0; ; round++) {
-      if (signal.aborted) throw abortError();
+      throwIfAborted(signal);
       const calls = toolCalls();
       const text = yield* this.#stream(this.#request(said, goesOn && round === 0, options, round), signal, calls);
       const made = calls.all();
       if (goesOn && round === 0) said.splice(-1, 1, { role: 'assistant', content: `${said.at(-1)!.content}${text}` });
       else said.push({ role: 'assistant', content: text, ...(made.length > 0 ? { tool_calls: made } : {}) });
       if (made.length === 0) break;
-      for (const call of made) said.push(await this.#execute(call));
+      for (const call of made) said.push(await unlessAborted(this.#execute(call), signal));
     }
     this.#messages.push(...said);
   }

@@ -1,6 +1,6 @@
 import { expect, test, vi } from 'vitest';
 import type { Engine, LoadProgress } from '../../src/api';
-import { engineKey, SharedEngines, type StartEngine } from '../../src/element/shared_engines';
+import { engineKey, SharedEngines, type StartEngine } from '../../src/api/shared_engines';
 import { abortError } from '../../src/errors';
 
 const progress: LoadProgress = { phase: 'weights', loaded: 1, total: 2, progress: 0.5, text: 'Half' };
@@ -61,9 +61,12 @@ test('a load that failed and an engine that is lost are tried anew', async () =>
   const first = engines.acquire('k', start, () => {});
   started[0]!.fail(new Error('no'));
   await expect(first.engine).rejects.toThrow('no');
+  expect(engines.stateOf('k')).toBe(undefined);
   const second = engines.acquire('k', start, () => {});
+  expect(engines.stateOf('k')).toBe('loading');
   started[1]!.finish();
   await second.engine;
+  expect(engines.stateOf('k')).toBe('ready');
   lose();
   await vi.waitFor(() => {
     engines.acquire('k', start, () => {});

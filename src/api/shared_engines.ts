@@ -1,9 +1,10 @@
-/** Engines that several elements use at once: one for each key, loaded by the first who asks, unloaded when the last one lets go. */
-import type { Engine, LoadProgress } from '../api';
+/** Engines that several users of a page share: one for each key, loaded by the first who asks, unloaded when the last one lets go. */
+import type { LoadProgress } from '../protocol/engine';
+import type { Engine } from './types';
 
 export type StartEngine = (onProgress: (progress: LoadProgress) => void, signal: AbortSignal) => Promise<Engine>;
 
-/** One element's hold on an engine. */
+/** One user's hold on an engine. */
 export type Lease = {
   /** Rejects with what went wrong in loading, or AbortError once it is released. */
   readonly engine: Promise<Engine>;
@@ -16,6 +17,7 @@ type Entry = {
   loading: AbortController;
   users: Set<(progress: LoadProgress) => void>;
   progress: LoadProgress | undefined;
+  ready: boolean;
 };
 
 export class SharedEngines {
@@ -24,11 +26,17 @@ export class SharedEngines {
   /** `onProgress` is told at once how far a load has come that another one began. */
   acquire(key: string, start: StartEngine, onProgress: (progress: LoadProgress) => void): Lease {
     const entry = this.#entries.get(key) ?? this.#start(key, start);
-    // A function of its own, so that an element that asks twice holds twice.
+    // A function of its own, so that whoever asks twice holds twice.
     const user = (progress: LoadProgress) => onProgress(progress);
     entry.users.add(user);
     if (entry.progress) user(entry.progress);
     return { engine: entry.engine, release: () => this.#release(key, entry, user) };
+  }
+
+  /** Undefined where whoever asks next begins a load. */
+  stateOf(key: string): 'loading' | 'ready' | undefined {
+    const entry = this.#entries.get(key);
+    return entry && (entry.ready ? 'ready' : 'loading');
   }
 
   #start(key: string, start: StartEngine): Entry {
@@ -38,10 +46,13 @@ export class SharedEngines {
       entry.progress = progress;
       for (const user of [...users]) user(progress);
     };
-    const entry: Entry = { engine: start(onProgress, loading.signal), loading, users, progress: undefined };
+    const entry: Entry = { engine: start(onProgress, loading.signal), loading, users, progress: undefined, ready: false };
     this.#entries.set(key, entry);
     entry.engine.then(
-      ({ lost }) => lost.then(() => this.#forget(key, entry)), // whoever asks next gets a new one
+      ({ lost }) => {
+        entry.ready = true;
+        void lost.then(() => this.#forget(key, entry)); // whoever asks next gets a new one
+      },
       () => this.#forget(key, entry),
     );
     return entry;
@@ -62,10 +73,7 @@ export class SharedEngines {
   }
 }
 
-/** Of this page. */
-export const pageEngines = new SharedEngines();
-
-/** Equal for elements that may share: the same model under the same options. */
+/** Equal for users that may share: the same model under the same options. */
 export function engineKey(model: string, options: object): string {
   const entries = Object.entries(options).filter(([, value]) => value !== undefined);
   return JSON.stringify([model, entries.sort(([a], [b]) => (a < b ? -1 : 1))]);
