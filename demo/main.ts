@@ -403,8 +403,7 @@ async function updatePage(): Promise<void> {
 }
 
 function showLiveRate(rate: { tokens: number; ms: number }): void {
-  status.showLive(rate);
-  graph.showRate((rate.tokens / rate.ms) * 1000);
+  if (status.showLive(rate)) graph.showRate((rate.tokens / rate.ms) * 1000);
 }
 
 function whenIdle(run: () => unknown): void {
