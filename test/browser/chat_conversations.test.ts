@@ -77,6 +77,23 @@ test('text files go along with a message; others are refused with a reason', asy
   await input.setInputFiles([{ name: 'big.txt', mimeType: 'text/plain', buffer: Buffer.alloc(300_000, 97) }]);
   expect(await page.getByTestId('composer-problem').textContent()).toContain('big.txt has 300 kB');
   expect(await page.getByTestId('attachments').locator('.chip-name').allTextContents()).toEqual(['note<b>.txt']);
+  const files = ['b', 'c', 'd', 'e', 'f', 'g'].map((name) => ({ name, mimeType: 'text/plain', buffer: Buffer.from(name) }));
+  await input.setInputFiles(files); // all but one that a message takes
+  await page.getByTestId('attachments').locator('.chip-name').nth(6).waitFor();
+  await input.evaluate((element: HTMLInputElement) => {
+    for (const name of ['h', 'i']) {
+      const added = new DataTransfer();
+      added.items.add(new File([name], name));
+      element.files = added.files;
+      element.dispatchEvent(new Event('change'));
+    }
+  });
+  await expectSoon(() => page.getByTestId('composer-problem').textContent(), 'A message takes 8 files.');
+  await expectSoon(() => page.getByTestId('attachments').locator('.chip-name').count(), 8);
+  for (let left = 7; left >= 1; left--) {
+    await last('file-chip').getByRole('button').click();
+    expect(await page.getByTestId('attachments').locator('.chip-name').count()).toBe(left);
+  }
   await page.getByTestId('new-chat').click();
   await ask('Read this.');
   expect(await last('turn-user').locator('.chip-name').textContent()).toBe('note<b>.txt');
@@ -88,6 +105,8 @@ test('the list is searched by what was said, and renamed', async () => {
   await expectSoon(titles, ['Tell me about a fox.']);
   await page.getByTestId('chat-item').hover();
   await page.getByTestId('chat-rename').click();
+  await page.getByTestId('chat-name').fill('n'.repeat(200));
+  expect(await page.getByTestId('chat-name').inputValue()).toHaveLength(120); // as much as comes back
   await page.getByTestId('chat-name').fill('<img src=x onerror=alert(1)>');
   await page.keyboard.press('Enter');
   await page.getByTestId('chats-search').fill('');
