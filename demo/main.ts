@@ -339,9 +339,9 @@ async function copyCode(event: Event): Promise<void> {
 /** Nothing is written after it, so the page stays as it is until it is loaded again, or a model is. */
 async function eraseAll(): Promise<void> {
   chat.stop();
-  await conversations.close();
+  await Promise.all([conversations.close(), offline.close()]);
   await session.end();
-  chat.clear();
+  conversations.startNew();
   try {
     await eraseEverything();
     show({ title: 'Everything is deleted', text: ERASED, actions: ['reload-page'] });

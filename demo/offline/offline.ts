@@ -7,14 +7,23 @@ export type OfflineHooks = {
 
 export class Offline {
   #waiting: ServiceWorker | undefined;
-  #started = false;
+  #started: Promise<void> | undefined;
 
   constructor(private readonly hooks: OfflineHooks) {}
 
   /** Nothing in development, where files change by the minute, and nothing without a secure context. */
-  async start(): Promise<void> {
-    if (this.#started || import.meta.env.MODE !== 'production' || !navigator.serviceWorker) return;
-    this.#started = true;
+  start(): void {
+    if (import.meta.env.MODE !== 'production' || !navigator.serviceWorker) return;
+    this.#started ??= this.#register();
+  }
+
+  /** Nothing is installed by this page any more. */
+  async close(): Promise<void> {
+    this.#started ??= Promise.resolve();
+    await this.#started;
+  }
+
+  async #register(): Promise<void> {
     try {
       const registration = await navigator.serviceWorker.register(new URL('service-worker.js', document.baseURI), {
         updateViaCache: 'none',
