@@ -15,7 +15,11 @@ const errors: string[] = [];
 beforeAll(async () => {
   server = await startStaticServer({ folder: join(repository, 'dist/site'), headers: sealed });
   browser = await chromium.launch({ executablePath: findBrowsers().chromium!.path, args: CHROMIUM_FLAGS });
-  page = await browser.newPage({ viewport: { width: 1600, height: 1000 }, permissions: ['clipboard-read', 'clipboard-write'] });
+  const context = await browser.newContext({
+    viewport: { width: 1600, height: 1000 },
+    permissions: ['clipboard-read', 'clipboard-write'],
+  });
+  page = await context.newPage();
   page.on('pageerror', ({ message }) => errors.push(message));
   page.on('console', (message) => {
     if (message.type() === 'error') errors.push(message.text());
@@ -195,6 +199,33 @@ function pressAtStart(): void {
   };
 }
 
+test('a conversation is open in one tab at a time, and comes back in its own', async () => {
+  const other = await page.context().newPage();
+  await other.goto(server.url);
+  const theirs = () => other.getByTestId('turn-user').count();
+  const rowIn = (tab: Page) => tab.getByTestId('chat-item').filter({ hasText: 'Read this.' }).first();
+  const row = rowIn(other);
+  const open = rowIn(page).getByTestId('chat-open');
+  await open.click();
+  await expectSoon(() => open.getAttribute('aria-current'), 'true');
+  const refused = () => other.getByTestId('chats-error').textContent();
+  await row.getByTestId('chat-open').click();
+  await expectSoon(refused, 'This conversation is open in another tab.');
+  await row.hover();
+  await row.getByTestId('chat-delete').click();
+  await row.getByTestId('chat-confirm-delete').click();
+  await expectSoon(refused, 'This conversation is open in another tab.');
+  await row.locator('[data-part=keep]').click();
+  expect(await theirs()).toBe(0);
+  await page.reload();
+  await expectSoon(() => page.getByTestId('turn-user').count(), 1);
+  await page.getByTestId('new-chat').click();
+  await row.getByTestId('chat-open').click();
+  await expectSoon(theirs, 1);
+  expect(await refused()).toBe('');
+  await other.close();
+});
+
 test('a reply that was cut off goes on with what it thought and called', async () => {
   const said = { text: 'Once upon a time', thoughts: 'A tale.', calls: [{ name: 'look', arguments: '{}' }] };
   await page.evaluate(async (reply) => {
@@ -209,7 +240,7 @@ test('a reply that was cut off goes on with what it thought and called', async (
     writing.objectStore('kept').put(conversation, 'chat:cut');
     await new Promise((resolve) => writing.addEventListener('complete', resolve));
     request.result.close();
-    localStorage.setItem('sluice.open', 'cut');
+    sessionStorage.setItem('sluice.open', 'cut');
   }, said);
   await open();
   await expectSoon(() => last('turn-assistant').getAttribute('data-state'), 'length');
@@ -262,10 +293,28 @@ test('a deleted conversation takes its saved state, its journal and its search e
   expect(now.sessions).toBeLessThanOrEqual(1); // that of 'Read this.'
 });
 
+test('"delete everything" while the first model loads leaves the origin empty, too, and the page at its start', async () => {
+  const elsewhere = await browser.newContext({ viewport: { width: 1600, height: 1000 } });
+  const visit = await elsewhere.newPage();
+  await visit.goto(server.url);
+  await visit.getByTestId('erase').click();
+  await visit.getByTestId('erase-now').click();
+  await expectSoon(() => visit.locator('#notice-title').textContent(), 'Everything is deleted');
+  await visit.waitForTimeout(1500);
+  expect(await origin(visit)).toEqual({
+    ...{ databases: [], files: [], local: 0, session: 0 },
+    ...{ caches: [], workers: 0, cookies: '' },
+  });
+  await elsewhere.close();
+});
+
 test('"delete everything" leaves the origin empty', async () => {
+  await page.getByTestId('chat-open').first().click();
+  await expectSoon(() => page.locator('#empty').isVisible(), false);
   await page.getByTestId('erase').click();
   await page.getByTestId('erase-now').click();
   await expectSoon(() => page.locator('#notice-title').textContent(), 'Everything is deleted');
+  expect(await page.locator('#empty').isVisible()).toBe(true);
   expect(await origin()).toEqual({ databases: [], files: [], local: 0, session: 0, caches: [], workers: 0, cookies: '' });
   await page.waitForTimeout(1500); // nothing comes back by itself
   expect(await origin()).toEqual({ databases: [], files: [], local: 0, session: 0, caches: [], workers: 0, cookies: '' });
@@ -325,8 +374,8 @@ function kept(): Promise<{ records: string[]; sessions: number }> {
   });
 }
 
-function origin() {
-  return page.evaluate(async () => {
+function origin(where = page) {
+  return where.evaluate(async () => {
     const files: string[] = [];
     const root = (await navigator.storage.getDirectory()) as unknown as { keys(): AsyncIterable<string> };
     for await (const name of root.keys()) files.push(name);
