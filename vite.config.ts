@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
 import { offline } from './scripts/offline.mjs';
+import { shortShaders } from './scripts/wgsl.mjs';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
 
@@ -31,7 +32,7 @@ export default defineConfig({
     },
   },
   define: { SLUICE_BUILD: JSON.stringify(buildName()) },
-  worker: { format: 'es' },
+  worker: { format: 'es', plugins: () => [shortShaders()] },
   // Named, so that a first visit with an empty cache does not reload the page when the server meets them.
   optimizeDeps: {
     include: [

@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
 import { build } from 'vite';
 import { buildCli } from './build_cli.mjs';
+import { shortShaders } from './wgsl.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const outLib = join(root, 'dist/lib');
@@ -57,7 +58,7 @@ async function bundle({ entry, fileName, plugins = [], external = [] }) {
     root,
     configFile: false,
     logLevel: 'warn',
-    plugins,
+    plugins: [...plugins, shortShaders()],
     build: {
       outDir: outLib,
       emptyOutDir: false,
