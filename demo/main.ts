@@ -1,5 +1,5 @@
 /** The chat page: joins its parts. Imports nothing of Sluice but src/api, as any site would. */
-import { type Engine, EngineError, type ErrorCode, type Pressure, planModel, type Timings } from '../src/api';
+import { type Engine, EngineError, type EngineInfo, type ErrorCode, type Pressure, planModel, type Timings } from '../src/api';
 import { Announcer } from './announcer';
 import type { Attachment } from './attachments';
 import { Chat } from './chat';
@@ -110,6 +110,7 @@ const memory = new MemoryDialog({
     const { choice } = session.state;
     return planModel(modelRefOf(choice, document.baseURI), { ...config, ...accessOf(choice), signal });
   },
+  experts: async () => (await currentInfo())?.experts,
   onApply: loadWith,
   onStorage: () => storage.open(),
 });
@@ -412,12 +413,18 @@ function whenIdle(run: () => unknown): void {
 }
 
 async function refreshMemory(): Promise<void> {
-  const { state } = session;
-  if (state.kind !== 'ready') return;
+  const { choice } = session.state;
+  const info = await currentInfo();
+  if (info) status.showModel(modelLabel(choice), info);
+}
+
+/** Undefined without an engine. */
+async function currentInfo(): Promise<EngineInfo | undefined> {
   try {
-    status.showModel(modelLabel(state.choice), await state.engine.refreshInfo());
+    return await session.engine?.refreshInfo();
   } catch (error) {
-    if (!(error instanceof EngineError)) throw error; // unloaded or lost meanwhile: the session says so itself
+    if (error instanceof EngineError) return undefined; // unloaded or lost meanwhile: the session says so itself
+    throw error;
   }
 }
 
