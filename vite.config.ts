@@ -8,7 +8,9 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
+import { emitNotices, gatherPackages } from './scripts/notices.mjs';
 import { offline } from './scripts/offline.mjs';
+import { shortShaders } from './scripts/wgsl.mjs';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
 
@@ -16,6 +18,8 @@ const root = fileURLToPath(new URL('.', import.meta.url));
 const dawnTests = ['gpu', 'kernels', 'model', 'engine', 'bench', 'node'].map((folder) => `test/${folder}/**/*.test.ts`);
 /** Languages that demo/markdown/code_block.ts colours. */
 const HIGHLIGHTED = 'bash c cpp css diff go java javascript json markdown python rust sql typescript xml yaml'.split(' ');
+/** Folders of the packages that the pages and their workers take in. */
+const bundled = new Set<string>();
 const browserTests = ['test/browser/**/*.test.ts'];
 
 export default defineConfig({
@@ -31,7 +35,7 @@ export default defineConfig({
     },
   },
   define: { SLUICE_BUILD: JSON.stringify(buildName()) },
-  worker: { format: 'es' },
+  worker: { format: 'es', plugins: () => [shortShaders(), gatherPackages(bundled)] },
   // Named, so that a first visit with an empty cache does not reload the page when the server meets them.
   optimizeDeps: {
     include: [
@@ -51,7 +55,7 @@ export default defineConfig({
   },
   // One port for one checkout would be an error for the second; vite takes the next free one.
   server: { strictPort: false },
-  plugins: [copyBundledModel(), keepRenderBlocking(), offline()],
+  plugins: [copyBundledModel(), keepRenderBlocking(), offline(), gatherPackages(bundled), emitNotices(bundled)],
   test: {
     watch: false,
     testTimeout: 20_000,

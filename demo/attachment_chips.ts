@@ -2,6 +2,7 @@
 import { type Attachment, MOST_ATTACHMENTS, readAttachment } from './attachments';
 import { cloneTemplate, hide, onPress, part } from './dom';
 import { formatBytes } from './format';
+import type { Parsed } from './model_choice';
 
 /** `onRemove`: with a button for it. */
 export function chipOf({ name, text }: Attachment, onRemove?: () => void): HTMLElement {
@@ -32,18 +33,13 @@ export class AttachmentTray {
   }
 
   async add(files: readonly File[]): Promise<void> {
-    const problems: string[] = [];
+    const problems = new Set<string>();
     for (const file of files) {
-      if (this.#files.length >= MOST_ATTACHMENTS) {
-        problems.push(`A message takes ${MOST_ATTACHMENTS} files.`);
-        break;
-      }
-      const read = await readAttachment(file);
-      if ('message' in read) problems.push(read.message);
-      else this.#files = [...this.#files, read.value];
+      const problem = this.#refusal() ?? this.#take(await readAttachment(file));
+      if (problem) problems.add(problem);
     }
     this.#show();
-    if (problems.length > 0) this.hooks.say(problems.join(' '));
+    if (problems.size > 0) this.hooks.say([...problems].join(' '));
   }
 
   take(): Attachment[] {
@@ -51,6 +47,18 @@ export class AttachmentTray {
     this.#files = [];
     this.#show();
     return files;
+  }
+
+  #refusal(): string | undefined {
+    return this.#files.length < MOST_ATTACHMENTS ? undefined : `A message takes ${MOST_ATTACHMENTS} files.`;
+  }
+
+  /** What is wrong with it, if anything. Others may have come in while it was read. */
+  #take(read: Parsed<Attachment>): string | undefined {
+    if ('message' in read) return read.message;
+    const refusal = this.#refusal();
+    if (!refusal) this.#files = [...this.#files, read.value];
+    return refusal;
   }
 
   #remove(file: Attachment, chip: HTMLElement): void {

@@ -6,7 +6,8 @@ export type Attachment = { name: string; text: string };
 
 export const MOST_ATTACHMENT_BYTES = 262_144;
 export const MOST_ATTACHMENTS = 8;
-const MOST_NAME = 120;
+/** Characters of the name of a file, and of that of a conversation. */
+export const MOST_NAME = 120;
 
 /** Says in words why a file cannot go along: too large, or no text in UTF-8. */
 export async function readAttachment(file: Pick<File, 'name' | 'size' | 'arrayBuffer'>): Promise<Parsed<Attachment>> {

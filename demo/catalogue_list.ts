@@ -5,6 +5,7 @@ import { CATALOGUE, type CatalogueEntry, CHECKED_WORDS, choiceOfEntry, pinText }
 import { cloneTemplate, onPress, part, required, setUnavailable } from './dom';
 import { formatBytes } from './format';
 import type { ModelChoice } from './model_choice';
+import { outcomeText } from './plan_view';
 import { isAbort } from './session';
 
 export type CatalogueHooks = {
@@ -47,17 +48,11 @@ export class CatalogueList {
     words.textContent = 'Reading the model’s headers and measuring this device…';
     setUnavailable(button, true);
     try {
-      words.textContent = speedText(await this.hooks.plan(choice, signal));
+      const plan = await this.hooks.plan(choice, signal);
+      words.textContent = `Predicted here, in ${formatBytes(plan.gpu.total)} of GPU memory: ${outcomeText(plan)}`;
     } catch (error) {
       words.textContent = isAbort(error) ? '' : error instanceof Error ? error.message : String(error);
     }
     setUnavailable(button, false);
   }
-}
-
-/** 'Predicted here: 21.3 tok/s in 4.0 GB of GPU memory; 1.2 GB stream for each token.' */
-export function speedText({ prediction, gpu, streamedBytesPerToken }: PlanReport): string {
-  const speed = prediction ? `${prediction.tokensPerSecond.toFixed(1)} tok/s` : 'unknown speed';
-  const streams = streamedBytesPerToken > 0 ? `; ${formatBytes(streamedBytesPerToken)} stream for each token` : '';
-  return `Predicted here: ${speed} in ${formatBytes(gpu.total)} of GPU memory${streams}.`;
 }

@@ -216,7 +216,9 @@ export class Chat {
   async #answer(engine: Engine, index: number, begun = ''): Promise<void> {
     const conversation = this.#conversation;
     const view = this.#shown.at(-1)!.view as ReplyView;
-    const turn: Turn = { parent: conversation.turns[index]!.parent, role: 'assistant', text: begun, end: 'cut-off' };
+    const before = conversation.turns[index]!;
+    const { parent, role } = before;
+    const turn: Turn = { ...(begun === '' ? { parent, role } : before), text: begun, end: 'cut-off' };
     conversation.turns[index] = turn;
     conversation.updatedAt = Date.now();
     const running = { stop: new AbortController(), index, turn, view };
@@ -308,10 +310,10 @@ function addWords({ choices: [choice] }: ChatCompletionChunk, { turn, view }: Ru
     turn.text += content;
     view.append(content);
   }
-  for (const { index, function: call } of calls) {
+  for (const { index, id, function: call } of calls) {
     turn.calls ??= [];
-    turn.calls[index] ??= { name: '', arguments: '' };
-    const known = turn.calls[index];
+    if (id) turn.calls[index] = { name: '', arguments: '' }; // it begins; a reply that goes on makes anew what was cut off
+    const known = turn.calls[index]!;
     known.name += call?.name ?? '';
     known.arguments += call?.arguments ?? '';
     view.call(known, index);

@@ -1,4 +1,5 @@
 /** One conversation in the list. Built from the template of index.html. */
+import { MOST_NAME } from './attachments';
 import type { Summary } from './conversation_store';
 import { cloneTemplate, onPress, part } from './dom';
 import { isSendKey } from './send_key';
@@ -11,14 +12,13 @@ export type ItemHooks = {
   onDelete(): void;
 };
 
-const MOST_TITLE = 200;
-
 export class ConversationItem {
   readonly root = cloneTemplate('chat-item');
   readonly #name = part<HTMLInputElement>(this.root, 'name');
   #title = '';
 
   constructor(hooks: ItemHooks) {
+    this.#name.maxLength = MOST_NAME;
     onPress(part(this.root, 'open'), hooks.onOpen);
     onPress(part(this.root, 'rename'), () => this.#show('renaming', this.#name));
     onPress(part(this.root, 'export'), hooks.onExport);
@@ -26,7 +26,7 @@ export class ConversationItem {
     onPress(part(this.root, 'keep'), () => this.#show('entry', part(this.root, 'delete')));
     onPress(part(this.root, 'confirm-delete'), hooks.onDelete);
     const rename = () => {
-      const title = this.#name.value.trim().slice(0, MOST_TITLE);
+      const title = this.#name.value.trim().slice(0, MOST_NAME);
       this.#show('entry', part(this.root, 'rename'));
       if (title !== '' && title !== this.#title) hooks.onRename(title);
     };

@@ -114,7 +114,7 @@ export class ConversationPanel {
       this.#items.get(id) ??
       new ConversationItem({
         onOpen: () => {
-          this.close();
+          this.showError('');
           this.hooks.onOpen(id);
         },
         onRename: (title) => this.hooks.onRename(id, title),

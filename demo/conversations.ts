@@ -10,6 +10,9 @@ import { formatBytes } from './format';
 import { loadMarkdown } from './reply_text';
 import { SavedStates } from './saved_states';
 import { loadOpenId, saveOpenId } from './settings';
+import { TabHold } from './tab_hold';
+
+const ELSEWHERE = 'This conversation is open in another tab.';
 
 export type ConversationHooks = {
   chat(): Chat;
@@ -24,6 +27,10 @@ export class Conversations {
   readonly states = new SavedStates();
   readonly #panel: ConversationPanel;
   #temporary = false;
+  /** Counts what was chosen, so that what is read late does not take the place of what was chosen since. */
+  #chosen = 0;
+  /** Of the conversation on the page, once it is kept. */
+  #hold: TabHold | undefined;
 
   constructor(private readonly hooks: ConversationHooks) {
     this.#panel = new ConversationPanel({
@@ -39,7 +46,7 @@ export class Conversations {
     });
   }
 
-  /** What an earlier page had open. */
+  /** What an earlier page had open. Nothing where another tab has it now. */
   async bringBack(): Promise<void> {
     this.#panel.refresh();
     const id = loadOpenId();
@@ -49,14 +56,24 @@ export class Conversations {
   /** A reply that runs is stopped, and kept as far as it came. */
   async open(id: string): Promise<void> {
     const chat = this.hooks.chat();
-    const { conversation: before } = chat;
-    if (id !== before.id || chat.empty) await this.#open(id, () => chat.conversation === before);
+    if (id === chat.conversation.id && !chat.empty) this.#chosen++;
+    else if (!(await this.#open(id))) return this.#panel.showError(ELSEWHERE);
+    this.#panel.close();
   }
 
-  async #open(id: string, stillWanted: () => boolean): Promise<void> {
-    const [conversation] = await Promise.all([this.#store.load(id), loadMarkdown()]);
-    if (conversation && stillWanted()) this.#switch(() => this.hooks.chat().open(conversation), false);
-    else this.#panel.refresh(); // it may have been deleted elsewhere
+  /** False where another tab has it. */
+  async #open(id: string, stillWanted = () => true): Promise<boolean> {
+    const choice = ++this.#chosen;
+    const hold = new TabHold(id);
+    const granted = await hold.granted;
+    const [conversation] = await Promise.all([granted ? this.#store.load(id) : undefined, loadMarkdown()]);
+    const chosen = choice === this.#chosen;
+    if (chosen && conversation && stillWanted()) this.#switch(() => this.hooks.chat().open(conversation), false, hold);
+    else {
+      hold.release();
+      this.#panel.refresh(); // it may have been deleted elsewhere
+    }
+    return granted || !chosen;
   }
 
   startNew(temporary = false): void {
@@ -67,6 +84,7 @@ export class Conversations {
   changed(conversation: Conversation): void {
     if (this.#temporary) return;
     saveOpenId(conversation.id);
+    this.#hold ??= new TabHold(conversation.id); // it is new, so nobody else has it
     this.#store.keep(conversation);
     this.#panel.refresh();
   }
@@ -85,9 +103,13 @@ export class Conversations {
     this.#panel.refresh();
   }
 
-  #switch(open: () => void, temporary: boolean): void {
-    void this.states.saveNow();
+  /** `hold`: of the conversation that is opened, if it has been kept. */
+  #switch(open: () => void, temporary: boolean, hold?: TabHold): void {
+    this.#chosen++;
+    const saved = this.states.saveNow();
     open();
+    void this.#letGo(this.#hold, saved);
+    this.#hold = hold;
     this.#temporary = temporary;
     this.#panel.showTemporary(temporary);
     const { conversation, empty } = this.hooks.chat();
@@ -96,22 +118,48 @@ export class Conversations {
     this.hooks.onSwitch(temporary);
   }
 
+  /** Another tab may open it once all of it is written. */
+  async #letGo(hold: TabHold | undefined, saved: Promise<void>): Promise<void> {
+    if (!hold) return;
+    await Promise.all([this.#store.settled(), saved]);
+    hold.release();
+  }
+
   async #rename(id: string, title: string): Promise<void> {
     const { conversation } = this.hooks.chat();
-    const renamed = id === conversation.id ? conversation : await this.#store.load(id);
-    if (!renamed) return this.#panel.refresh();
-    renamed.title = title;
-    this.#store.keep(renamed);
+    if (id === conversation.id) this.#entitle(conversation, title);
+    else
+      await this.#alone(id, async () => {
+        const kept = await this.#store.load(id);
+        if (kept) this.#entitle(kept, title);
+        await this.#store.settled();
+      });
+  }
+
+  #entitle(conversation: Conversation, title: string): void {
+    conversation.title = title;
+    this.#store.keep(conversation);
     this.#panel.refresh();
     this.hooks.say('Renamed');
   }
 
   async #delete(id: string): Promise<void> {
     if (id === this.hooks.chat().conversation.id) this.startNew();
-    await this.#store.delete(id);
-    await this.states.delete(id);
+    await this.#alone(id, async () => {
+      await this.#store.delete(id);
+      await this.states.delete(id);
+      this.hooks.say('The conversation is deleted');
+    });
+  }
+
+  /** Nothing is done to a conversation that another tab would write again. */
+  async #alone(id: string, change: () => Promise<void>): Promise<void> {
+    this.#panel.showError('');
+    const hold = new TabHold(id);
+    if (await hold.granted) await change();
+    else this.#panel.showError(ELSEWHERE);
+    hold.release();
     this.#panel.refresh();
-    this.hooks.say('The conversation is deleted');
   }
 
   /** All of them where no id is given. */

@@ -43,7 +43,7 @@ function deleteSettings(): void {
 
 async function deleteOffline(): Promise<void> {
   if (!('caches' in window)) return; // no secure context: there never was a copy
-  for (const key of await caches.keys()) if (key.startsWith(`${PREFIX}-`)) await caches.delete(key);
   const registration = await navigator.serviceWorker?.getRegistration();
-  await registration?.unregister();
+  await registration?.unregister(); // first: one that is being installed fills its cache
+  for (const key of await caches.keys()) if (key.startsWith(`${PREFIX}-`)) await caches.delete(key);
 }

@@ -1,5 +1,5 @@
 /** The chat page: joins its parts. Imports nothing of Sluice but src/api, as any site would. */
-import { type Engine, EngineError, type ErrorCode, type Pressure, planModel, type Timings } from '../src/api';
+import { type Engine, EngineError, type EngineInfo, type ErrorCode, type Pressure, planModel, type Timings } from '../src/api';
 import { Announcer } from './announcer';
 import type { Attachment } from './attachments';
 import { Chat } from './chat';
@@ -43,7 +43,7 @@ const ERASED = 'This page keeps nothing in this browser any more. Close it, or s
 const UPDATE: Problem = {
   title: 'A new version of this page is ready',
   text: 'It takes a moment. Conversations and models stay.',
-  actions: ['update-page', 'dismiss'],
+  actions: ['update-page', 'dismiss-update'],
 };
 const OTHER_TABS = 'Other tabs still show the old version. Close them, then update.';
 const END_WORDS = {
@@ -74,6 +74,10 @@ const ACTIONS: Record<NoticeAction, () => void> = {
     loadModel(session.state.choice);
   },
   dismiss: () => notice.dismiss(),
+  'dismiss-update': () => {
+    updateReady = false; // it comes with the next visit
+    notice.dismiss();
+  },
   'new-chat': startNewChat,
   'reload-page': () => location.reload(),
   'update-page': () => void updatePage(),
@@ -87,7 +91,7 @@ let pressure: Pressure | undefined;
 let continuing = false;
 /** The conversation on the page is not kept. */
 let temporary = false;
-/** A newer build of this page waits until no reply is running. */
+/** A newer build of this page waits, and is not refused. */
 let updateReady = false;
 
 setUpTheme();
@@ -106,6 +110,7 @@ const memory = new MemoryDialog({
     const { choice } = session.state;
     return planModel(modelRefOf(choice, document.baseURI), { ...config, ...accessOf(choice), signal });
   },
+  experts: async () => (await currentInfo())?.experts,
   onApply: loadWith,
   onStorage: () => storage.open(),
 });
@@ -116,7 +121,7 @@ const session = new ModelSession(showSession, showPressure);
 const offline = new Offline({
   onUpdate: () => {
     updateReady = true;
-    if (!chat.busy) offerUpdate();
+    offerUpdate();
   },
 });
 const graph = new RateGraph();
@@ -228,6 +233,7 @@ function showReady(engine: Engine, label: string): void {
   if (continuing) regenerate();
   else chat.resume();
   continuing = false;
+  if (!cost) offerUpdate();
 }
 
 /** A hub model comes back when the page does, unless loading it failed for a reason that would come back, too. */
@@ -334,9 +340,9 @@ async function copyCode(event: Event): Promise<void> {
 /** Nothing is written after it, so the page stays as it is until it is loaded again, or a model is. */
 async function eraseAll(): Promise<void> {
   chat.stop();
-  await conversations.close();
+  await Promise.all([conversations.close(), offline.close()]);
   await session.end();
-  chat.clear();
+  conversations.startNew();
   try {
     await eraseEverything();
     show({ title: 'Everything is deleted', text: ERASED, actions: ['reload-page'] });
@@ -380,11 +386,13 @@ function showEnd(end: ReplyEnd, timings: Timings | undefined): void {
   }
   if (session.engine) conversations.replied(session.engine, chat.conversation.id);
   if (end !== 'failed' && end !== 'cut-off') announcer.say(END_WORDS[end]);
-  if (updateReady) offerUpdate();
+  offerUpdate();
   void refreshMemory();
 }
 
+/** Once nothing runs that it would be in the way of: a reply, a download with its card, a GPU that wants less memory. */
 function offerUpdate(): void {
+  if (!updateReady || chat.busy || session.state.kind === 'loading' || pressure) return;
   notice.showCaution(UPDATE);
   announcer.say(UPDATE.title);
 }
@@ -396,8 +404,7 @@ async function updatePage(): Promise<void> {
 }
 
 function showLiveRate(rate: { tokens: number; ms: number }): void {
-  status.showLive(rate);
-  graph.showRate((rate.tokens / rate.ms) * 1000);
+  if (status.showLive(rate)) graph.showRate((rate.tokens / rate.ms) * 1000);
 }
 
 function whenIdle(run: () => unknown): void {
@@ -406,12 +413,18 @@ function whenIdle(run: () => unknown): void {
 }
 
 async function refreshMemory(): Promise<void> {
-  const { state } = session;
-  if (state.kind !== 'ready') return;
+  const { choice } = session.state;
+  const info = await currentInfo();
+  if (info) status.showModel(modelLabel(choice), info);
+}
+
+/** Undefined without an engine. */
+async function currentInfo(): Promise<EngineInfo | undefined> {
   try {
-    status.showModel(modelLabel(state.choice), await state.engine.refreshInfo());
+    return await session.engine?.refreshInfo();
   } catch (error) {
-    if (!(error instanceof EngineError)) throw error; // unloaded or lost meanwhile: the session says so itself
+    if (error instanceof EngineError) return undefined; // unloaded or lost meanwhile: the session says so itself
+    throw error;
   }
 }
 

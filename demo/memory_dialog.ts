@@ -1,7 +1,8 @@
 /** The memory panel: the plan that runs, the plan that would, and the budget and context that make the difference. */
-import type { EngineConfig, PlanReport } from '../src/api';
+import type { EngineConfig, EngineInfo, PlanReport } from '../src/api';
 import { type BudgetScale, budgetAt, budgetScale, budgetText, parseBudget, SLIDER_STEPS, stepOf } from './budget_scale';
 import { onPress, prepareDialog, required, setUnavailable } from './dom';
+import { ExpertPicture } from './expert_picture';
 import { formatBytes } from './format';
 import { PlanPicture } from './plan_picture';
 import { lacksDisk, outcomeText } from './plan_view';
@@ -16,6 +17,8 @@ export type MemoryContext = { settings: Settings; running: { config: EngineConfi
 
 export type MemoryHooks = {
   plan(config: EngineConfig, signal: AbortSignal): Promise<PlanReport>;
+  /** Of the engine that runs; undefined where none does, or all its experts fit. Never rejects. */
+  experts(): Promise<EngineInfo['experts']>;
   onApply(draft: MemoryDraft): void;
   onStorage(): void;
 };
@@ -33,6 +36,7 @@ export class MemoryDialog {
   readonly #message = required('plan-message', HTMLElement);
   readonly #state = required('plan-state', HTMLElement);
   readonly #picture = new PlanPicture();
+  readonly #experts = new ExpertPicture();
   readonly #planner: Replanner<EngineConfig>;
   readonly #ends: Replanner<EngineConfig>;
   #context: MemoryContext = { settings: {}, running: undefined };
@@ -58,6 +62,7 @@ export class MemoryDialog {
       if (this.#dialog.open) return; // the event comes late: the panel may have been opened again
       this.#planner.cancel();
       this.#ends.cancel();
+      this.#experts.stop();
     });
   }
 
@@ -71,6 +76,7 @@ export class MemoryDialog {
     this.#setScale(undefined);
     this.#picture.clear();
     this.#dialog.showModal();
+    this.#experts.start(() => this.hooks.experts());
     this.#planEnds(0);
     this.#planDraft(0);
   }

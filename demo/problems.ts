@@ -19,7 +19,8 @@ export type Action =
   | 'shorter-context'
   | 'lower-budget'
   | 'reload-continue'
-  | 'dismiss';
+  | 'dismiss'
+  | 'dismiss-update';
 /** `fix`: what 'smallest-budget', 'shorter-context' and 'lower-budget' would set. */
 export type Problem = { title: string; text: string; actions: [Action, Action?]; fix?: Fix };
 export type Fix = { gpuBudget?: number; contextTokens?: number };
@@ -208,4 +209,5 @@ export const ACTION_LABELS: Record<Action, string> = {
   'lower-budget': 'Lower the budget and continue',
   'reload-continue': 'Reload the model and continue',
   dismiss: 'Go on',
+  'dismiss-update': 'Go on',
 };

@@ -42,9 +42,14 @@ export class RateSamples {
   }
 }
 
-/** Bytes that computing one token reads: every weight once, and from disk or network what streams. */
-export function bytesPerToken({ units, streamedBytesPerToken }: Pick<PlanReport, 'units' | 'streamedBytesPerToken'>) {
-  return { weights: units.reduce((sum, { bytes }) => sum + bytes, 0), streamed: streamedBytesPerToken };
+/** Bytes that computing one token reads: every weight once, of a mixture the experts it chooses, and from disk or network what streams. */
+export function bytesPerToken(plan: PlanReport): { weights: number; streamed: number } {
+  const { units, experts, streamedBytesPerToken, expectedExpertBytesPerToken } = plan;
+  const chosen = experts ? experts.perToken * experts.slotBytes : 0;
+  return {
+    weights: units.reduce((sum, { bytes }) => sum + bytes, chosen),
+    streamed: streamedBytesPerToken + expectedExpertBytesPerToken,
+  };
 }
 
 export class RateGraph {
@@ -54,11 +59,10 @@ export class RateGraph {
   readonly #bandwidth = required('status-bandwidth', HTMLElement);
   readonly #samples = new RateSamples();
   #drawnMs = 0;
-  #plan: PlanReport | undefined;
+  #bytes: { weights: number; streamed: number } | undefined;
 
   showModel(plan: PlanReport | undefined): void {
-    if (plan && this.#plan) return;
-    this.#plan = plan;
+    this.#bytes = plan && bytesPerToken(plan);
     if (plan) return;
     this.#samples.clear();
     this.#draw();
@@ -79,7 +83,7 @@ export class RateGraph {
 
   /** tokens/s of the reply so far, or of all of it. */
   showRate(tokensPerSecond: number): void {
-    const bytes = this.#plan && bytesPerToken(this.#plan);
+    const bytes = this.#bytes;
     if (!bytes || !(tokensPerSecond > 0)) {
       this.#bandwidth.textContent = '–';
       return;

@@ -14,10 +14,13 @@ export class SavedStates {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #saving: Promise<void> | undefined;
 
-  /** Before a request of conversation `id`. Never rejects: without its state the prompt is read again, and that is all. */
+  /**
+   * Before a request of conversation `id`. Never rejects: without its state the prompt is read again, and that is all. A state that the
+   * engine still holds is saved behind this reply, so that its first token does not wait for the disk.
+   */
   async prepare(engine: Engine, id: string): Promise<void> {
+    if (this.#held?.engine === engine && this.#held.id === id) return this.#putOff();
     await this.saveNow();
-    if (this.#held?.engine === engine && this.#held.id === id) return;
     this.#held = { engine, id };
     await orNothing(() => engine.sessions.restore(id));
   }
@@ -29,11 +32,10 @@ export class SavedStates {
     this.#timer = keep ? setTimeout(() => void this.saveNow(), SAVE_AFTER_MS) : undefined;
   }
 
-  /** What waits to be saved, if anything does: before the engine reads another conversation, or ends. */
+  /** What waits to be saved, if anything does: before the engine reads another conversation, or the page is loaded anew. */
   async saveNow(): Promise<void> {
     if (this.#timer !== undefined && this.#held) {
-      clearTimeout(this.#timer);
-      this.#timer = undefined;
+      this.#putOff();
       this.#saving = this.#save(this.#held);
     }
     await this.#saving;
@@ -41,19 +43,20 @@ export class SavedStates {
 
   /** Nothing of the conversation stays, whether a model is loaded or not. */
   async delete(id: string): Promise<void> {
-    if (this.#held?.id === id) {
-      clearTimeout(this.#timer);
-      this.#timer = undefined;
-    }
+    if (this.#held?.id === id) this.#putOff();
     await this.#saving;
     await orNothing(() => deleteSession(id));
   }
 
   /** Forgets what was about to be saved. */
   async close(): Promise<void> {
+    this.#putOff();
+    await this.#saving;
+  }
+
+  #putOff(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    await this.#saving;
   }
 
   async #save({ engine, id }: { engine: Engine; id: string }): Promise<void> {

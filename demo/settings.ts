@@ -136,29 +136,30 @@ export function saveHubChoice(choice: ModelChoice | undefined): void {
   writeItem(MODEL_KEY, choice?.kind === 'hub' ? choice.id : null);
 }
 
-/** The conversation that was on the page last. */
+/** The conversation that this tab had open last; a new tab begins with that of the last one. */
 export function loadOpenId(): string | undefined {
-  return readItem(OPEN_KEY) ?? undefined;
+  return (readItem(OPEN_KEY, () => sessionStorage) ?? readItem(OPEN_KEY)) || undefined;
 }
 
 export function saveOpenId(id: string | undefined): void {
+  writeItem(OPEN_KEY, id ?? '', () => sessionStorage); // none is a choice, too
   writeItem(OPEN_KEY, id ?? null);
 }
 
 /** Storage may be switched off (SecurityError) or full (QuotaExceededError): the page then works without a memory. */
-export function readItem(key: string): string | null {
+export function readItem(key: string, storage = () => localStorage): string | null {
   try {
-    return localStorage.getItem(key);
+    return storage().getItem(key);
   } catch (error) {
     if (error instanceof DOMException) return null;
     throw error;
   }
 }
 
-export function writeItem(key: string, value: string | null): void {
+export function writeItem(key: string, value: string | null, storage = () => localStorage): void {
   try {
-    if (value === null) localStorage.removeItem(key);
-    else localStorage.setItem(key, value);
+    if (value === null) storage().removeItem(key);
+    else storage().setItem(key, value);
   } catch (error) {
     if (!(error instanceof DOMException)) throw error;
   }

@@ -24,11 +24,13 @@ export class StatusLine {
     if (!info) this.clearRates();
   }
 
-  showLive({ tokens, ms }: { tokens: number; ms: number }): void {
+  /** False, with nothing done, where it was drawn a moment ago. */
+  showLive({ tokens, ms }: { tokens: number; ms: number }): boolean {
     const now = performance.now();
-    if (now - this.#liveMs < LIVE_INTERVAL_MS) return;
+    if (now - this.#liveMs < LIVE_INTERVAL_MS) return false;
     this.#liveMs = now;
     this.#decode.textContent = formatRate(tokens, ms);
+    return true;
   }
 
   showTimings({ prefillTokens, prefillMs, decodeTokens, decodeMs }: Timings): void {

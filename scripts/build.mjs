@@ -5,18 +5,23 @@
  *   dist/lib/sluice-prompt-api.js, sluice-ai-sdk.js, sluice-ai-sdk-transport.js   the adapters
  *   dist/lib/sluice-worker.js  the worker of all of them, one file
  *   dist/site                  the demo page, static, for any base path
+ *   THIRD-PARTY-NOTICES.txt   in dist/lib and dist/site: licences of the libraries within
  *   dist/cli.mjs               the Node command line, one file; needs node and dawn.node only
  * `node scripts/build.mjs lib site cli` builds the parts named; no name means all.
  */
-import { rmSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
 import { buildCli } from './build_cli.mjs';
 import { emitDeclarations } from './declarations.mjs';
+import { gatherPackages, NOTICES, noticesText } from './notices.mjs';
+import { shortShaders } from './wgsl.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const outLib = join(root, 'dist/lib');
+/** Folders of the packages that the library's files take in. */
+const bundled = new Set();
 const parts = { lib: buildLibrary, site: buildSite, cli: buildCommandLine };
 
 /** @param {string[]} names */
@@ -40,6 +45,7 @@ async function buildLibrary() {
   await bundle({ entry: join(adapters, 'ai_sdk/index.ts'), fileName: 'sluice-ai-sdk.js' });
   await bundle({ entry: join(adapters, 'ai_sdk/transport.ts'), fileName: 'sluice-ai-sdk-transport.js', external: ['ai'] });
   await bundle({ entry: join(root, 'scripts/library_worker.js'), fileName: 'sluice-worker.js' });
+  writeFileSync(join(outLib, NOTICES), noticesText(bundled));
   emitDeclarations(join(outLib, 'types'));
 }
 
@@ -57,7 +63,7 @@ async function bundle({ entry, fileName, plugins = [], external = [] }) {
     root,
     configFile: false,
     logLevel: 'warn',
-    plugins,
+    plugins: [...plugins, shortShaders(), gatherPackages(bundled)],
     build: {
       outDir: outLib,
       emptyOutDir: false,

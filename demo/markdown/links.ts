@@ -10,7 +10,7 @@ export type Link = {
 export function linkOf(address: string): Link | undefined {
   if (!URL.canParse(address)) return undefined;
   const url = new URL(address);
-  if (url.protocol === 'mailto:') return { href: url.href, place: decoded(url.pathname) };
+  if (url.protocol === 'mailto:') return mailLink(url);
   if (url.protocol !== 'https:' || url.username !== '' || url.password !== '') return undefined;
   return { href: url.href, place: url.host };
 }
@@ -19,10 +19,8 @@ export function isSafeLink(address: string): boolean {
   return linkOf(address) !== undefined;
 }
 
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return text; // a stray %: shown as it is
-  }
+/** As it is written, escapes and all: decoded it could turn the direction of the text. Who else would get the mail could not be seen. */
+function mailLink({ href, pathname, searchParams }: URL): Link | undefined {
+  const hidden = [...searchParams.keys()].some((name) => /^(to|cc|bcc)$/i.test(name.trim()));
+  return hidden ? undefined : { href, place: pathname };
 }

@@ -30,17 +30,23 @@ const drawn = new Map<string, Element>();
 let waiting: { place: Element; tex: string; display: boolean }[] = [];
 let drawing = false;
 
-/** The formula, or a place for it that is filled in soon. */
+/** A place with the formula, or with its TeX until it is drawn: the place stays, because whoever put it on the page holds on to it. */
 export function mathNode(tex: string, display: boolean): Element {
+  const place = document.createElement('span');
+  place.className = display ? 'math-line' : 'math-word';
   const known = drawn.get(keyOf(tex, display));
-  if (known) return known.cloneNode(true) as Element;
-  const place = texNode(tex, display);
-  if (tex.length <= MOST_CHARACTERS) waiting.push({ place, tex, display });
+  place.append(known?.cloneNode(true) ?? texNode(tex, display));
+  if (!known && tex.length <= MOST_CHARACTERS) waiting.push({ place, tex, display });
   if (!drawing && waiting.length > 0) {
     drawing = true;
     void draw();
   }
   return place;
+}
+
+/** A place is patched as a whole: what is drawn for it must not be put over other TeX. */
+export function isMathPlace({ classList }: Element): boolean {
+  return classList.contains('math-line') || classList.contains('math-word');
 }
 
 function keyOf(tex: string, display: boolean): string {
@@ -56,16 +62,27 @@ export function texNode(tex: string, display: boolean): Element {
 }
 
 async function draw(): Promise<void> {
-  temml ??= import('temml').then((module) => module.default);
-  const loaded = await temml;
-  while (waiting.length > 0) {
+  const loaded = await loadTemml();
+  while (loaded && waiting.length > 0) {
     await new Promise((resolve) => setTimeout(resolve));
     const until = performance.now() + FRAME_MS;
     let next = 0;
     while (next < waiting.length && performance.now() < until) fill(loaded, waiting[next++]!);
     waiting = waiting.slice(next);
   }
+  waiting = [];
   drawing = false;
+}
+
+/** Undefined where it cannot be had: the TeX stays, and the next formula tries again. */
+async function loadTemml(): Promise<Temml | undefined> {
+  try {
+    temml ??= import('temml').then((module) => module.default);
+    return await temml;
+  } catch {
+    temml = undefined;
+    return undefined;
+  }
 }
 
 /** A place that is gone was in a block that was read again; its formula is drawn nevertheless, for the place that took over. */
@@ -74,7 +91,7 @@ function fill(temml: Temml, { place, tex, display }: (typeof waiting)[number]): 
   const math = drawn.get(key) ?? formula(temml, tex, display);
   if (!drawn.has(key)) drawn.set(key, math);
   if (drawn.size > MOST_CACHED) drawn.delete(drawn.keys().next().value!);
-  if (place.isConnected) place.replaceWith(math.cloneNode(true));
+  if (place.isConnected) place.replaceChildren(math.cloneNode(true));
 }
 
 function formula(temml: Temml, tex: string, display: boolean): Element {
@@ -92,12 +109,7 @@ function formula(temml: Temml, tex: string, display: boolean): Element {
   }
   const made = holder.firstElementChild;
   if (made?.localName !== 'math') return texNode(tex, display);
-  const math = copyMath(made) as Element;
-  if (!display) return math;
-  const line = document.createElement('span');
-  line.className = 'math-line';
-  line.append(math);
-  return line;
+  return copyMath(made) as Element;
 }
 
 /** Only elements, attributes and styles that are on the lists; the words of others stay. */

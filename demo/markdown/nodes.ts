@@ -24,7 +24,7 @@ const ELEMENTS: Record<string, string> = {
 };
 
 /** A turn of the conversation is an h2, so what it holds begins with h3 and leaves no level out. */
-export function headingLevel(outline: Outline, written: number): { outline: Outline; level: number } {
+function headingLevel(outline: Outline, written: number): { outline: Outline; level: number } {
   const above = outline.filter((level) => level < written);
   return { outline: [...above, written], level: Math.min(6, 3 + above.length) };
 }

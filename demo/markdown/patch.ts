@@ -1,4 +1,5 @@
 /** Makes a list of nodes equal to another one with as few changes as possible, so that a selection in what stays survives. */
+import { isMathPlace } from './maths';
 
 /** `current`: children of `parent`, side by side and in order. Returns what is there afterwards; `next` is used up. */
 export function patchNodes(parent: Node, current: readonly ChildNode[], next: readonly ChildNode[]): ChildNode[] {
@@ -16,7 +17,7 @@ function patchNode(parent: Node, old: ChildNode | undefined, node: ChildNode, af
     else old.data = node.data;
     return old;
   }
-  if (old instanceof Element && node instanceof Element && sameTagAndAttributes(old, node)) {
+  if (old instanceof Element && node instanceof Element && canBecome(old, node)) {
     patchNodes(old, [...old.childNodes], [...node.childNodes]);
     return old;
   }
@@ -24,9 +25,11 @@ function patchNode(parent: Node, old: ChildNode | undefined, node: ChildNode, af
   return node;
 }
 
-function sameTagAndAttributes(a: Element, b: Element): boolean {
+/** With its content changed alone. */
+function canBecome(a: Element, b: Element): boolean {
   return (
     a.localName === b.localName &&
+    !isMathPlace(a) &&
     a.attributes.length === b.attributes.length &&
     [...a.attributes].every(({ name, value }) => b.getAttribute(name) === value)
   );

@@ -7,14 +7,23 @@ export type OfflineHooks = {
 
 export class Offline {
   #waiting: ServiceWorker | undefined;
-  #started = false;
+  #started: Promise<void> | undefined;
 
   constructor(private readonly hooks: OfflineHooks) {}
 
   /** Nothing in development, where files change by the minute, and nothing without a secure context. */
-  async start(): Promise<void> {
-    if (this.#started || import.meta.env.MODE !== 'production' || !navigator.serviceWorker) return;
-    this.#started = true;
+  start(): void {
+    if (import.meta.env.MODE !== 'production' || !navigator.serviceWorker) return;
+    this.#started ??= this.#register();
+  }
+
+  /** Nothing is installed by this page any more. */
+  async close(): Promise<void> {
+    this.#started ??= Promise.resolve();
+    await this.#started;
+  }
+
+  async #register(): Promise<void> {
     try {
       const registration = await navigator.serviceWorker.register(new URL('service-worker.js', document.baseURI), {
         updateViaCache: 'none',
@@ -42,14 +51,13 @@ export class Offline {
   #watch(registration: ServiceWorkerRegistration): void {
     // The first one of all takes over by itself with the next visit; there is nothing older that it would replace.
     const look = (worker: ServiceWorker | null) => {
-      if (worker?.state !== 'installed' || !navigator.serviceWorker.controller) return;
+      if (worker?.state !== 'installed' || worker === this.#waiting || !navigator.serviceWorker.controller) return;
       this.#waiting = worker;
       this.hooks.onUpdate();
     };
+    const follow = (worker: ServiceWorker | null) => worker?.addEventListener('statechange', () => look(worker));
     look(registration.waiting);
-    registration.addEventListener('updatefound', () => {
-      const { installing } = registration;
-      installing?.addEventListener('statechange', () => look(installing));
-    });
+    follow(registration.installing); // the browser may have found it before this page asked
+    registration.addEventListener('updatefound', () => follow(registration.installing));
   }
 }

@@ -51,8 +51,8 @@ async function answer(address, request) {
   return (await cache.match(address)) ?? fetch(request);
 }
 
-/** A page of another tab would be left with a build whose files are gone. */
+/** A page of another tab would be left with a build whose files are gone. Other pages of the origin have nothing to do with it. */
 async function takeOver() {
-  const pages = await self.clients.matchAll({ type: 'window', includeUncontrolled: true });
-  if (pages.length <= 1) await self.skipWaiting();
+  const windows = await self.clients.matchAll({ type: 'window', includeUncontrolled: true });
+  if (windows.filter(({ url }) => url.startsWith(scope)).length <= 1) await self.skipWaiting();
 }

@@ -109,7 +109,7 @@ export class EngineCore {
   }
 
   info(): EngineInfo {
-    const { gpu, config, options, kernelLabels, parameterBytes } = this.session;
+    const { gpu, config, options, kernelLabels, parameterBytes, experts } = this.session;
     return {
       model: this.#model.label,
       revision: this.#model.revision,
@@ -124,6 +124,7 @@ export class EngineCore {
       plan: this.plan,
       gpuBytes: gpu.memory.bytes,
       peakGpuBytes: gpu.memory.peakBytes,
+      experts: experts?.complete === false ? experts.byLayer : undefined,
       hasChatTemplate: this.textInfo?.hasChatTemplate ?? false,
     };
   }

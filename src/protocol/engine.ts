@@ -132,8 +132,13 @@ export type EngineInfo = {
   /** Bytes of GPU buffers now held, and the most ever held. */
   gpuBytes: number;
   peakGpuBytes: number;
+  /** Of a mixture whose experts do not all fit, until its GPU is replaced; else undefined. */
+  experts: ExpertLayers | undefined;
   hasChatTemplate: boolean;
 };
+
+/** By layer, of all tokens decoded so far: choices whose expert was in GPU memory, and those that waited for one. */
+export type ExpertLayers = { hits: number[]; misses: number[] };
 
 /** `allowSpecialTokens`: text that names a special token becomes it. Default false for messages, true for text. */
 export type PromptInput =

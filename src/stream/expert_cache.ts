@@ -49,6 +49,8 @@ export type ExpertCacheParts = {
 export class ExpertCache {
   /** Of prompts, and of tokens after them. */
   readonly counts: Record<Mode, ExpertCounts> = { prefill: noCounts(), decode: noCounts() };
+  /** `hits` and `misses` of decoding, layer by layer. */
+  readonly byLayer: { hits: number[]; misses: number[] };
   readonly #gpu: Gpu;
   readonly #parts: ExpertCacheParts;
   readonly #windows: WindowUpload;
@@ -73,6 +75,7 @@ export class ExpertCache {
     this.#parts = parts;
     this.#windows = new WindowUpload(parts.upload, undefined);
     this.#experts = parts.layers[0]!.count;
+    this.byLayer = { hits: parts.layers.map(() => 0), misses: parts.layers.map(() => 0) };
     const layerOf = (key: number) => Math.floor(key / this.#experts);
     this.#policies = parts.pool.slabs.map(({ slots, layers }) => new SlotPolicy(slots, layers, layerOf));
     this.#rows = parts.layers.map((_, layer) => {
@@ -125,6 +128,11 @@ export class ExpertCache {
     return this.#missShare;
   }
 
+  #count(mode: Mode, layer: number, kind: 'hits' | 'misses'): void {
+    this.counts[mode][kind] += 1;
+    if (mode === 'decode') this.byLayer[kind][layer]! += 1;
+  }
+
   #learn(misses: number, choices: number): void {
     const weight = Math.min(1, choices / (this.#parts.layers.length * choicesRemembered));
     this.#missShare += weight * (misses / choices - this.#missShare);
@@ -163,11 +171,8 @@ export class ExpertCache {
     const missed = counts.misses;
     for (const expert of group) {
       const here = policy.slotOf(this.#key(layer, expert)) !== undefined;
-      if (here) counts.hits += 1;
-      else {
-        counts.misses += 1;
-        counts.bytesRead += this.#parts.layers[layer]!.bytes;
-      }
+      this.#count(mode, layer, here ? 'hits' : 'misses');
+      if (!here) counts.bytesRead += this.#parts.layers[layer]!.bytes;
       await this.#fetch(layer, expert, keep, signal);
       const arrival = this.#coming.get(this.#key(layer, expert));
       if (arrival) coming.push(arrival);
@@ -236,11 +241,11 @@ export class ExpertCache {
         const key = this.#key(layer, expert);
         const fetched = this.#fetched.get(key);
         if (!fetched) {
-          decode.hits += 1;
+          this.#count('decode', layer, 'hits');
           this.#policy(layer).touch(key);
           continue;
         }
-        decode.misses += 1;
+        this.#count('decode', layer, 'misses');
         if (fetched.ahead) decode.prefetchHits += 1;
       }
     }

@@ -5,6 +5,7 @@
  */
 import { Environment, Interpreter, parse, tokenize } from '@huggingface/jinja';
 import { EngineError } from '../errors';
+import { DEFAULT_MAX_OUTPUT_BYTES } from './limits';
 import { plainMessages } from './messages';
 import { type JinjaValue, pythonStr } from './python_text';
 import { strftime } from './strftime';
@@ -29,7 +30,6 @@ export type ChatTemplateOptions = {
   now?: () => Date;
 };
 
-export const DEFAULT_MAX_OUTPUT_BYTES = 8 * 1024 * 1024;
 /** Real templates are 3 to 30 KB. */
 const MAX_TEMPLATE_CHARS = 1 << 20;
 /** jinja2's sandbox has the same bound. */

@@ -6,8 +6,9 @@
 import { type Endpoint, type Remote, wrap } from 'comlink';
 import { abortError, EngineError, fromWire, throwIfAborted } from '../errors';
 import type { Acceptance } from '../grammar/constraint_run';
-import { DEFAULT_MAX_OUTPUT_BYTES, type RenderRequest } from './chat_template';
+import type { RenderRequest } from './chat_template';
 import type { ConstraintRequest, OpenedConstraint } from './constraint_service';
+import { DEFAULT_MAX_OUTPUT_BYTES } from './limits';
 import type { ChatPrompt, ChatRequest, StreamPiece, TextFiles, TextInfo, TextResult, TextWorkerApi } from './text_worker_api';
 import type { EncodeOptions, TokenText } from './tokenizer';
 

@@ -4,8 +4,9 @@
  */
 import { EngineError, toWire, type WireError } from '../errors';
 import type { Acceptance } from '../grammar/constraint_run';
-import { ChatTemplate, DEFAULT_MAX_OUTPUT_BYTES, type RenderRequest, utf8Exceeds } from './chat_template';
-import { type ConstraintRequest, ConstraintService, type OpenedConstraint } from './constraint_service';
+import { ChatTemplate, type RenderRequest, utf8Exceeds } from './chat_template';
+import type { ConstraintRequest, ConstraintService, OpenedConstraint } from './constraint_service';
+import { DEFAULT_MAX_OUTPUT_BYTES } from './limits';
 import { plainMessages } from './messages';
 import { TokenMarker } from './plain_tokens';
 import type { StreamDecoder } from './stream_decoder';
@@ -115,6 +116,12 @@ export function createTextWorkerApi(): TextWorkerApi {
   };
 
   const service = (): ConstraintService => {
+    if (!constraints) throw new EngineError('internal', 'The text worker has no grammar library yet. Prepare it first.');
+    return constraints;
+  };
+  /** With code of its own, which no other reply needs. */
+  const startService = async (): Promise<ConstraintService> => {
+    const { ConstraintService } = await import('./constraint_service');
     constraints ??= new ConstraintService(tokenizer(), () => (knowsTools() ? template(true).callForm : 'json'));
     return constraints;
   };
@@ -182,11 +189,10 @@ export function createTextWorkerApi(): TextWorkerApi {
         return null;
       }),
     prepareConstraints: (request) =>
-      asyncResult(() =>
-        service()
-          .prepare(request)
-          .then(() => null),
-      ),
+      asyncResult(async () => {
+        await (await startService()).prepare(request);
+        return null;
+      }),
     openConstraint: (id, request, tokens) => asyncResult(() => service().open(id, request, tokens)),
     constraintMask: (id, remaining) => asyncResult(() => service().mask(id, remaining)),
     acceptToken: (id, token, remaining) => result(() => service().accept(id, token, remaining)),

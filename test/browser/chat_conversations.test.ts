@@ -15,7 +15,11 @@ const errors: string[] = [];
 beforeAll(async () => {
   server = await startStaticServer({ folder: join(repository, 'dist/site'), headers: sealed });
   browser = await chromium.launch({ executablePath: findBrowsers().chromium!.path, args: CHROMIUM_FLAGS });
-  page = await browser.newPage({ viewport: { width: 1600, height: 1000 }, permissions: ['clipboard-read', 'clipboard-write'] });
+  const context = await browser.newContext({
+    viewport: { width: 1600, height: 1000 },
+    permissions: ['clipboard-read', 'clipboard-write'],
+  });
+  page = await context.newPage();
   page.on('pageerror', ({ message }) => errors.push(message));
   page.on('console', (message) => {
     if (message.type() === 'error') errors.push(message.text());
@@ -77,6 +81,23 @@ test('text files go along with a message; others are refused with a reason', asy
   await input.setInputFiles([{ name: 'big.txt', mimeType: 'text/plain', buffer: Buffer.alloc(300_000, 97) }]);
   expect(await page.getByTestId('composer-problem').textContent()).toContain('big.txt has 300 kB');
   expect(await page.getByTestId('attachments').locator('.chip-name').allTextContents()).toEqual(['note<b>.txt']);
+  const files = ['b', 'c', 'd', 'e', 'f', 'g'].map((name) => ({ name, mimeType: 'text/plain', buffer: Buffer.from(name) }));
+  await input.setInputFiles(files); // all but one that a message takes
+  await page.getByTestId('attachments').locator('.chip-name').nth(6).waitFor();
+  await input.evaluate((element: HTMLInputElement) => {
+    for (const name of ['h', 'i']) {
+      const added = new DataTransfer();
+      added.items.add(new File([name], name));
+      element.files = added.files;
+      element.dispatchEvent(new Event('change'));
+    }
+  });
+  await expectSoon(() => page.getByTestId('composer-problem').textContent(), 'A message takes 8 files.');
+  await expectSoon(() => page.getByTestId('attachments').locator('.chip-name').count(), 8);
+  for (let left = 7; left >= 1; left--) {
+    await last('file-chip').getByRole('button').click();
+    expect(await page.getByTestId('attachments').locator('.chip-name').count()).toBe(left);
+  }
   await page.getByTestId('new-chat').click();
   await ask('Read this.');
   expect(await last('turn-user').locator('.chip-name').textContent()).toBe('note<b>.txt');
@@ -88,6 +109,8 @@ test('the list is searched by what was said, and renamed', async () => {
   await expectSoon(titles, ['Tell me about a fox.']);
   await page.getByTestId('chat-item').hover();
   await page.getByTestId('chat-rename').click();
+  await page.getByTestId('chat-name').fill('n'.repeat(200));
+  expect(await page.getByTestId('chat-name').inputValue()).toHaveLength(120); // as much as comes back
   await page.getByTestId('chat-name').fill('<img src=x onerror=alert(1)>');
   await page.keyboard.press('Enter');
   await page.getByTestId('chats-search').fill('');
@@ -148,6 +171,91 @@ test('an imported conversation with hostile words shows them as words, thinking 
   expect(await page.title()).not.toBe('ran');
 });
 
+test('what the visitor chose last is opened, whatever was being read', async () => {
+  await page.evaluate(() => {
+    const buttons = [...document.querySelectorAll<HTMLElement>('[data-testid=chat-open]')];
+    for (const button of buttons.slice(1, 3)) button.click();
+  });
+  const current = () => page.getByTestId('chat-open').evaluateAll((all) => all.findIndex((each) => each.ariaCurrent === 'true'));
+  await expectSoon(current, 2);
+  await page.waitForTimeout(300);
+  expect(await current()).toBe(2);
+  await page.addInitScript(pressAtStart);
+  await page.evaluate(() => sessionStorage.setItem('press', 'temporary'));
+  await open();
+  await page.waitForTimeout(300);
+  expect(await page.getByTestId('temporary').getAttribute('aria-pressed')).toBe('true');
+  expect(await page.getByTestId('turn-user').count()).toBe(0);
+});
+
+/** The page asks for a button to be pressed as soon as the next one listens, while that still reads what was open. */
+function pressAtStart(): void {
+  const { mark } = performance;
+  performance.mark = (name, options) => {
+    const testId = sessionStorage.getItem('press');
+    sessionStorage.removeItem('press');
+    if (testId) queueMicrotask(() => document.querySelector<HTMLElement>(`[data-testid=${testId}]`)!.click());
+    return mark.call(performance, name, options);
+  };
+}
+
+test('a conversation is open in one tab at a time, and comes back in its own', async () => {
+  const other = await page.context().newPage();
+  await other.goto(server.url);
+  const theirs = () => other.getByTestId('turn-user').count();
+  const rowIn = (tab: Page) => tab.getByTestId('chat-item').filter({ hasText: 'Read this.' }).first();
+  const row = rowIn(other);
+  const open = rowIn(page).getByTestId('chat-open');
+  await open.click();
+  await expectSoon(() => open.getAttribute('aria-current'), 'true');
+  const refused = () => other.getByTestId('chats-error').textContent();
+  await row.getByTestId('chat-open').click();
+  await expectSoon(refused, 'This conversation is open in another tab.');
+  await row.hover();
+  await row.getByTestId('chat-delete').click();
+  await row.getByTestId('chat-confirm-delete').click();
+  await expectSoon(refused, 'This conversation is open in another tab.');
+  await row.locator('[data-part=keep]').click();
+  expect(await theirs()).toBe(0);
+  await page.reload();
+  await expectSoon(() => page.getByTestId('turn-user').count(), 1);
+  await page.getByTestId('new-chat').click();
+  await row.getByTestId('chat-open').click();
+  await expectSoon(theirs, 1);
+  expect(await refused()).toBe('');
+  await other.close();
+});
+
+test('a reply that was cut off goes on with what it thought and called', async () => {
+  const said = { text: 'Once upon a time', thoughts: 'A tale.', calls: [{ name: 'look', arguments: '{}' }] };
+  await page.evaluate(async (reply) => {
+    const turns = [
+      { parent: -1, role: 'user', text: 'Go on.' },
+      { parent: 0, role: 'assistant', end: 'cut-off', ...reply },
+    ];
+    const request = indexedDB.open('sluice');
+    await new Promise((resolve) => request.addEventListener('success', resolve));
+    const writing = request.result.transaction('kept', 'readwrite');
+    const conversation = { id: 'cut', title: 'Go on.', createdAt: 1, updatedAt: 1, turns, leaf: 1 };
+    writing.objectStore('kept').put(conversation, 'chat:cut');
+    await new Promise((resolve) => writing.addEventListener('complete', resolve));
+    request.result.close();
+    sessionStorage.setItem('sluice.open', 'cut');
+  }, said);
+  await open();
+  await expectSoon(() => last('turn-assistant').getAttribute('data-state'), 'length');
+  const found = (await kept()).records.map((record) => JSON.parse(record)).find(({ id, turns }) => id === 'cut' && turns);
+  expect(found.turns[1]).toMatchObject({ thoughts: said.thoughts, calls: said.calls, end: 'length' });
+  expect(found.turns[1].text.startsWith(said.text)).toBe(true);
+  expect(found.turns[1].text.length).toBeGreaterThan(said.text.length);
+  await page.getByTestId('chats-search').fill('go on.');
+  await page.getByTestId('chat-item').hover();
+  await page.getByTestId('chat-delete').click();
+  await page.getByTestId('chat-confirm-delete').click();
+  await expectSoon(async () => (await titles()).length, 0);
+  await page.getByTestId('chats-search').fill('');
+});
+
 /** Once what was written before has been saved. */
 async function keptAtRest() {
   for (let known = await kept(); ; ) {
@@ -185,10 +293,28 @@ test('a deleted conversation takes its saved state, its journal and its search e
   expect(now.sessions).toBeLessThanOrEqual(1); // that of 'Read this.'
 });
 
+test('"delete everything" while the first model loads leaves the origin empty, too, and the page at its start', async () => {
+  const elsewhere = await browser.newContext({ viewport: { width: 1600, height: 1000 } });
+  const visit = await elsewhere.newPage();
+  await visit.goto(server.url);
+  await visit.getByTestId('erase').click();
+  await visit.getByTestId('erase-now').click();
+  await expectSoon(() => visit.locator('#notice-title').textContent(), 'Everything is deleted');
+  await visit.waitForTimeout(1500);
+  expect(await origin(visit)).toEqual({
+    ...{ databases: [], files: [], local: 0, session: 0 },
+    ...{ caches: [], workers: 0, cookies: '' },
+  });
+  await elsewhere.close();
+});
+
 test('"delete everything" leaves the origin empty', async () => {
+  await page.getByTestId('chat-open').first().click();
+  await expectSoon(() => page.locator('#empty').isVisible(), false);
   await page.getByTestId('erase').click();
   await page.getByTestId('erase-now').click();
   await expectSoon(() => page.locator('#notice-title').textContent(), 'Everything is deleted');
+  expect(await page.locator('#empty').isVisible()).toBe(true);
   expect(await origin()).toEqual({ databases: [], files: [], local: 0, session: 0, caches: [], workers: 0, cookies: '' });
   await page.waitForTimeout(1500); // nothing comes back by itself
   expect(await origin()).toEqual({ databases: [], files: [], local: 0, session: 0, caches: [], workers: 0, cookies: '' });
@@ -248,8 +374,8 @@ function kept(): Promise<{ records: string[]; sessions: number }> {
   });
 }
 
-function origin() {
-  return page.evaluate(async () => {
+function origin(where = page) {
+  return where.evaluate(async () => {
     const files: string[] = [];
     const root = (await navigator.storage.getDirectory()) as unknown as { keys(): AsyncIterable<string> };
     for await (const name of root.keys()) files.push(name);

@@ -81,9 +81,7 @@ test('a new build waits until no reply is running, the old page keeps its own fi
   if (await page.evaluate(() => document.body.dataset.busy === 'true'))
     expect(await page.locator('#notice').isVisible()).toBe(false);
   await replied();
-  await page.waitForFunction(
-    () => document.querySelector('#notice-title')!.textContent === 'A new version of this page is ready',
-  );
+  await noticed();
   await page.getByTestId('notice-primary').click();
   await page.waitForFunction(() => document.title.includes('second'));
   await ready();
@@ -91,20 +89,32 @@ test('a new build waits until no reply is running, the old page keeps its own fi
   expect(await page.evaluate(async () => (await caches.keys()).length)).toBe(1);
 });
 
-test('while another tab shows the old build, it stays', async () => {
+test('while another tab shows the old build, it stays; what else the origin shows has no say', async () => {
   const other = await context.newPage();
   await other.goto(server.url);
+  const elsewhere = await context.newPage();
+  await elsewhere.goto(new URL('/elsewhere', server.url).href);
   publish('third');
-  await page.evaluate(async () => (await navigator.serviceWorker.getRegistration())!.update());
-  await page.waitForFunction(
-    () => document.querySelector('#notice-title')!.textContent === 'A new version of this page is ready',
-  );
+  await offered();
   await page.getByTestId('notice-primary').click();
   await page.waitForFunction(() => document.querySelector('#notice-error')!.textContent!.includes('Other tabs'));
   expect(await other.title()).toContain('second');
   await other.close();
   await page.getByTestId('notice-primary').click();
   await page.waitForFunction(() => document.title.includes('third'));
+  await ready();
+  await elsewhere.close();
+});
+
+test('an update that was put off does not come back with the next reply', async () => {
+  publish('fourth');
+  await offered();
+  await page.getByTestId('notice-secondary').click();
+  expect(await page.locator('#notice').isVisible()).toBe(false);
+  await ask('And the sea.');
+  expect(await page.locator('#notice').isVisible()).toBe(false);
+  await open();
+  await noticed(); // it waits since before this page began
 });
 
 test('in development there is none', async () => {
@@ -118,6 +128,18 @@ test('in development there is none', async () => {
   expect(await visit.evaluate(async () => (await navigator.serviceWorker.getRegistrations()).length)).toBe(0);
   await dev.close();
 });
+
+/** The page has found the build that was published last, and says so. */
+async function offered(): Promise<void> {
+  await page.evaluate(async () => (await navigator.serviceWorker.getRegistration())!.update());
+  await noticed();
+}
+
+async function noticed(): Promise<void> {
+  await page.waitForFunction(
+    () => document.querySelector('#notice-title')!.textContent === 'A new version of this page is ready',
+  );
+}
 
 /** Another build on the same host: other words on the page, and a worker that says so. */
 function publish(name: string): void {

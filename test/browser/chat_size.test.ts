@@ -8,6 +8,8 @@ import { launch } from './launch';
 import { repository, startStaticServer } from './servers';
 
 const MOST_BYTES = 150_000;
+/** With the workers of the engine and of its text. */
+const MOST_BYTES_TO_SEND = 220_000;
 const site = join(repository, 'dist/site');
 
 test('until the composer is usable at most 150 KB of JavaScript are transferred', async () => {
@@ -33,6 +35,9 @@ test('until the composer is usable at most 150 KB of JavaScript are transferred'
   expect(before.length).toBeGreaterThan(0);
   expect(sum(before)).toBeLessThanOrEqual(MOST_BYTES);
   expect(before.filter(({ path }) => /markdown|temml|lib-/.test(path))).toEqual([]);
+  expect(sum(sized)).toBeLessThanOrEqual(MOST_BYTES_TO_SEND);
+  expect(sized.filter(({ path }) => /engine\.worker|text\.worker/.test(path))).toHaveLength(2);
+  expect(sized.filter(({ path }) => /constraint_service|temml|lib-/.test(path))).toEqual([]);
   await page.close();
   await server.close();
 });

@@ -71,6 +71,28 @@ describe.each(browsers)('hostile output, %s', (name) => {
     expect(await page.evaluate((source) => (window as unknown as WithPage).markdown.remade(source), text)).toBe(0);
   });
 
+  test.each([
+    {
+      why: 'a paragraph comes behind it',
+      pieces: ['$$\np\n$$\n\n', 'One ', 'two ', 'three.'],
+      shown: { formulas: 1, text: 'pOne two three.' },
+    },
+    { why: 'the reply ends with it', pieces: ['One.\n\n', '$$\nq\n$$'], shown: { formulas: 1, text: 'One.q' } },
+    {
+      why: 'the next block is finished with it',
+      pieces: ['$$\nr\n$$', '\n\nOne.\n\nTwo.'],
+      shown: { formulas: 1, text: 'rOne.Two.' },
+    },
+    {
+      why: 'a block that is read again changes it',
+      pieces: ['$$\ns\n$$\n\n', '- $t$', ' $u$\n', '- v'],
+      shown: { formulas: 3, text: 'st uv' },
+    },
+  ])('a formula of its own line is shown once: $why', async ({ pieces, shown }) => {
+    expect(await page.evaluate((all) => (window as unknown as WithPage).markdown.showSlowly(all), pieces)).toEqual(shown);
+    expect(page.errors).toEqual([]);
+  });
+
   test('no errors', () => expect(page.errors).toEqual([]));
 
   test('the watch itself sees what is fetched', async () => {

@@ -47,6 +47,20 @@ const api = {
     stream.end({ now: true });
     await settled(stream);
   },
+  /** Shows a reply whose pieces come far enough apart for the formulas in them to be drawn; what is on the page in the end. */
+  async showSlowly(pieces: readonly string[]): Promise<{ formulas: number; text: string }> {
+    await api.htmlOf('$a$'); // from here on, what draws formulas is there
+    reply.replaceChildren();
+    const stream = new MarkdownStream(reply, follow);
+    for (const piece of pieces) {
+      stream.append(piece);
+      await pause(60);
+    }
+    stream.end({ now: true });
+    await settled(stream);
+    await pause(60);
+    return { formulas: reply.querySelectorAll('math').length, text: reply.textContent };
+  },
   shown: () => reply.textContent.length,
   /** Elements made again although their block was finished: none. */
   async remade(text: string): Promise<number> {

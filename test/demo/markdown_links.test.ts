@@ -6,6 +6,9 @@ test.each([
   { address: 'https://exämple.com/', place: 'xn--exmple-cua.com', why: 'letters that look alike show' },
   { address: 'HTTPS://EXAMPLE.com:8443/', place: 'example.com:8443', why: 'a port is part of the place' },
   { address: 'mailto:me@example.com', place: 'me@example.com', why: 'a mail address' },
+  { address: 'mailto:a%40bank.com%E2%80%AE@evil.com', place: 'a%40bank.com%E2%80%AE@evil.com', why: 'escapes stay' },
+  { address: 'mailto:b\u00e4nk@evil.com', place: 'b%C3%A4nk@evil.com', why: 'in ASCII' },
+  { address: 'mailto:me@example.com?subject=to', place: 'me@example.com', why: 'a subject' },
   { address: 'mailto:%', place: '%', why: 'a stray % is no failure' },
 ])('$why: $address', ({ address, place }) => expect(linkOf(address)?.place).toBe(place));
 
@@ -23,5 +26,9 @@ test.each([
   '#anchor',
   'https://user:password@example.com/',
   'https://bank.com@evil.com/',
+  'mailto:me@example.com?subject=a&BCC=evil@evil.com',
+  'mailto:me@example.com?cc=evil@evil.com',
+  'mailto:?to=evil@evil.com',
+  'mailto:me@example.com?%63c=evil@evil.com',
   '',
 ])('%j is no link', (address) => expect(linkOf(address)).toBeUndefined());

@@ -25,3 +25,10 @@ test('a token reads every weight once, and streams what does not fit', () => {
   expect(streamed).toBe(large.streamedBytesPerToken);
   expect(weights).toBeGreaterThanOrEqual(streamed);
 });
+
+test('of a mixture a token reads the experts that it chooses, and fetches those that are not there', () => {
+  const experts = { slots: 512, of: 10_240, slotBytes: 1_800_000, perToken: 320 };
+  const mixture = { ...large, experts, expectedExpertBytesPerToken: 60e6 };
+  const dense = bytesPerToken(large);
+  expect(bytesPerToken(mixture)).toEqual({ weights: dense.weights + 576e6, streamed: dense.streamed + 60e6 });
+});

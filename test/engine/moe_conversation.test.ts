@@ -79,8 +79,13 @@ test('a second turn, and one after save and restore, are those of an engine with
   expect(some.session.plan).toMatchObject({ streamedBytesPerToken: 0, experts: { complete: false } });
   const one = await say(all, 'Tell a story.');
   expect(await say(some, 'Tell a story.')).toBe(one);
-  const { misses, syncs } = some.session.experts!.counts.decode;
+  const { hits, misses, syncs } = some.session.experts!.counts.decode;
   expect(misses).toBeGreaterThan(0);
+  const { experts } = some.info();
+  expect(experts!.misses.reduce((sum, missed) => sum + missed)).toBe(misses);
+  const asked = experts!.hits.map((found, layer) => found + experts!.misses[layer]!);
+  expect(asked).toEqual(Array(4).fill((hits + misses) / 4)); // every token asks every layer
+  expect(all.info().experts).toBeUndefined();
   expect(syncs).toBeLessThan(70 * 4); // fewer than one for each layer of each token
   expect(some.session.sequence.slot).not.toBe(0); // an odd number of tokens was computed ahead: what is saved lies elsewhere
   const store = await SessionStore.open<SessionFacts>(new NodeOrigin(join(folder, 'sessions')).tab({}).root);
