@@ -329,7 +329,7 @@ function streaming(input: PlanInput): Streaming {
  * A slot in the fewest pieces of at most `most` bytes, all alike. A browser moves a mapped staging buffer whole however little of it
  * is used, so a short last piece costs as much as the others.
  */
-function equalPieces(slotBytes: number, most: number): number {
+export function equalPieces(slotBytes: number, most: number): number {
   return Math.ceil(slotBytes / Math.ceil(slotBytes / most) / 16) * 16;
 }
 
