@@ -269,6 +269,29 @@ export class ExpertCache {
     this.#complete = false; // what it wrote is stale already
   }
 
+  /**
+   * For measurements: milliseconds to read and upload `count` experts of all layers, `atOnce` of them at a time and nothing else. Slots
+   * then hold what nobody knows of: nothing may be computed any more. @throws what a read throws.
+   */
+  async measureFetch(count: number, atOnce: number): Promise<number> {
+    const { pool, layers, upload } = this.#parts;
+    const all = layers.length * this.#experts;
+    const step = Math.floor(all * 0.618) | 1; // far apart in the file, and in every layer
+    let next = 0;
+    const lane = async (filler: WindowFiller) => {
+      for (let n = next++; n < count; n = next++) {
+        const key = (n * step) % all;
+        const layer = Math.floor(key / this.#experts);
+        const slab = slabOf(pool, layer);
+        await this.#read(layer, key % this.#experts, slab, n % pool.slabs[slab]!.slots, filler, undefined);
+      }
+    };
+    const started = performance.now();
+    await Promise.all(this.#lanes.slice(0, atOnce).map(lane));
+    await upload.idle();
+    return performance.now() - started;
+  }
+
   destroy(): void {
     this.#stop.abort();
   }
