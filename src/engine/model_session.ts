@@ -123,13 +123,13 @@ export class ModelSession {
   }
 
   /**
-   * Decoding without the CPU, made once; undefined where weights stream, where the head comes in slices, and where `gpuLoop` is off.
+   * Decoding that draws on the GPU, made once; undefined where weights other than experts stream, where the head comes in slices, and where `gpuLoop` is off.
    * @throws EngineError 'budget'
    */
   tokenLoops(vocab: number): TokenLoops | undefined {
     const { plan, gpu, recordings, options } = this;
     if (!(options.gpuLoop ?? !gpu.direct)) return undefined;
-    if (this.experts?.complete === false) return undefined; // some may still be on their way, and nobody would ask for them
+    if (plan.experts?.complete && !this.experts!.complete) return undefined; // some are still on their way
     if (plan.streamedBytesPerToken > 0 || plan.gather || recordings.decode.head.length > 1) return undefined;
     if (this.#loops?.sampler.shape.vocab !== vocab) this.#loops = new TokenLoops(gpu, this.runner, this.scratch, vocab);
     return this.#loops;

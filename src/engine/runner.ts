@@ -4,7 +4,7 @@ import type { ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { type Dispatch, someTiles } from '../gpu/dispatch';
 import { deviceLostError, Readback } from '../gpu/readback';
-import { firstTileAt, packStep } from '../kernels/step';
+import { firstTileAt, packStep, slotsAt } from '../kernels/step';
 import type { HeadSection, Recordings } from '../model/qwen35';
 import type { Section } from '../model/recorder';
 import type { Scratch } from '../model/scratch';
@@ -29,7 +29,7 @@ import {
   type Slice,
   type SlotChunk,
 } from './passes';
-import { mostMisses, Speculation } from './speculation';
+import { leastGuessed, mostMisses, Speculation } from './speculation';
 
 /** Which rows of logits a step returns: none, that of the last token, or every token's. */
 export type WantedLogits = 'none' | 'last' | 'all';
@@ -134,11 +134,15 @@ export class Runner {
     for (const { tokens } of parts) this.#checkIds(tokens);
     if (this.#gpu.loss.info) throw deviceLostError(this.#gpu);
     for (const { sequence } of parts) sequence.changes++;
+    await this.#unlessLost(this.#run(parts, signal));
+  }
+
+  /** What a lost device leaves waiting for a slow read, nobody needs to wait for. @throws EngineError 'device-lost' */
+  async #unlessLost(running: Promise<void>): Promise<void> {
     const lost = new Deferred();
     this.#lost = lost;
     try {
-      // What a lost device leaves waiting for a slow read, nobody needs to wait for.
-      await Promise.race([this.#run(parts, signal), lost.promise]);
+      await Promise.race([running, lost.promise]);
     } finally {
       this.#lost = undefined;
     }
@@ -197,6 +201,42 @@ export class Runner {
       if (this.#batches.sections >= perSubmit) this.#batches.submit();
       this.#batches.run(dispatches, 1);
     }
+    this.#batches.run(then, 1);
+    copy(this.#batches.encoder());
+    this.#batches.submit();
+    this.#batches.forget();
+  }
+
+  /** Whether tokens wait for experts: `queueToken` cannot run them. */
+  get waitsForExperts(): boolean {
+    return this.#parts.experts?.complete === false;
+  }
+
+  /**
+   * As `queueToken`, for a token whose experts may have to be fetched: resolves when all of it is in the queue. Until then the sequence's
+   * state is what it was before, and stays so if this fails.
+   * @throws what a read of an expert throws; EngineError 'device-lost'; AbortError.
+   */
+  async runToken(
+    sequence: Sequence,
+    then: readonly Dispatch[],
+    copy: (encoder: GPUCommandEncoder) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const recordings = this.#recordingsOf(sequence);
+    const targetSlot = this.#otherSlot(sequence);
+    const slots = Uint32Array.of(sequence.slot, targetSlot);
+    this.#gpu.device.queue.writeBuffer(this.#parts.scratch.step, slotsAt, slots);
+    const chunk = { first: 0, tokens: 1, position: sequence.length, sourceSlot: sequence.slot, targetSlot };
+    const pass: Pass = { sequence, recordings, chunks: [chunk], ids: new Uint32Array(1), signal, shared: false };
+    try {
+      await this.#unlessLost(this.#body({}, pass, 0));
+    } catch (error) {
+      this.#batches.drop();
+      throw error;
+    }
+    sequence.slot = targetSlot;
+    for (const { dispatches } of recordings.decode.head) this.#batches.run(dispatches, 1);
     this.#batches.run(then, 1);
     copy(this.#batches.encoder());
     this.#batches.submit();
@@ -307,7 +347,7 @@ export class Runner {
   #speculates(tokens: number): boolean {
     const { experts, speculation = 'auto' } = this.#parts;
     if (tokens !== 1 || !this.#speculation || experts!.complete || speculation === 'off') return false;
-    return speculation === 'on' || experts!.missShare <= mostMisses;
+    return speculation === 'on' || experts!.missShare <= mostMisses || experts!.guessShare >= leastGuessed;
   }
 
   /** So that what a token reads is still there when it is computed again: the last slot, or the first. */
@@ -320,7 +360,7 @@ export class Runner {
   }
 
   /** Every unit in turn, over all chunks of the pass: a unit is loaded once however long the prompt. */
-  async #body(part: StepPart, pass: Pass, first: number): Promise<void> {
+  async #body(part: Pick<StepPart, 'onProgress'>, pass: Pass, first: number): Promise<void> {
     const weights = this.#weights;
     const { plan } = this.#parts;
     const sections = this.#sections(pass);
