@@ -30,6 +30,7 @@ import {
   type SlotChunk,
 } from './passes';
 import { leastGuessed, mostMisses, Speculation } from './speculation';
+import { checkParts } from './step_checks';
 
 /** Which rows of logits a step returns: none, that of the last token, or every token's. */
 export type WantedLogits = 'none' | 'last' | 'all';
@@ -122,16 +123,7 @@ export class Runner {
    *   not be read), 'device-lost'; AbortError.
    */
   async step(parts: readonly StepPart[], signal?: AbortSignal): Promise<void> {
-    for (const { sequence, tokens } of parts) {
-      const room = sequence.shape.contextTokens - sequence.length;
-      if (tokens.length > room) {
-        throw new EngineError(
-          'context-length',
-          `${sequence.length + tokens.length} tokens do not fit a context of ${sequence.shape.contextTokens}. Shorten the text or raise contextTokens.`,
-        );
-      }
-    }
-    for (const { tokens } of parts) this.#checkIds(tokens);
+    checkParts(parts, this.#config.vocabSize);
     if (this.#gpu.loss.info) throw deviceLostError(this.#gpu);
     for (const { sequence } of parts) sequence.changes++;
     await this.#unlessLost(this.#run(parts, signal));
@@ -270,18 +262,6 @@ export class Runner {
     }
   }
 
-  /** An embedding has no row for such an id: the kernel would leave another token's in place. */
-  #checkIds(tokens: Uint32Array): void {
-    const { vocabSize } = this.#config;
-    const outside = tokens.find((id) => id >= vocabSize);
-    if (outside !== undefined) {
-      throw new EngineError(
-        'format',
-        `Token id ${outside} is outside the model's vocabulary of ${vocabSize}. Do tokenizer and weights belong together?`,
-      );
-    }
-  }
-
   #recordingsOf(sequence: Sequence): Recordings {
     const recordings = this.#parts.recordings.get(sequence);
     if (!recordings) throw new EngineError('internal', 'This sequence was not recorded with this model.');
@@ -368,7 +348,8 @@ export class Runner {
     if (this.#speculates(pass.ids.length)) {
       for (const { unit } of sections) await unlessAborted(weights.acquire(unit), pass.signal);
       if (this.#parts.rows) await this.#parts.rows.load(pass.ids, pass.signal);
-      return this.#speculation!.run({ sections, perSubmit, signal: pass.signal });
+      const onMeasured = (count: number, ms: number) => this.#pacer.measured(1, count, ms);
+      return this.#speculation!.run({ sections, perSubmit, signal: pass.signal, onMeasured });
     }
     for (const [index, section] of sections.entries()) {
       throwIfAborted(pass.signal);

@@ -32,13 +32,16 @@ export type Speculated = {
   /** Sections between two submits. */
   perSubmit: number;
   signal: AbortSignal | undefined;
+  /** How long some sections took, where the GPU had no pause. */
+  onMeasured(sections: number, ms: number): void;
 };
 
 /** What a layer chose; `away`: how many of these had no slot. */
 type Choice = LayerPicks & { away: number };
 /** Sections up to the mixture of the last of some layers. */
 type Segment = { sections: readonly Section[]; firstLayer: number; endLayer: number };
-type Asked = { attempt: number; firstLayer: number; choices: Promise<Choice[]>; arrived: Choice[] | undefined };
+/** `behind`: another was still under way when it was queued. */
+type Asked = { attempt: number; behind: boolean; sections: number; choices: Promise<Choice[]>; arrived: Choice[] | undefined };
 
 export class Speculation {
   readonly #parts: MixtureParts;
@@ -60,7 +63,7 @@ export class Speculation {
    * The residual stream after `sections`; everything is submitted then. State is read from one slot and written to another.
    * @throws what a read of an expert throws; EngineError 'device-lost'; AbortError.
    */
-  async run({ sections, perSubmit, signal }: Speculated): Promise<void> {
+  async run({ sections, perSubmit, signal, onMeasured }: Speculated): Promise<void> {
     const { experts, shape } = this.#parts;
     experts.begin();
     const token = new Token(segmentsOf(sections, this.#layers), shape.layers);
@@ -68,7 +71,7 @@ export class Speculation {
       while (!token.done) {
         throwIfAborted(signal);
         const begun = this.#free.length > 0 && this.#next(token, perSubmit);
-        if (!begun) await unlessAborted(this.#something(token), signal);
+        if (!begun) await unlessAborted(this.#something(token, onMeasured), signal);
       }
     } finally {
       experts.wantNothing();
@@ -118,7 +121,7 @@ export class Speculation {
   }
 
   /** Submits, and asks what the layers of the segment chose. */
-  #ask({ endLayer }: Segment, firstLayer: number): Omit<Asked, 'attempt'> {
+  #ask({ sections, endLayer }: Segment, firstLayer: number): Omit<Asked, 'attempt' | 'behind'> {
     const { batches, scratch } = this.#parts;
     const readback = this.#free.pop()!;
     const count = endLayer - firstLayer;
@@ -128,7 +131,7 @@ export class Speculation {
     const choices = count > 0 ? this.#read(readback, firstLayer, count) : Promise.resolve([]);
     const given = choices.finally(() => this.#free.push(readback));
     given.catch(() => {}); // reported to whoever waits for it
-    return { firstLayer, choices: given, arrived: undefined };
+    return { sections: sections.length, choices: given, arrived: undefined };
   }
 
   async #read(readback: Readback, firstLayer: number, count: number): Promise<Choice[]> {
@@ -141,7 +144,7 @@ export class Speculation {
   }
 
   /** Waits for what a segment chose, or for an expert. */
-  async #something(token: Token): Promise<void> {
+  async #something(token: Token, onMeasured: Speculated['onMeasured']): Promise<void> {
     const { experts } = this.#parts;
     const [oldest] = token.asked;
     const arrival = experts.arrival();
@@ -149,8 +152,13 @@ export class Speculation {
     if (waits.length === 0)
       throw failureOf(token, experts) ?? new EngineError('internal', 'A token waits for experts that nobody reads.');
     await Promise.race(waits);
-    while (token.asked[0]?.arrived) token.learn(token.asked[0].arrived);
-    token.wantedEnd = experts.want(token.wanted);
+    let learned = false;
+    for (let asked = token.asked[0]; asked?.arrived; asked = token.asked[0]) {
+      const ms = token.learn(asked.arrived);
+      if (asked.behind) onMeasured(asked.sections, ms);
+      learned = true;
+    }
+    if (learned) token.wantedEnd = experts.want(token.wanted);
     const failure = failureOf(token, experts);
     if (failure !== undefined) throw failure;
   }
@@ -176,6 +184,7 @@ class Token {
   #from: number | undefined;
   /** Layers before this one are computed as they should be. */
   #sure = 0;
+  #learnedMs = performance.now();
 
   constructor(segments: readonly Segment[], layers: number) {
     this.#segments = segments;
@@ -231,8 +240,8 @@ class Token {
     return from;
   }
 
-  ask(asked: Omit<Asked, 'attempt'>): void {
-    const own = { ...asked, attempt: this.attempt };
+  ask(asked: Omit<Asked, 'attempt' | 'behind'>): void {
+    const own = { ...asked, attempt: this.attempt, behind: this.asked.length > 0 };
     this.asked.push(own);
     own.choices.then(
       (choices) => {
@@ -242,8 +251,8 @@ class Token {
     );
   }
 
-  /** Takes the answer to the oldest question in. */
-  learn(choices: readonly Choice[]): void {
+  /** Takes the answer to the oldest question in. @returns milliseconds since the one before. */
+  learn(choices: readonly Choice[]): number {
     const { attempt } = this.asked.shift()!;
     const isLatest = attempt === this.attempt;
     for (const choice of choices) {
@@ -253,6 +262,9 @@ class Token {
       if (choice.away > 0) this.missed = choice;
       else this.#sure = choice.layer + 1;
     }
+    const before = this.#learnedMs;
+    this.#learnedMs = performance.now();
+    return this.#learnedMs - before;
   }
 }
 

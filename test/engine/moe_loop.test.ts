@@ -50,7 +50,9 @@ async function reply(session: ModelSession, asked: Partial<GenerateRequest>, sig
   return { ids, length, row };
 }
 
-test('the same tokens and the same state, whoever lacks experts and however they are asked for', async () => {
+test('the same tokens and the same state, whoever lacks experts and however they are asked for', {
+  timeout: 240_000,
+}, async () => {
   const sampling = { temperature: 1.2, top_k: 40, seed: 5, frequency_penalty: 0.5 };
   const all = await open({});
   const few = await open({ fewer: 50, speculation: 'on' });
