@@ -327,7 +327,9 @@ export class Runner {
   #speculates(tokens: number): boolean {
     const { experts, speculation = 'auto' } = this.#parts;
     if (tokens !== 1 || !this.#speculation || experts!.complete || speculation === 'off') return false;
-    return speculation === 'on' || experts!.missShare <= mostMisses || experts!.guessShare >= leastGuessed;
+    const { missShare, guessShare } = experts!;
+    // Without any hit so far there is nothing to guess with: the first token asks layer by layer.
+    return speculation === 'on' || missShare <= mostMisses || (missShare < 1 && guessShare >= leastGuessed);
   }
 
   /** So that what a token reads is still there when it is computed again: the last slot, or the first. */

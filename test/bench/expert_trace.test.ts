@@ -61,7 +61,9 @@ test('tokens and prompts run through the experts of the trace, whatever the rout
   session.destroy();
 });
 
-test('a bench with a trace says what was missed, what would be, and what it could have reached', async () => {
+const isLong = process.env.SLUICE_LONG === '1'; // two more sessions, with pipelines of their own
+
+test.runIf(isLong)('a bench with a trace says what was missed, what would be, and what it could have reached', async () => {
   const sizes = { contexts: [6], promptTokens: 10, decodeTokens: 6, repeat: 2, seed: 1, trace: 'real' } as const;
   const figures: ContextFigures[] = [];
   for (const share of [0.5, 0.75]) {
