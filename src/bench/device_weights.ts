@@ -26,10 +26,11 @@ export function weightsOnDevice(gpu: Gpu, described: SyntheticDescription): Weig
       }
     }
     const firstOfExperts = plan.placement.slabs.length;
-    for (const [i, { firstLayer, layers }] of (plan.experts?.slabs ?? []).entries()) {
+    if (!plan.experts?.complete) return; // others are read as tokens choose them
+    for (const [i, { firstLayer, layers }] of plan.experts.slabs.entries()) {
       let at = 0;
       for (const { moe } of plan.model.layers.slice(firstLayer, firstLayer + layers)) {
-        for (let expert = 0; expert < moe!.experts.count; expert++, at += plan.experts!.slotBytes)
+        for (let expert = 0; expert < moe!.experts.count; expert++, at += plan.experts.slotBytes)
           maker.make(moe!.experts.image(expert), slabs[firstOfExperts + i]!, at);
       }
     }

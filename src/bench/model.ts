@@ -15,8 +15,11 @@ import type { GenerateRequest } from '../protocol/engine';
 import type { ExpertCounts } from '../stream/expert_cache';
 import type { Effort } from './ceilings';
 import { type Counts, countCalls } from './count_calls';
+import { type ExpertBound, expertBound } from './expert_bound';
 import { type ProfileRow, profileStep } from './profile';
+import { replay } from './replay';
 import { type Summary, summarise } from './statistics';
+import { realisticTrace, type Trace } from './trace';
 import { prefillFlopPerToken, type TokenBytes, tokenBytes } from './traffic';
 
 export type ModelBench = {
@@ -30,6 +33,8 @@ export type ModelBench = {
   seed: number;
   /** A session for so many tokens; it is destroyed here. One at a time. */
   open(contextTokens: number): Promise<ModelSession>;
+  /** Which experts tokens run through, in place of those that the routers choose: as real text does, see trace.ts. */
+  trace?: 'real' | undefined;
   /** Also time every kind of dispatch alone. */
   profile?: Effort;
   onContext?(figures: ContextFigures | SkippedContext): void;
@@ -55,6 +60,8 @@ export type ContextFigures = {
   submitsPerToken: number;
   /** Of a mixture: all measured runs together. */
   experts?: ExpertReport;
+  /** Of a trace whose experts do not all have slots. */
+  bound?: ExpertBound;
   /** Standard deviation of the logits after the prompt. */
   logitDeviation: number;
   /** Of the first run. */
@@ -92,6 +99,8 @@ async function benchContext(gpu: Gpu, bench: ModelBench, context: number): Promi
   const own: Gpu = { ...gpu, memory: gpu.memory.scope() };
   const session = await bench.open(context + promptTokens + decodeTokens + 1); // the last id is drawn, not read
   try {
+    const trace = bench.trace && traceOf(session);
+    if (trace) await replay(own, session, trace);
     const random = new Random(seed);
     const { vocabSize } = session.config;
     const ids = Array.from({ length: context + promptTokens }, () => Math.floor(random.next() * vocabSize));
@@ -104,6 +113,7 @@ async function benchContext(gpu: Gpu, bench: ModelBench, context: number): Promi
       goBack();
       runs.push(await run(session, { ...request, decodeTokens }));
     }
+    const experts = expertReport(session, repeat * decodeTokens, known as ExpertCounts);
     goBack();
     const logitDeviation = await deviationOfLogits(session, ids.slice(context));
     const resident = session.plan.streamedBytesPerToken === 0;
@@ -112,13 +122,57 @@ async function benchContext(gpu: Gpu, bench: ModelBench, context: number): Promi
       if (tokens > 1) goBack();
       profiles.push({ tokens, rows: await profileStep(session, bench.profile!, tokens) });
     }
-    const experts = expertReport(session, repeat * (decodeTokens - 1), known as ExpertCounts);
-    const figures = { ...speeds(session, context, runs), ...counts, ...(experts ? { experts } : {}) };
+    const speed = speeds(session, context, runs);
+    const bound =
+      trace && experts && !session.experts!.complete
+        ? await boundOf(
+            session,
+            trace,
+            { ...request, decodeTokens },
+            { goBack, experts, reached: speed.decodeTokensPerSecond.median },
+          )
+        : undefined;
+    const figures = { ...speed, ...counts, ...(experts ? { experts } : {}), ...(bound ? { bound } : {}) };
     return { context, promptTokens, decodeTokens, ...figures, logitDeviation, profiles };
   } finally {
     session.destroy();
     own.memory.release();
   }
+}
+
+/** Tokens that a trace has before it begins again. */
+const traceTokens = 2048;
+
+function traceOf({ config }: ModelSession): Trace {
+  const { moe, numHiddenLayers: layers } = config;
+  if (!moe) throw new EngineError('invalid-request', 'A trace of experts needs a mixture of experts.');
+  return realisticTrace({ layers, experts: moe.experts, chosen: moe.chosen }, traceTokens, 1);
+}
+
+/** What the run could have reached. Leaves the session fit for nothing but its end. */
+async function boundOf(
+  session: ModelSession,
+  trace: Trace,
+  request: Request,
+  { goBack, experts, reached }: { goBack: () => void; experts: ExpertReport; reached: number },
+): Promise<ExpertBound> {
+  session.experts!.alias();
+  const runs: Run[] = [];
+  for (let i = 0; i < 2; i++) {
+    goBack();
+    runs.push(await run(session, request));
+  }
+  const { decodeTokens: drawn, decodeMs } = runs[1]!.timings; // the first one warms up
+  const from = (first: number, count: number) => Array.from({ length: count }, (_, i) => first + i);
+  const once = from(request.known, request.ids.length - request.known + request.decodeTokens);
+  const choices = trace.layers * trace.chosen;
+  return expertBound(session, trace, {
+    resident: (1000 * drawn) / decodeMs,
+    reached,
+    positions: [...from(0, request.known), ...once, ...once],
+    decoded: request.decodeTokens,
+    missesPerToken: (experts.misses * choices) / Math.max(1, experts.hits + experts.misses),
+  });
 }
 
 /** Reads `tokens`; what it returns puts the sequence back to where it is then. */

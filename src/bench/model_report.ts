@@ -1,5 +1,6 @@
 /** A model's figures with their shares of the machine's ceilings, as a person reads them. */
 import type { Ceilings } from './ceilings';
+import type { ExpertBound } from './expert_bound';
 import type { ContextFigures, ModelBench, SkippedContext } from './model';
 import { aligned, count, figure, percent } from './report';
 
@@ -22,7 +23,17 @@ export function modelTable(label: string, { promptTokens, decodeTokens, repeat }
   const title = `${label}: prompt ${promptTokens}, decode ${decodeTokens}, median of ${count(repeat, 'run')}`;
   const skipped = rows.flatMap((row) => ('skipped' in row ? [`  context ${row.context} skipped: ${row.skipped}`] : []));
   const measured = rows.flatMap((row) => ('skipped' in row ? [] : [cells(row)]));
-  return [title, ...(measured.length > 0 ? aligned([columns, ...measured]) : []), ...skipped].join('\n');
+  const bounds = rows.flatMap((row) => ('skipped' in row || !row.bound ? [] : [`  ${boundText(row.context, row.bound)}`]));
+  return [title, ...(measured.length > 0 ? aligned([columns, ...measured]) : []), ...bounds, ...skipped].join('\n');
+}
+
+function boundText(context: number, bound: ExpertBound): string {
+  const { missesPerToken, lruMissesPerToken, msPerExpert, parallelism, residentTokensPerSecond, tokensPerSecond, ratio } = bound;
+  return (
+    `context ${context}: ${figure(missesPerToken)} misses a token, of the least recently used ${figure(lruMissesPerToken)}; ` +
+    `an expert is fetched in ${figure(msPerExpert)} ms, ${figure(parallelism)} times as fast side by side; resident ` +
+    `${figure(residentTokensPerSecond)} tok/s; bound ${figure(tokensPerSecond)} tok/s, reached ${percent(ratio)}`
+  );
 }
 
 const profileColumns = ['kernel', 'a step', 'µs each', 'ms a step', ''];

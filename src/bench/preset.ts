@@ -8,26 +8,31 @@ import type { EngineConfig } from '../protocol/engine';
 import type { SyntheticDescription } from '../synth/layout';
 import { regularLayerTypes, type SyntheticShapes } from '../synth/presets';
 import { weightsOnDevice } from './device_weights';
+import { type ExpertFile, storedExperts } from './expert_file';
 
-/** @throws EngineError 'invalid-request' where weights would stream; as ModelSession.load. */
+/**
+ * `experts`: where those are read that a budget does not hold.
+ * @throws EngineError 'invalid-request' where other weights would stream; as ModelSession.load.
+ */
 export async function openPreset(
   gpu: Gpu,
   described: SyntheticDescription,
   config: EngineConfig,
-  choices?: ChoiceStore,
+  { choices, experts: file }: { choices?: ChoiceStore | undefined; experts?: ExpertFile | undefined } = {},
 ): Promise<ModelSession> {
   const options = sessionOptions(config, described, gpu);
   const { gather, experts } = sessionPlan(gpu, described, options);
-  if (gather || experts?.complete === false) {
+  if (gather || (experts?.complete === false && !file)) {
     throw new EngineError(
       'invalid-request',
       `Under this budget weights would stream, and those of a preset are made in GPU memory and lie nowhere else. ` +
-        'Write the model with `synth` and name it with --model, or raise --gpu-budget.',
+        'Write the model with `synth` and name it with --model, name a file for experts with --experts-file, or raise --gpu-budget.',
     );
   }
   const making: Gpu = { ...gpu, memory: gpu.memory.scope() };
   try {
-    const checkpoint = { ...described, sources: new Map(), make: weightsOnDevice(making, described) };
+    const read = file && !experts?.complete ? storedExperts(described, file) : { sources: new Map() };
+    const checkpoint = { ...described, ...read, make: weightsOnDevice(making, described) };
     return await ModelSession.load(gpu, checkpoint, options, { choices });
   } finally {
     making.memory.release();

@@ -55,7 +55,10 @@ export type SessionCheckpoint = {
   sources: Sources;
   /** Where the weights lie in the store, if they were repacked. */
   stored?: StoreIndex;
-  /** Makes the weights where they lie, in place of reading them; for a plan that keeps all of them in GPU memory. */
+  /**
+   * Makes the weights where they lie, in place of reading them; for a plan that keeps all of them in GPU memory, but for experts, which it
+   * makes only where all of them stay there.
+   */
   make?: WeightMaker;
 };
 
@@ -100,8 +103,8 @@ export class ModelSession {
   readonly recordings: Recordings;
   /** Of a mixture. */
   readonly experts: ExpertCache | undefined;
+  readonly scratch: Scratch;
   readonly #uploads: readonly UploadPath[];
-  readonly #scratch: Scratch;
   #loops: TokenLoops | undefined;
 
   private constructor(gpu: Gpu, config: ModelConfig, options: SessionOptions, parts: Parts) {
@@ -116,20 +119,19 @@ export class ModelSession {
     this.recordings = parts.recordings;
     this.experts = parts.experts?.cache;
     this.#uploads = [parts.upload, ...(parts.experts ? [parts.experts.upload] : [])];
-    this.#scratch = parts.scratch;
+    this.scratch = parts.scratch;
   }
 
   /**
-   * Decoding without the CPU, made once; undefined where weights stream, where the head comes in slices, and where `gpuLoop` is off.
+   * Decoding that draws on the GPU, made once; undefined where weights other than experts stream, where the head comes in slices, and where `gpuLoop` is off.
    * @throws EngineError 'budget'
    */
   tokenLoops(vocab: number): TokenLoops | undefined {
     const { plan, gpu, recordings, options } = this;
     if (!(options.gpuLoop ?? !gpu.direct)) return undefined;
-    if (this.experts?.complete === false) return undefined; // some may still be on their way, and nobody would ask for them
-    if (plan.streamedBytesPerToken > 0 || plan.experts?.complete === false || plan.gather || recordings.decode.head.length > 1)
-      return undefined;
-    if (this.#loops?.sampler.shape.vocab !== vocab) this.#loops = new TokenLoops(gpu, this.runner, this.#scratch, vocab);
+    if (plan.experts?.complete && !this.experts!.complete) return undefined; // some are still on their way
+    if (plan.streamedBytesPerToken > 0 || plan.gather || recordings.decode.head.length > 1) return undefined;
+    if (this.#loops?.sampler.shape.vocab !== vocab) this.#loops = new TokenLoops(gpu, this.runner, this.scratch, vocab);
     return this.#loops;
   }
 
@@ -271,7 +273,7 @@ function weaves(gpu: Gpu, { layers }: CheckpointTensors, stored: StoreIndex | un
 
 async function make(maker: WeightMaker, plan: MemoryPlan, { slabs, experts }: Omit<Parts, 'loaded'>): Promise<void> {
   await maker(plan, [...slabs, ...(experts?.slabs ?? [])]);
-  experts?.cache.filled();
+  if (plan.experts?.complete) experts?.cache.filled();
 }
 
 /** Weights that stay, and the experts where all of them do. */

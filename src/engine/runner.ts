@@ -4,7 +4,7 @@ import type { ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { type Dispatch, someTiles } from '../gpu/dispatch';
 import { deviceLostError, Readback } from '../gpu/readback';
-import { firstTileAt, packStep } from '../kernels/step';
+import { firstTileAt, packStep, slotsAt } from '../kernels/step';
 import type { HeadSection, Recordings } from '../model/qwen35';
 import type { Section } from '../model/recorder';
 import type { Scratch } from '../model/scratch';
@@ -29,7 +29,8 @@ import {
   type Slice,
   type SlotChunk,
 } from './passes';
-import { mostMisses, Speculation } from './speculation';
+import { leastGuessed, mostMisses, Speculation } from './speculation';
+import { checkParts } from './step_checks';
 
 /** Which rows of logits a step returns: none, that of the last token, or every token's. */
 export type WantedLogits = 'none' | 'last' | 'all';
@@ -122,23 +123,18 @@ export class Runner {
    *   not be read), 'device-lost'; AbortError.
    */
   async step(parts: readonly StepPart[], signal?: AbortSignal): Promise<void> {
-    for (const { sequence, tokens } of parts) {
-      const room = sequence.shape.contextTokens - sequence.length;
-      if (tokens.length > room) {
-        throw new EngineError(
-          'context-length',
-          `${sequence.length + tokens.length} tokens do not fit a context of ${sequence.shape.contextTokens}. Shorten the text or raise contextTokens.`,
-        );
-      }
-    }
-    for (const { tokens } of parts) this.#checkIds(tokens);
+    checkParts(parts, this.#config.vocabSize);
     if (this.#gpu.loss.info) throw deviceLostError(this.#gpu);
     for (const { sequence } of parts) sequence.changes++;
+    await this.#unlessLost(this.#run(parts, signal));
+  }
+
+  /** What a lost device leaves waiting for a slow read, nobody needs to wait for. @throws EngineError 'device-lost' */
+  async #unlessLost(running: Promise<void>): Promise<void> {
     const lost = new Deferred();
     this.#lost = lost;
     try {
-      // What a lost device leaves waiting for a slow read, nobody needs to wait for.
-      await Promise.race([this.#run(parts, signal), lost.promise]);
+      await Promise.race([running, lost.promise]);
     } finally {
       this.#lost = undefined;
     }
@@ -203,6 +199,42 @@ export class Runner {
     this.#batches.submitUnwatched();
   }
 
+  /** Whether tokens wait for experts: `queueToken` cannot run them. */
+  get waitsForExperts(): boolean {
+    return this.#parts.experts?.complete === false;
+  }
+
+  /**
+   * As `queueToken`, for a token whose experts may have to be fetched: resolves when all of it is in the queue. Until then the sequence's
+   * state is what it was before, and stays so if this fails.
+   * @throws what a read of an expert throws; EngineError 'device-lost'; AbortError.
+   */
+  async runToken(
+    sequence: Sequence,
+    then: readonly Dispatch[],
+    copy: (encoder: GPUCommandEncoder) => void,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const recordings = this.#recordingsOf(sequence);
+    const targetSlot = this.#otherSlot(sequence);
+    const slots = Uint32Array.of(sequence.slot, targetSlot);
+    this.#gpu.device.queue.writeBuffer(this.#parts.scratch.step, slotsAt, slots);
+    const chunk = { first: 0, tokens: 1, position: sequence.length, sourceSlot: sequence.slot, targetSlot };
+    const pass: Pass = { sequence, recordings, chunks: [chunk], ids: new Uint32Array(1), signal, shared: false };
+    try {
+      await this.#unlessLost(this.#body({}, pass, 0));
+    } catch (error) {
+      this.#batches.drop();
+      throw error;
+    }
+    sequence.slot = targetSlot;
+    for (const { dispatches } of recordings.decode.head) this.#batches.run(dispatches, 1);
+    this.#batches.run(then, 1);
+    copy(this.#batches.encoder());
+    this.#batches.submit();
+    this.#batches.forget();
+  }
+
   /** How long a token that `queueToken` queued took, where the GPU had no pause. */
   tokenTook(sequence: Sequence, ms: number): void {
     const { body, head } = this.#recordingsOf(sequence).decode;
@@ -228,18 +260,6 @@ export class Runner {
     } finally {
       this.#weights = weights;
       if (!wasComplete) experts?.unalias();
-    }
-  }
-
-  /** An embedding has no row for such an id: the kernel would leave another token's in place. */
-  #checkIds(tokens: Uint32Array): void {
-    const { vocabSize } = this.#config;
-    const outside = tokens.find((id) => id >= vocabSize);
-    if (outside !== undefined) {
-      throw new EngineError(
-        'format',
-        `Token id ${outside} is outside the model's vocabulary of ${vocabSize}. Do tokenizer and weights belong together?`,
-      );
     }
   }
 
@@ -308,7 +328,9 @@ export class Runner {
   #speculates(tokens: number): boolean {
     const { experts, speculation = 'auto' } = this.#parts;
     if (tokens !== 1 || !this.#speculation || experts!.complete || speculation === 'off') return false;
-    return speculation === 'on' || experts!.missShare <= mostMisses;
+    const { missShare, guessShare } = experts!;
+    // Without any hit so far there is nothing to guess with: the first token asks layer by layer.
+    return speculation === 'on' || missShare <= mostMisses || (missShare < 1 && guessShare >= leastGuessed);
   }
 
   /** So that what a token reads is still there when it is computed again: the last slot, or the first. */
@@ -321,7 +343,7 @@ export class Runner {
   }
 
   /** Every unit in turn, over all chunks of the pass: a unit is loaded once however long the prompt. */
-  async #body(part: StepPart, pass: Pass, first: number): Promise<void> {
+  async #body(part: Pick<StepPart, 'onProgress'>, pass: Pass, first: number): Promise<void> {
     const weights = this.#weights;
     const { plan } = this.#parts;
     const sections = this.#sections(pass);
@@ -329,7 +351,8 @@ export class Runner {
     if (this.#speculates(pass.ids.length)) {
       for (const { unit } of sections) await unlessAborted(weights.acquire(unit), pass.signal);
       if (this.#parts.rows) await this.#parts.rows.load(pass.ids, pass.signal);
-      return this.#speculation!.run({ sections, perSubmit, signal: pass.signal });
+      const onMeasured = (count: number, ms: number) => this.#pacer.measured(1, count, ms);
+      return this.#speculation!.run({ sections, perSubmit, signal: pass.signal, onMeasured });
     }
     for (const [index, section] of sections.entries()) {
       throwIfAborted(pass.signal);

@@ -1,5 +1,5 @@
 /**
- * Decoding in which no step waits for JavaScript: a drawn token stays on the GPU, where the next step reads it, and several steps are
+ * Decoding in which no step waits for JavaScript, unless for experts: a drawn token stays on the GPU, where the next step reads it, and several steps are
  * in the queue while ids come back one after another. What lies behind a stop token changes nothing (see advance.wgsl); what lies
  * behind a reply that ends otherwise was read by the sequence, and `close` says so.
  */
@@ -129,7 +129,8 @@ export class TokenLoop {
   /** The next token. @throws EngineError 'non-finite', 'device-lost'; AbortError. */
   async next(signal?: AbortSignal): Promise<number> {
     throwIfAborted(signal);
-    while (this.#pending.length < tokensInFlight && this.#queued < this.#request.limit && this.#free.length > 0) this.#queue();
+    if (this.#runner.waitsForExperts) await this.#run(signal);
+    while (this.#pending.length < this.#most && this.#queued < this.#request.limit && this.#free.length > 0) this.#queue();
     const result = this.#pending[0]!;
     const { id, state } = await unlessAborted(result.read, signal);
     this.#took(id);
@@ -154,16 +155,39 @@ export class TokenLoop {
     return read;
   }
 
+  /** None may be queued behind a token that waits for its experts. */
+  get #most(): number {
+    return this.#runner.waitsForExperts ? 1 : tokensInFlight;
+  }
+
+  /** The next token, unless it is the first or on its way: it asks the CPU for its experts, and is drawn on the GPU all the same. */
+  async #run(signal: AbortSignal | undefined): Promise<void> {
+    if (this.#pending.length > 0 || this.#queued === 0 || this.#queued >= this.#request.limit) return;
+    this.#writeDraws();
+    const buffer = this.#free.at(-1)!;
+    await this.#runner.runToken(this.#sequence, this.#dispatches, this.#copyTo(buffer), signal);
+    this.#free.pop();
+    this.#await(buffer);
+  }
+
   /** One more token: the step that reads the last one, unless this is the first, and what draws the next. */
   #queue(): void {
     this.#writeDraws();
     const buffer = this.#free.pop()!;
+    this.#runner.queueToken(this.#sequence, this.#queued === 0, this.#dispatches, this.#copyTo(buffer));
+    this.#await(buffer);
+  }
+
+  #copyTo(buffer: GPUBuffer): (encoder: GPUCommandEncoder) => void {
     const { emitted, state } = this.#sampler.buffers;
     const place = this.#queued % loopRing;
-    this.#runner.queueToken(this.#sequence, this.#queued === 0, this.#dispatches, (encoder) => {
+    return (encoder) => {
       encoder.copyBufferToBuffer(emitted, place * 4, buffer, 0, 4);
       encoder.copyBufferToBuffer(state, 0, buffer, 16, 16);
-    });
+    };
+  }
+
+  #await(buffer: GPUBuffer): void {
     this.#queued += 1;
     const read = this.#read(buffer);
     read.catch(() => {}); // reported to whoever waits for it

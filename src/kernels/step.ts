@@ -14,6 +14,8 @@ export type StepState = {
 };
 
 export const stepBytes = 32;
+/** Byte offset of sourceSlot and targetSlot. */
+export const slotsAt = 12;
 /** Byte offset of firstTile. */
 export const firstTileAt = 20;
 

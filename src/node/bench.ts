@@ -7,6 +7,7 @@ import { ceilingsText } from '../bench/report';
 import { presetNamed } from '../bench/request';
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
+import { parseBytes } from '../plan/byte_budget';
 import type { EngineConfig } from '../protocol/engine';
 import { type SyntheticModel, syntheticBits } from '../synth/layout';
 import { type PresetName, presetNames } from '../synth/presets';
@@ -19,7 +20,7 @@ import { openNodeGpu } from './open_gpu';
 
 const usage =
   `bench [--preset <${presetNames.join('|')}> [--bits 3|4|16] | --model <dir>] [--prompt <n>] [--decode <n>] [--context 0,4096,32768] ` +
-  '[--gpu-budget <bytes|4GB>] [--chunk <n>] [--kv f16|f32] [--precision exact|fast] [--repeat <n>] [--profile] [--tune <file>] | bench --kernels [--preset …] [--tokens 1,8,64,512] ' +
+  '[--gpu-budget <bytes|4GB>] [--chunk <n>] [--kv f16|f32] [--precision exact|fast] [--repeat <n>] [--profile] [--tune <file>] [--trace real] [--slots <n>%] [--experts-file <path> [--experts-bytes <40GB>]] | bench --kernels [--preset …] [--tokens 1,8,64,512] ' +
   '[--context …] [--kv f16|f32] [--only <part of a matrix, of a candidate or of "attention 512 at 4096">]; both: [--disable subgroups,f16] [--seconds-per <n>] [--json <file>]';
 
 type Raw = Record<string, string | boolean | undefined>;
@@ -31,6 +32,7 @@ export async function bench(args: readonly string[]): Promise<void> {
       ...{ kernels: 'flag', preset: 'text', tokens: 'text', only: 'text', disable: 'text', 'seconds-per': 'text', json: 'text' },
       ...{ model: 'text', bits: 'text', prompt: 'text', decode: 'text', context: 'text', repeat: 'text' },
       ...{ 'gpu-budget': 'text', chunk: 'text', kv: 'text', profile: 'flag', precision: 'text', tune: 'text' },
+      ...{ trace: 'text', slots: 'text', 'experts-file': 'text', 'experts-bytes': 'text' },
     },
     usage,
   );
@@ -82,12 +84,27 @@ function modelRun(o: Raw, json: { json?: string }): Run {
     decodeTokens: wholeNumber('decode', o.decode, { least: 2, most: 1 << 20 }) ?? 128,
     repeat: wholeNumber('repeat', o.repeat, { least: 1, most: 100 }) ?? 3,
     config: engineConfig(o),
+    ...expertOptions(o),
     ...json,
   };
   return async (gpu, effort, report) => {
     const tuned = typeof o.tune === 'string' ? { ...options, choices: await openChoices(o.tune) } : options;
     return reportModel(gpu, o.profile === true ? { ...tuned, profile: effort } : tuned, report);
   };
+}
+
+/** @throws EngineError 'invalid-request'. */
+function expertOptions(o: Raw): Pick<ModelOptions, 'trace' | 'slotShare' | 'expertsFile'> {
+  const trace = oneOf('trace', o.trace, ['real']);
+  const slots = typeof o.slots === 'string' ? /^(\d+(?:\.\d+)?)%$/.exec(o.slots) : undefined;
+  const slotShare = slots ? Number(slots[1]) / 100 : undefined;
+  if (o.slots !== undefined && !(slotShare !== undefined && slotShare > 0 && slotShare <= 1))
+    throw new EngineError('invalid-request', `--slots must be a share of the experts such as 25%; it is '${o.slots}'.`);
+  if (slotShare !== undefined && o['gpu-budget'] !== undefined)
+    throw new EngineError('invalid-request', '--slots and --gpu-budget both say how many experts have slots. Give one of them.');
+  const bytes = parseBytes('--experts-bytes', typeof o['experts-bytes'] === 'string' ? o['experts-bytes'] : '40GB');
+  const expertsFile = typeof o['experts-file'] === 'string' ? { path: o['experts-file'], bytes } : undefined;
+  return { trace, slotShare, expertsFile };
 }
 
 function namedModel(o: Raw): Pick<ModelOptions, 'model' | 'label'> {

@@ -9,7 +9,7 @@ import type { SlotImage } from './windows';
 
 export const expertMatrices = ['gateProj', 'upProj', 'downProj'] as const;
 export type ExpertMatrix = (typeof expertMatrices)[number];
-const tensorNames: Record<ExpertMatrix, string> = { gateProj: 'gate_proj', upProj: 'up_proj', downProj: 'down_proj' };
+export const tensorNames: Record<ExpertMatrix, string> = { gateProj: 'gate_proj', upProj: 'up_proj', downProj: 'down_proj' };
 
 /** The first expert of a layer stands for all: shapes, formats and places within an expert are the same. */
 export type ExpertLayer = {

@@ -10,6 +10,9 @@ const halfLife = 100;
 /** Far from where numbers end. */
 const mostWeight = 2 ** 500;
 
+/** Keys that make no room. */
+export type Keep = { has(key: number): boolean };
+
 export class SlotPolicy {
   readonly slots: number;
   readonly #layerOf: (key: number) => number;
@@ -43,7 +46,7 @@ export class SlotPolicy {
   }
 
   /** A slot for a key that has none; nothing of `keep` makes room. @throws EngineError 'internal' if nothing else is left. */
-  take(key: number, keep: ReadonlySet<number>): { slot: number; evicted: number | undefined } {
+  take(key: number, keep: Keep): { slot: number; evicted: number | undefined } {
     const free = this.#free.pop();
     if (free !== undefined) {
       this.#put(key, free);
@@ -51,7 +54,7 @@ export class SlotPolicy {
     }
     const evicted = this.#victim(this.#layerOf(key), keep);
     if (evicted === undefined)
-      throw new EngineError('internal', `${keep.size} experts are wanted at once in ${this.slots} slots.`);
+      throw new EngineError('internal', `All of ${this.slots} slots hold experts that are wanted at once.`);
     const slot = this.#slotOf.get(evicted)!;
     this.#remove(evicted);
     this.#put(key, slot);
@@ -67,7 +70,7 @@ export class SlotPolicy {
   }
 
   /** Of the layer itself where it has its share, else of the one that has most; of any where all of those are to be kept. */
-  #victim(layer: number, keep: ReadonlySet<number>): number | undefined {
+  #victim(layer: number, keep: Keep): number | undefined {
     const own = this.#byLayer.get(layer);
     if (own && own.size >= this.#share) {
       const least = this.#leastUsed(own, keep);
@@ -81,7 +84,7 @@ export class SlotPolicy {
     return undefined;
   }
 
-  #leastUsed(keys: ReadonlySet<number>, keep: ReadonlySet<number>): number | undefined {
+  #leastUsed(keys: ReadonlySet<number>, keep: Keep): number | undefined {
     let least: number | undefined;
     let uses = Number.POSITIVE_INFINITY;
     for (const key of keys) {

@@ -3,18 +3,23 @@
  * lies. A slot is overwritten by a copy that is queued after the compute that read it was submitted, which is the caller's part; so what a
  * pass computes does not depend on how many slots there are.
  */
-import { EngineError, isAbort, throwIfAborted } from '../errors';
+import { EngineError, isAbort, throwIfAborted, unlessAborted } from '../errors';
 import type { Gpu } from '../gpu/device';
 import { absentSlot } from '../gpu/kernel';
 import { type ExpertLayer, type ExpertPool, slabOf } from '../plan/experts';
 import { expertTableStride } from '../plan/shapes';
 import { SlotPolicy } from '../plan/slot_policy';
+import type { Window } from '../plan/windows';
 import { type Sources, WindowFiller } from './fill';
 import type { UploadPath } from './upload';
 import { WindowUpload } from './window_upload';
 
 /** Choices of a layer that `missShare` goes back over: some tokens. */
 const choicesRemembered = 64;
+/** Fetches that `guessShare` goes back over. */
+const guessesRemembered = 256;
+/** Layers asked one by one until what was learned of guesses is as good as forgotten, so that they get another try. */
+const guessesForgotten = 4096;
 /** Of a read that fails; HTTP has its own within one. */
 const tries = 3;
 
@@ -31,6 +36,9 @@ export type ExpertCounts = {
 
 const noCounts = (): ExpertCounts => ({ hits: 0, misses: 0, prefetchHits: 0, bytesRead: 0, syncs: 0 });
 type Mode = 'prefill' | 'decode';
+
+/** Experts that a layer chose for one token. */
+export type LayerPicks = { layer: number; picks: readonly number[] };
 
 /** `rest`: others of the layer wait for their turn. */
 export type Bring = { mode: Mode; rest: boolean; signal: AbortSignal | undefined };
@@ -54,6 +62,8 @@ export class ExpertCache {
   readonly #gpu: Gpu;
   readonly #parts: ExpertCacheParts;
   readonly #windows: WindowUpload;
+  /** What to read, by expert. */
+  readonly #known = new Map<number, readonly Window[]>();
   readonly #experts: number;
   readonly #policies: SlotPolicy[];
   /** On their way: whoever wants one waits for the same read. */
@@ -63,12 +73,19 @@ export class ExpertCache {
   readonly #stale = new Set<number>();
   /** What the token under way had to wait for; whether it was fetched before its layer was reached. */
   readonly #fetched = new Map<number, { ahead: boolean }>();
+  /** Its next layer, what it wants and nobody reads yet, in that order; what must not make room; what could not be read. */
+  #first: number | undefined;
+  #ahead: number[] = [];
+  #keep: ReadonlySet<number> = new Set();
+  readonly #failed = new Map<number, unknown>();
   readonly #lanes: WindowFiller[];
   readonly #waiting: ((filler: WindowFiller) => void)[] = [];
   readonly #stop = new AbortController();
   #complete = false;
   /** Share of choices that lately missed; all of them before the first token. */
   #missShare = 1;
+  /** Share of experts fetched before their layer was reached that were chosen in the end. */
+  #guessShare = 1;
 
   constructor(gpu: Gpu, parts: ExpertCacheParts) {
     this.#gpu = gpu;
@@ -133,6 +150,11 @@ export class ExpertCache {
     if (mode === 'decode') this.byLayer[kind][layer]! += 1;
   }
 
+  /** Of what decoded tokens lately fetched before its layer was reached, the share that the layer then chose. */
+  get guessShare(): number {
+    return this.#guessShare;
+  }
+
   #learn(misses: number, choices: number): void {
     const weight = Math.min(1, choices / (this.#parts.layers.length * choicesRemembered));
     this.#missShare += weight * (misses / choices - this.#missShare);
@@ -163,6 +185,8 @@ export class ExpertCache {
    */
   async bring(layer: number, group: readonly number[], { mode, rest, signal }: Bring): Promise<void> {
     throwIfAborted(signal);
+    if (!this.#parts.pool.complete && this.#coming.size > 0)
+      await unlessAborted(Promise.allSettled(this.#coming.values()), signal);
     const counts = this.counts[mode];
     const policy = this.#policies[slabOf(this.#parts.pool, layer)]!;
     const keep = new Set(group.map((expert) => this.#key(layer, expert)));
@@ -179,7 +203,10 @@ export class ExpertCache {
     }
     const ends = await Promise.allSettled(coming);
     for (const end of ends) if (end.status === 'rejected') throw end.reason;
-    if (mode === 'decode') this.#learn(counts.misses - missed, group.length);
+    if (mode === 'decode') {
+      this.#learn(counts.misses - missed, group.length);
+      this.#guessShare += (1 - this.#guessShare) / guessesForgotten;
+    }
     if (rest) this.#write(layer, this.#rowOf(layer, group));
     else this.#tell(layer);
   }
@@ -187,6 +214,7 @@ export class ExpertCache {
   /** A token begins. */
   begin(): void {
     this.#fetched.clear();
+    this.#failed.clear();
   }
 
   /** Tells the GPU of every expert that is there; what is submitted from then on finds them. */
@@ -201,59 +229,94 @@ export class ExpertCache {
   }
 
   /**
-   * Fetches what a token's layers chose, the first layer whole and of the next ones as many as fit the slots beside it: they are what the
-   * token will want, or nearly, when it gets there. Call `flush` before it goes on.
-   * @throws as bring.
+   * What the token under way wants from here on, as far as is known, the first layer first: its experts, and of the next layers' as many as fit
+   * the slots beside them, are fetched in that order and stay until the next call. Returns the first layer that does not fit any more.
    */
-  async bringAhead(wanted: readonly { layer: number; picks: readonly number[] }[], signal?: AbortSignal): Promise<void> {
-    throwIfAborted(signal);
+  want(wanted: readonly LayerPicks[]): number {
     const keep = new Set<number>();
     const room = this.#policies.map(({ slots }) => slots);
-    const coming: Promise<void>[] = [];
+    let end = Number.POSITIVE_INFINITY;
     for (const { layer, picks } of wanted) {
       const slab = slabOf(this.#parts.pool, layer);
-      if (room[slab]! < picks.length) break;
+      if (room[slab]! < picks.length) {
+        end = layer;
+        break;
+      }
       room[slab]! -= picks.length;
-      for (const expert of picks) {
-        keep.add(this.#key(layer, expert));
-        this.#policy(layer).touch(this.#key(layer, expert));
-      }
+      for (const expert of picks) keep.add(this.#key(layer, expert));
     }
-    for (const [i, { layer, picks }] of wanted.entries()) {
-      if (!picks.every((expert) => keep.has(this.#key(layer, expert)))) break;
-      for (const expert of picks) {
-        const key = this.#key(layer, expert);
-        if (this.#policy(layer).slotOf(key) === undefined) this.#fetched.set(key, { ahead: i > 0 });
-        await this.#fetch(layer, expert, keep, signal);
-        const arrival = this.#coming.get(key);
-        if (arrival) coming.push(arrival);
-      }
+    this.#first = wanted[0]?.layer;
+    this.#ahead = [...keep].filter((key) => !this.#failed.has(key) && this.#policy(this.#layerOf(key)).slotOf(key) === undefined);
+    this.#keep = keep;
+    // What an earlier token asked for and did not want in the end may still be on its way.
+    for (const key of keep) if (this.#coming.has(key) && !this.#fetched.has(key)) this.#fetched.set(key, { ahead: true });
+    this.#fetchAhead();
+    return end;
+  }
+
+  /** Nothing more is fetched for the token. What is under way still comes. */
+  wantNothing(): void {
+    this.#ahead = [];
+  }
+
+  /** Whether all of them are in their slots: what is submitted after `flush` finds them. */
+  has({ layer, picks }: LayerPicks): boolean {
+    return picks.every((expert) => this.#rows[layer]![expert] !== absentSlot);
+  }
+
+  /** Why an expert of the layer that this token wanted did not come. */
+  failureOf({ layer, picks }: LayerPicks): unknown {
+    return picks.map((expert) => this.#failed.get(this.#key(layer, expert))).find((error) => error !== undefined);
+  }
+
+  /** Experts that `want` asked for and that no read has begun for. */
+  get backlog(): number {
+    return this.#ahead.length;
+  }
+
+  /** Resolves when one of the experts under way has come or failed; undefined where none is. */
+  arrival(): Promise<void> | undefined {
+    if (this.#coming.size === 0) return undefined;
+    return Promise.race([...this.#coming.values()].map((coming) => coming.catch(() => {})));
+  }
+
+  #fetchAhead(): void {
+    while (this.#ahead.length > 0 && this.#lanes.length > 0) {
+      const key = this.#ahead[0]!;
+      if (!this.#hasRoom(key)) return; // until something has arrived
+      this.#ahead.shift();
+      this.#fetched.set(key, { ahead: this.#layerOf(key) !== this.#first });
+      this.counts.decode.bytesRead += this.#parts.layers[this.#layerOf(key)]!.bytes;
+      this.#start(key, this.#keep, this.#lanes.pop()!, undefined);
     }
-    for (const end of await Promise.allSettled(coming)) if (end.status === 'rejected') throw end.reason;
   }
 
   /** A token is computed: these are the choices of its layers. */
-  settle(choices: readonly { layer: number; picks: readonly number[] }[]): void {
+  settle(choices: readonly LayerPicks[]): void {
     const { decode } = this.counts;
     const missed = decode.misses;
+    let guesses = 0;
+    for (const { ahead } of this.#fetched.values()) if (ahead) guesses += 1;
+    let used = 0;
     for (const { layer, picks } of choices) {
       for (const expert of picks) {
         const key = this.#key(layer, expert);
         const fetched = this.#fetched.get(key);
+        this.#policy(layer).touch(key);
         if (!fetched) {
           this.#count('decode', layer, 'hits');
-          this.#policy(layer).touch(key);
           continue;
         }
         this.#count('decode', layer, 'misses');
-        if (fetched.ahead) decode.prefetchHits += 1;
+        if (fetched.ahead) used += 1;
       }
     }
+    decode.prefetchHits += used;
+    if (guesses > 0) this.#guessShare += Math.min(1, guesses / guessesRemembered) * (used / guesses - this.#guessShare);
     this.#learn(
       decode.misses - missed,
       choices.reduce((sum, { picks }) => sum + picks.length, 0),
     );
-    for (const key of this.#fetched.keys()) decode.bytesRead += this.#parts.layers[Math.floor(key / this.#experts)]!.bytes;
     this.#fetched.clear();
   }
 
@@ -274,6 +337,29 @@ export class ExpertCache {
     this.#complete = false; // what it wrote is stale already
   }
 
+  /**
+   * For measurements: milliseconds to read and upload `count` experts of all layers, `atOnce` of them at a time and nothing else. Slots
+   * then hold what nobody knows of: nothing may be computed any more. @throws what a read throws.
+   */
+  async measureFetch(count: number, atOnce: number): Promise<number> {
+    const { pool, layers, upload } = this.#parts;
+    const all = layers.length * this.#experts;
+    const step = Math.floor(all * 0.618) | 1; // far apart in the file, and in every layer
+    let next = 0;
+    const lane = async (filler: WindowFiller) => {
+      for (let n = next++; n < count; n = next++) {
+        const key = (n * step) % all;
+        const layer = Math.floor(key / this.#experts);
+        const slab = slabOf(pool, layer);
+        await this.#read(layer, key % this.#experts, slab, n % pool.slabs[slab]!.slots, filler, undefined);
+      }
+    };
+    const started = performance.now();
+    await Promise.all(this.#lanes.slice(0, atOnce).map(lane));
+    await upload.idle();
+    return performance.now() - started;
+  }
+
   destroy(): void {
     this.#stop.abort();
   }
@@ -286,8 +372,12 @@ export class ExpertCache {
     return Array.from({ length: this.#experts }, (_, expert) => expert);
   }
 
+  #layerOf(key: number): number {
+    return Math.floor(key / this.#experts);
+  }
+
   #note(key: number, slot: number): void {
-    const layer = Math.floor(key / this.#experts);
+    const layer = this.#layerOf(key);
     this.#rows[layer]![key % this.#experts] = slot;
     this.#stale.add(layer);
   }
@@ -309,18 +399,34 @@ export class ExpertCache {
   }
 
   /** Waits for a lane only; the read is in `#coming` from then on, unless the expert is there already. */
+  /** Whether something may make room for it: neither what is wanted nor what is on its way. */
+  #hasRoom(key: number): boolean {
+    const policy = this.#policy(this.#layerOf(key));
+    if (this.#keep.size + this.#coming.size < policy.slots) return true;
+    let held = 0;
+    for (const other of new Set([...this.#keep, ...this.#coming.keys()]))
+      if (this.#policy(this.#layerOf(other)) === policy && policy.slotOf(other) !== undefined) held += 1;
+    return held < policy.slots;
+  }
+
   async #fetch(layer: number, expert: number, keep: ReadonlySet<number>, signal: AbortSignal | undefined): Promise<void> {
     const key = this.#key(layer, expert);
+    if (this.#policy(layer).slotOf(key) !== undefined) return;
+    this.#start(key, keep, await this.#lane(), signal);
+  }
+
+  /** Reads an expert that has no slot; it is in `#coming` from then on. */
+  #start(key: number, keep: ReadonlySet<number>, filler: WindowFiller, signal: AbortSignal | undefined): void {
+    const layer = this.#layerOf(key);
     const slab = slabOf(this.#parts.pool, layer);
     const policy = this.#policies[slab]!;
-    if (policy.slotOf(key) !== undefined) return;
-    const filler = await this.#lane();
-    const { slot, evicted } = policy.take(key, keep);
+    const { slot, evicted } = policy.take(key, { has: (other) => keep.has(other) || this.#coming.has(other) });
     if (evicted !== undefined) this.#note(evicted, absentSlot);
-    const arrival = this.#read(layer, expert, slab, slot, filler, signal).then(
+    const arrival = this.#read(layer, key % this.#experts, slab, slot, filler, signal).then(
       () => this.#note(key, slot),
       (error: unknown) => {
         policy.drop(key);
+        this.#failed.set(key, error);
         throw error;
       },
     );
@@ -340,17 +446,27 @@ export class ExpertCache {
     filler: WindowFiller,
     signal: AbortSignal | undefined,
   ): Promise<void> {
-    const { layers, slabs, pool } = this.#parts;
-    const image = layers[layer]!.image(expert);
+    const { slabs, pool } = this.#parts;
     // What everybody waits for is not one request's to cancel.
     const own = pool.complete ? undefined : signal;
     const both = own ? AbortSignal.any([own, this.#stop.signal]) : this.#stop.signal;
-    for (const window of this.#windows.windowsOf(image)) {
+    for (const window of this.#windowsOf(layer, expert)) {
       const at = slot * pool.slotBytes + window.at;
       await retried(() =>
         this.#windows.send(window, slabs[slab]!, at, (into) => filler.fill(window, into, both), { signal: both }),
       );
     }
+  }
+
+  /** Kept: making them takes the thread that queues tokens longer than a read takes it. */
+  #windowsOf(layer: number, expert: number): readonly Window[] {
+    const key = this.#key(layer, expert);
+    let windows = this.#known.get(key);
+    if (!windows) {
+      windows = this.#windows.windowsOf(this.#parts.layers[layer]!.image(expert));
+      this.#known.set(key, windows);
+    }
+    return windows;
   }
 
   #lane(): Promise<WindowFiller> {
@@ -360,8 +476,12 @@ export class ExpertCache {
 
   #giveBack(filler: WindowFiller): void {
     const next = this.#waiting.shift();
-    if (next) next(filler);
-    else this.#lanes.push(filler);
+    if (next) {
+      next(filler);
+      return;
+    }
+    this.#lanes.push(filler);
+    this.#fetchAhead();
   }
 }
 
