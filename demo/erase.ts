@@ -14,6 +14,7 @@ export async function eraseEverything(): Promise<void> {
     'models and saved states': deleteFiles,
     conversations: deleteKeptStore,
     settings: async () => deleteSettings(),
+    'what was measured of this GPU': deleteKernelChoices,
     'the offline copy of this page': deleteOffline,
   };
   const left: string[] = [];
@@ -34,6 +35,17 @@ async function deleteFiles(): Promise<void> {
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }
+}
+
+/** What the engine's worker keeps: see workers/engine.worker.ts. Its connection goes with it. */
+function deleteKernelChoices(): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const request = indexedDB.deleteDatabase('sluice-kernels');
+    request.onsuccess = () => resolve();
+    request.onerror = () => reject(request.error);
+    // The worker of this page has just been ended; whoever still has it open is another tab.
+    request.onblocked = () => setTimeout(() => reject(new Error('blocked')), 2000);
+  });
 }
 
 function deleteSettings(): void {

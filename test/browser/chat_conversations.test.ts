@@ -311,6 +311,12 @@ test('"delete everything" while the first model loads leaves the origin empty, t
 test('"delete everything" leaves the origin empty', async () => {
   await page.getByTestId('chat-open').first().click();
   await expectSoon(() => page.locator('#empty').isVisible(), false);
+  // On a CPU adapter no kernel is measured, so what the engine's worker would keep is put there.
+  await page.evaluate(async () => {
+    const request = indexedDB.open('sluice-kernels');
+    await new Promise((resolve) => Object.assign(request, { onsuccess: resolve }));
+    request.result.close();
+  });
   await page.getByTestId('erase').click();
   await page.getByTestId('erase-now').click();
   await expectSoon(() => page.locator('#notice-title').textContent(), 'Everything is deleted');
