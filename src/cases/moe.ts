@@ -442,7 +442,7 @@ const projectCases = projectRows.map(
         const values = ats[3]! + rows.gate;
         const [y, normed] = [bench.output(values), bench.output(cols)];
         const kernel = createMoeProject(gpu, { cols, eps: 1e-6, format, bytes });
-        const count = matrices.reduce((sum, matrix) => sum + Math.ceil(matrix.rows / 16) * 16, 0);
+        const count = matrices.reduce((sum, matrix) => sum + Math.ceil(matrix.rows / 8) * 8, 0);
         await bench.run({ kernel, bindings: { x: bench.input(x), normed, y }, weights, rows: count });
         const unit = rmsNormReference(x, w, 1e-6);
         const want = new Float64Array(values).fill(poison);

@@ -165,15 +165,15 @@ export function suitsDownSum(gpu: Gpu, experts: MatrixKind, sharedOne: MatrixKin
 export function createMoeProject(gpu: Gpu, shape: { cols: number; eps: number; format: Affine4; bytes: MatrixFormat }): Kernel {
   const { cols, eps, format, bytes } = shape;
   if (!suitsProject(gpu, format, bytes)) throw new EngineError('shape', 'moe_project: formats that do not go together');
-  const spec = expertTeam(gpu, 'moe_project', { cols, format }, { rows: 4, lanes: 32, teams: 4 }, 'several');
+  const spec = expertTeam(gpu, 'moe_project', { cols, format }, { rows: 4, lanes: 32, teams: 2 }, 'several');
   return createKernel(gpu, {
     ...spec,
     sources: [shared.moreParameters, ...spec.sources, project],
     constants: { ...spec.constants, EPS: eps },
     bindings: { x: 'read', normed: 'write', y: 'write' },
     weights: 'both',
-    grid: (_, rows) => [Math.ceil(rows / 16)],
-    rowsPerWorkgroup: 16,
+    grid: (_, rows) => [Math.ceil(rows / 8)],
+    rowsPerWorkgroup: 8,
   });
 }
 
