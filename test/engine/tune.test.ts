@@ -1,7 +1,7 @@
 /** Kernels chosen by measurement: the fastest right one, kept and found again. The kernels are one, made slow or wrong by its grid. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { q4 } from '../../src/cases/formats';
-import { type Bench, onBench, random, randomMatrix } from '../../src/cases/harness';
+import { type Bench, onBench, random, randomMatrix, type WeightPart } from '../../src/cases/harness';
 import { type ChoiceStore, Tuner } from '../../src/engine/tune';
 import type { Gpu } from '../../src/gpu/device';
 import type { Kernel } from '../../src/gpu/kernel';
@@ -46,8 +46,8 @@ function tunedProducts(bench: Bench, store: ChoiceStore, candidates: Candidate[]
   const output = { buffer: bench.output(rows).buffer, size: rows * 4 };
   const usual = variant('usual', 300);
   const products = [1, 2].map((seed): RecordedProduct => {
-    const [part] = bench.matrix(randomMatrix(random(seed), rows, cols, format));
-    const dispatch = { kernel: usual, activations: usual.bind({ x: input, y: output }), ...part! };
+    const [{ weights }] = bench.matrix(randomMatrix(random(seed), rows, cols, format)) as [WeightPart];
+    const dispatch = { kernel: usual, activations: usual.bind({ x: input, y: output }, weights), slab: weights.slab!, rows };
     const shape = { tokens: 1, cols, outCols: rows, format, accumulate: false };
     return { dispatch, shape, x: 'f32', rows: [rows], input, output };
   });
