@@ -29,8 +29,8 @@ function patchNode(parent: Node, old: ChildNode | undefined, node: ChildNode, af
 function canBecome(a: Element, b: Element): boolean {
   return (
     a.localName === b.localName &&
-    !isMathPlace(a) &&
     a.attributes.length === b.attributes.length &&
-    [...a.attributes].every(({ name, value }) => b.getAttribute(name) === value)
+    [...a.attributes].every(({ name, value }) => b.getAttribute(name) === value) &&
+    (a.attributes.length === 0 || !isMathPlace(a)) // most have none, and a list of classes costs to make
   );
 }
