@@ -229,6 +229,7 @@ function showReady(engine: Engine, label: string): void {
   else notice.dismiss();
   announcer.say([`${label} is ready`, cost?.text].filter(Boolean).join('. '));
   watchDevice(engine);
+  performance.mark('sluice.ready'); // one can send from here on
   whenIdle(loadMarkdown); // in time for the first reply, and after everything that a first message needs
   if (continuing) regenerate();
   else chat.resume();
