@@ -12,7 +12,7 @@ import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
 import type { Timings } from '../protocol/chat';
 import type { GenerateRequest } from '../protocol/engine';
-import type { ExpertCounts } from '../stream/expert_cache';
+import type { ExpertCounts } from '../stream/expert_counts';
 import type { Effort } from './ceilings';
 import { type Counts, countCalls } from './count_calls';
 import { type ExpertBound, expertBound } from './expert_bound';

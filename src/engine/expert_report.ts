@@ -1,5 +1,5 @@
 /** What decoding asked of the experts, for reports. */
-import type { ExpertCounts } from '../stream/expert_cache';
+import type { ExpertCounts } from '../stream/expert_counts';
 import type { ModelSession } from './model_session';
 
 export type ExpertReport = {

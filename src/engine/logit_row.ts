@@ -1,4 +1,4 @@
-import type { LogitsTile } from './runner';
+import type { LogitsTile } from './step_part';
 
 /** Puts the tiles of one token's logits together: [vocabSize] f32. */
 export class LogitRow {

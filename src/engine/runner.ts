@@ -30,34 +30,7 @@ import {
   type SlotChunk,
 } from './passes';
 import { leastGuessed, mostMisses, Speculation } from './speculation';
-import { checkParts } from './step_checks';
-
-/** Which rows of logits a step returns: none, that of the last token, or every token's. */
-export type WantedLogits = 'none' | 'last' | 'all';
-
-/** Logits [rows, words] f32 of tokens from `firstToken` on (counted within the step) and words from `firstWord` on. */
-export type LogitsTile = {
-  values: Float32Array<ArrayBuffer>;
-  firstToken: number;
-  rows: number;
-  firstWord: number;
-  words: number;
-};
-
-/** Tokens for one sequence. A step takes any number of these; each advances its own sequence. */
-export type StepPart = {
-  sequence: Sequence;
-  tokens: Uint32Array<ArrayBuffer>;
-  logits: WantedLogits;
-  /**
-   * Keeps recurrent and conv state on the way: as it is after the first `after` tokens, in `slot` of the sequence. `after` rises from
-   * one to the next. A chunk ends there, wherever the state is kept.
-   */
-  snapshots?: readonly { after: number; slot: number }[];
-  /** Called for every tile of the rows asked for: all words of them, slice by slice. */
-  onLogits?(tile: LogitsTile): void;
-  onProgress?(tokensDone: number): void;
-};
+import { checkParts, type StepPart } from './step_part';
 
 export type RunnerParts = {
   plan: MemoryPlan;
@@ -371,8 +344,9 @@ export class Runner {
   }
 
   /**
-   * A mixture waits for its experts, unless all are there. A streamed unit that takes the GPU long goes in several submits: copies of the next one queue between them, where they would
-   * otherwise wait for all of it, with every staging buffer full and no read under way. One token's unit is short on a GPU.
+   * A mixture waits for its experts, unless all are there. A streamed unit that takes the GPU long goes in several submits: copies of the
+   * next one queue between them, where they would otherwise wait for all of it, with every staging buffer full and no read under way. One
+   * token's unit is short on a GPU.
    */
   async #runUnit(section: Section, chunk: Chunk, streamed: boolean, signal: AbortSignal | undefined): Promise<void> {
     const { dispatches, mixture } = section;

@@ -1,6 +1,6 @@
 /**
- * The ways to multiply by one matrix, which the benchmark measures; among those for one token a session chooses by measurement too. Those with the same kind of x compute the same
- * function from the same bindings, so whoever holds a recording can put one in another's place.
+ * The ways to multiply by one matrix, which the benchmark measures; among those for one token a session chooses by measurement too. Those
+ * with the same kind of x compute the same function from the same bindings, so whoever holds a recording can put one in another's place.
  */
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
@@ -10,7 +10,10 @@ import type { ActivationDtype } from './variants';
 /** A matrix product as a recording wants it. `tokens`: rows of x, 1 for a GEMV. `outCols`: columns of y, all parts together. */
 export type ProductShape = { tokens: number; cols: number; outCols: number; format: MatrixFormat; accumulate: boolean };
 
-/** `name` says what is different about it, in a word or two. chooseGemm says what runs for a prompt, chooseGemv for a token where nothing was measured. */
+/**
+ * `name` says what is different about it, in a word or two. chooseGemm says what runs for a prompt, chooseGemv for a token where nothing
+ * was measured.
+ */
 export type Candidate = {
   name: string;
   create(gpu: Gpu): Kernel;

@@ -10,6 +10,7 @@ import { type ExpertLayer, type ExpertPool, slabOf } from '../plan/experts';
 import { expertTableStride } from '../plan/shapes';
 import { SlotPolicy } from '../plan/slot_policy';
 import type { Window } from '../plan/windows';
+import { type ExpertCounts, type Mode, noCounts } from './expert_counts';
 import { type Sources, WindowFiller } from './fill';
 import type { UploadPath } from './upload';
 import { WindowUpload } from './window_upload';
@@ -22,20 +23,6 @@ const guessesRemembered = 256;
 const guessesForgotten = 4096;
 /** Of a read that fails; HTTP has its own within one. */
 const tries = 3;
-
-export type ExpertCounts = {
-  /** Choices whose expert was in its slot, and whose was not; in a prompt an expert counts once for each chunk that wants it. */
-  hits: number;
-  misses: number;
-  /** Of misses: fetched before the token reached their layer. */
-  prefetchHits: number;
-  bytesRead: number;
-  /** Times that the CPU waited to learn which experts a layer wants. */
-  syncs: number;
-};
-
-const noCounts = (): ExpertCounts => ({ hits: 0, misses: 0, prefetchHits: 0, bytesRead: 0, syncs: 0 });
-type Mode = 'prefill' | 'decode';
 
 /** Experts that a layer chose for one token. */
 export type LayerPicks = { layer: number; picks: readonly number[] };

@@ -1,6 +1,6 @@
 /** Synthetic checkpoints in memory, whose files can be made to fail, wait and count, and the logits of a session that runs one. */
 import { ModelSession, type SessionOptions } from '../../src/engine/model_session';
-import type { LogitsTile } from '../../src/engine/runner';
+import type { LogitsTile } from '../../src/engine/step_part';
 import type { Gpu } from '../../src/gpu/device';
 import type { ByteSource, ModelFiles } from '../../src/storage/byte_source';
 import { memorySource } from '../../src/storage/memory';

@@ -4,7 +4,7 @@
  */
 
 import { ModelSession, type SessionOptions } from '../../src/engine/model_session';
-import type { LogitsTile } from '../../src/engine/runner';
+import type { LogitsTile } from '../../src/engine/step_part';
 import { parseSafetensorsHeader, readHeaderLength } from '../../src/format/safetensors';
 import type { Gpu } from '../../src/gpu/device';
 import type { ByteSource, ModelFiles } from '../../src/storage/byte_source';
