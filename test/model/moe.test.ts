@@ -70,6 +70,7 @@ test('tokens computed before their experts are known to be there come out alike'
   expect(all.waits).toBe(0);
   const [tokens, layers] = [24, 4];
   const cases = [
+    { fewer: 6, speculation: 'on' },
     { fewer: 56, speculation: 'on' },
     { fewer: 30, speculation: 'on' },
     { fewer: 30, speculation: 'off' },
@@ -81,7 +82,7 @@ test('tokens computed before their experts are known to be there come out alike'
     expect(some.prefillLogits).toEqual(all.prefillLogits);
     expect(some.decode).toEqual(all.decode);
     if (speculation === 'off') expect(some.waits).toBe(tokens * layers);
-    if (speculation === 'on') expect(some.waits).toBeGreaterThan(tokens); // some token had to go on from a layer that missed
+    if (speculation === 'on' && fewer > 6) expect(some.waits).toBeGreaterThan(tokens); // some token had to go on from a layer that missed
   }
 });
 
