@@ -2,7 +2,7 @@
 // h / (VALUE_HEADS / KEY_HEADS):  S <- e^g S;  d = beta (v - S^T k);  S <- S + k d^T;  o = S^T q
 //   y = o * (mean(o^2) + EPS)^-1/2 * w * silu(z)
 //   qkv [CHANNELS] f32 and gates [VALUE_HEADS] (g, beta) f32 as delta_prepare writes them;  z [VALUE_HEADS, VALUE_DIM] f32
-//   y [VALUE_HEADS * VALUE_DIM] as emit_f32 or emit_int writes it;  weights: record.a.x = w [VALUE_DIM] f32, plain
+//   units: y [VALUE_HEADS * VALUE_DIM] as emit_f32 or emit_int writes it;  weights: record.a.x = w [VALUE_DIM] f32, plain
 //   state [slots, VALUE_HEADS, KEY_DIM, VALUE_DIM] f32 moves from step.sourceSlot to step.targetSlot; a step of no tokens leaves it
 // One workgroup per value head: VALUE_DIM / 4 column quads by as many parts of the key dimension as make 256 threads. The state is
 // read from memory once, and once more from a cache, which is cheaper than keeping it in registers that an index may spill.
@@ -12,6 +12,7 @@ override CHANNELS: u32 = 2u * KEY_HEADS * KEY_DIM + VALUE_HEADS * VALUE_DIM;
 override QUADS: u32 = VALUE_DIM / 4u;
 override PARTS: u32 = 256u / QUADS;
 override ROWS: u32 = (KEY_DIM + PARTS - 1u) / PARTS;
+@group(0) @binding(0) var<storage, read_write> units: array<Emitted>;
 @group(0) @binding(1) var<storage, read> qkv: array<f32>;
 @group(0) @binding(2) var<storage, read> gates: array<vec2f>;
 @group(0) @binding(3) var<storage, read> z: array<vec4f>;

@@ -8,7 +8,7 @@
 
 /// The lane's unit of each row of block `block`; zeros where there is none.
 fn readBlock(block: u32, place: Place) -> Rows {
-  if (block < BLOCKS && place.lane < UNITS) { return readRows(place.row + block * ROWS, place.lane); }
+  if (block < ROW_BLOCKS && place.lane < UNITS) { return readRows(place.row + block * ROWS, place.lane); }
   return Rows();
 }
 
@@ -27,12 +27,12 @@ fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u, @builtin(num_workgroup
   let place = placeOf(thread.index, wg.y * grid.x + wg.x); // workgroups past 65,535 fold into grid.y
   var next = readBlock(0u, place);
   let xs = heldUnit(place.lane, thread.index);
-  for (var block = 0u; block < BLOCKS; block++) {
+  for (var block = 0u; block < ROW_BLOCKS; block++) {
     let now = next;
     next = readBlock(block + 1u, place);
     var sums = vec4f();
     if (place.lane < UNITS) { sums = addRows(now, xs); }
     teamPut(block, sums, place, thread);
   }
-  writeRow(teamSum(place, thread), place);
+  finish(place, thread);
 }

@@ -21,5 +21,5 @@ fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u, @builtin(num_workgroup
     }
   }
   teamPut(0u, sums, place, thread);
-  writeRow(teamSum(place, thread), place);
+  finish(place, thread);
 }

@@ -1,6 +1,7 @@
 // quantise: x as integers for gemv_q4_int, a scale per 32 values: see emit_int, which comes first.
-//   x [tokens, COLS] f32;  y [tokens, COLS/32] units. One thread per unit.
+//   x [tokens, COLS] f32;  units [tokens, COLS/32]. One thread per unit.
 override COLS: u32;
+@group(0) @binding(0) var<storage, read_write> units: array<Emitted>;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<uniform> step: Step;
 

@@ -1,6 +1,7 @@
 // swiglu_units: swiglu of one token: y = silu(gate) * up.
-//   gate, up [COLS] f32;  y [COLS] as emit_f32 or emit_int writes it. One thread per unit of 32 values. 32 divides COLS.
+//   gate, up [COLS] f32;  units: y [COLS] as emit_f32 or emit_int writes it. One thread per unit of 32 values. 32 divides COLS.
 override COLS: u32;
+@group(0) @binding(0) var<storage, read_write> units: array<Emitted>;
 @group(0) @binding(1) var<storage, read> gate: array<vec4f>;
 @group(0) @binding(2) var<storage, read> up: array<vec4f>;
 

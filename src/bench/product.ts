@@ -154,7 +154,11 @@ export class Product {
 
   #quantise(x: GPUBuffer, dtype: IntDtype): Dispatch {
     const { kernel, y } = this.#quantisers.get(dtype)!;
-    return { kernel, activations: kernel.bind({ x: { buffer: x }, y: { buffer: y }, step: { buffer: this.#step } }), rows: 0 };
+    return {
+      kernel,
+      activations: kernel.bind({ x: { buffer: x }, units: { buffer: y }, step: { buffer: this.#step } }),
+      rows: 0,
+    };
   }
 
   /** Whole buffers, so that a write behind the end of y lands in the guard. */

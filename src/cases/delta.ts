@@ -385,7 +385,7 @@ const oneStepCases: KernelCase[] = oneStepRows.flatMap(({ shape, tokens, decay, 
         const inputs = { qkv: bench.input(sequence.qkv), gates: bench.input(sequence.gates), z: bench.input(z) };
         await bench.run({
           kernel: createDeltaStep(gpu, { ...shape, eps, y: dtype }),
-          bindings: { ...inputs, y, state, step },
+          bindings: { ...inputs, units: y, state, step },
           weights: bench.vectors(w),
         });
         const start = before.subarray(source * slot, (source + 1) * slot);
@@ -411,7 +411,7 @@ const oneStepCases: KernelCase[] = oneStepRows.flatMap(({ shape, tokens, decay, 
         const exact = bench.output(z.length);
         await bench.run({
           kernel: createDeltaStep(gpu, { ...shape, eps, y: 'f32' }),
-          bindings: { ...inputs, y: exact, state: bench.output(before), step },
+          bindings: { ...inputs, units: exact, state: bench.output(before), step },
           weights: bench.vectors(w),
         });
         return worst(left, compareInt(Float32Array.from(await bench.read(exact)), decodeInt(got, dtype), dtype, 4 * ulp));

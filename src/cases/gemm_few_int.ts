@@ -83,7 +83,7 @@ async function run(gpu: Gpu, row: Row): ReturnType<KernelCase['run']> {
     const step = bench.step({ tokens });
     const codes = bench.output((tokens * intBytes(cols, dtype)) / 4);
     const quantise = createQuantise(gpu, { cols, y: dtype });
-    await bench.run({ kernel: quantise, bindings: { x: bench.input(x), y: codes, step }, tokens });
+    await bench.run({ kernel: quantise, bindings: { x: bench.input(x), units: codes, step }, tokens });
     const y = bench.output(accumulate ? before : tokens * rows);
     const kernel = createGemmQ4FewInt(gpu, { cols, format, accumulate, team, x: dtype });
     requireStem(kernel, 'gemm_q4_few_int');

@@ -64,7 +64,7 @@ async function quantised(
   const y = bench.output(intBytes(x.length, dtype) / 4);
   await bench.run({
     kernel: createQuantise(gpu, { cols: x.length, y: dtype }),
-    bindings: { x: bench.input(x), y, step: bench.step({ tokens: 1 }) },
+    bindings: { x: bench.input(x), units: y, step: bench.step({ tokens: 1 }) },
   });
   return { y, ...decodeInt(await bench.read(y), dtype) };
 }

@@ -12,6 +12,7 @@ import { gemvIntCases } from './gemv_int';
 import type { KernelCase } from './harness';
 import { interleavePairsCases } from './interleave_pairs';
 import { moeCases } from './moe';
+import { normHalvesCases } from './norm_halves';
 import { qkNormRopeCases } from './qk_norm_rope';
 import { rmsNormCases } from './rms_norm';
 import { sampleCases } from './sample';
@@ -34,6 +35,7 @@ export const kernelCases: KernelCase[] = [
   ...gatedRmsNormCases,
   ...swigluCases,
   ...unitsCases,
+  ...normHalvesCases,
   ...moeCases,
   ...advanceCases,
   ...interleavePairsCases,

@@ -32,7 +32,7 @@ function unitCases(kernel: string, name: string, why: string, make: (gpu: Gpu, b
         return onBench(gpu, async (bench) => {
           const { kernel, bindings, weights, want, tolerance } = make(gpu, bench, dtype);
           const y = bench.output(dtype === 'f32' ? want.length : intBytes(want.length, dtype) / 4);
-          await bench.run({ kernel, bindings: { ...bindings, y }, ...(weights ? { weights } : {}) });
+          await bench.run({ kernel, bindings: { ...bindings, units: y }, ...(weights ? { weights } : {}) });
           const got = await bench.read(y);
           if (dtype === 'f32') return compare('y', got, want, tolerance);
           return compareInt(Float32Array.from(want), decodeInt(got, dtype), dtype, tolerance);

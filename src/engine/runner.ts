@@ -417,6 +417,7 @@ export class Runner {
       this.#writeStep(pass, chunk, at);
       if (index === 0 && rows) await rows.load(pass.ids.subarray(at, at + chunk.tokens), pass.signal);
       if (index > 0) this.#batches.copy(residual, at * rowBytes, scratch.hidden, 0, bytes);
+      if (section.resume) this.#batches.run(section.resume, chunk.tokens);
       await this.#runUnit(section, chunk, this.#parts.plan.streamed[section.unit] === true, pass.signal);
       this.#batches.copy(scratch.hidden, 0, residual, at * rowBytes, bytes);
       this.#batches.submit();

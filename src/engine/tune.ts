@@ -131,7 +131,7 @@ export class Tuner {
     const kernel = createQuantise(gpu, { cols, y: x });
     await kernel.ready;
     const y = { buffer, offset, size: intBytes(cols, x) };
-    const activations = kernel.bind({ y, x: { buffer: values }, step: { buffer: step } });
+    const activations = kernel.bind({ units: y, x: { buffer: values }, step: { buffer: step } });
     await this.#run((pass) => encode(pass, [{ kernel, activations, rows: 0 }], 1));
   }
 

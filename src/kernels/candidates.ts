@@ -5,10 +5,18 @@
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import type { Kernel } from '../gpu/kernel';
+import type { Write } from './gemv_teams';
 import type { ActivationDtype } from './variants';
 
 /** A matrix product as a recording wants it. `tokens`: rows of x, 1 for a GEMV. `outCols`: columns of y, all parts together. */
-export type ProductShape = { tokens: number; cols: number; outCols: number; format: MatrixFormat; accumulate: boolean };
+export type ProductShape = {
+  tokens: number;
+  cols: number;
+  outCols: number;
+  format: MatrixFormat;
+  accumulate: boolean;
+  write?: Write;
+};
 
 /**
  * `name` says what is different about it, in a word or two. chooseGemm says what runs for a prompt, chooseGemv for a token where nothing

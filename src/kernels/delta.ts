@@ -97,7 +97,7 @@ export function createDeltaStep(gpu: Gpu, shape: DeltaShape & { eps: number; y: 
     label,
     sources: [shared.parameters, shared.step, ...emit.sources, ruleStepSource],
     constants: { ...constants(shape), EPS: shape.eps, ...emit.constants },
-    bindings: { y: 'write', qkv: 'read', gates: 'read', z: 'read', state: 'write', step: 'uniform' },
+    bindings: { units: 'write', qkv: 'read', gates: 'read', z: 'read', state: 'write', step: 'uniform' },
     weights: 'parameters',
     grid: () => [shape.valueHeads],
   });

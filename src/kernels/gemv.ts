@@ -16,6 +16,7 @@ import {
   type Team,
   teamName,
   type WideTeam,
+  type Write,
   wideName,
   workgroupBytes,
 } from './gemv_teams';
@@ -69,7 +70,7 @@ export function createQuantise(gpu: Gpu, { cols, y }: { cols: number; y: IntDtyp
     label: `quantise${emit.suffix}`,
     sources: [shared.step, ...emit.sources, sourceQuantise],
     constants: { COLS: cols, ...emit.constants },
-    bindings: { y: 'write', x: 'read', step: 'uniform' },
+    bindings: { units: 'write', x: 'read', step: 'uniform' },
     grid: (tokens) => [Math.ceil((tokens * cols) / 32 / 64)],
   });
 }
@@ -111,15 +112,22 @@ export function takesInt(gpu: Gpu, { cols, format }: Pick<GemvShape, 'cols' | 'f
  * What a recording runs for one token on integer activations where nothing was measured; `shape` as for chooseGemv.
  * @throws EngineError 'shape' unless takesInt.
  */
-export function chooseGemvInt(gpu: Gpu, shape: GemvShape & { outCols: number; x: IntDtype }, sliced = false): Kernel {
-  const { cols, outCols, format, accumulate, x } = shape;
+export function chooseGemvInt(
+  gpu: Gpu,
+  shape: GemvShape & { outCols: number; x: IntDtype; write?: Write },
+  sliced = false,
+): Kernel {
+  const { cols, outCols, format, accumulate, x, write } = shape;
   if (!isAffine4(format)) throw new EngineError('shape', 'Integer activations need 4-bit weights.');
   const team = !sliced && outCols <= 1024 ? { rows: 2 as const, lanes: oneStepLanes(gpu, cols), teams: 1 } : undefined;
-  if (team && suits(gpu, cols, team)) return createGemvQ4Int(gpu, { cols, format, accumulate, team, x });
-  // Rows that a large GPU has few of are shared by more lanes. Fastest of those tried on an NVIDIA H200 at 4B to 27B shapes.
-  const lanes = !sliced && outCols <= 6144 && suits(gpu, cols, { rows: 4, lanes: 64, teams: 1 }) ? 64 : 32;
-  return createGemvQ4Int(gpu, { cols, format, accumulate, team: { rows: 4, lanes, teams: 64 / lanes }, x });
+  if (team && suits(gpu, cols, team)) return createGemvQ4Int(gpu, { cols, format, accumulate, write, team, x });
+  const most = lanesFor(outCols);
+  const lanes = !sliced && suits(gpu, cols, { rows: 4, lanes: most, teams: 1 }) ? most : 32;
+  return createGemvQ4Int(gpu, { cols, format, accumulate, write, team: { rows: 4, lanes, teams: 64 / lanes }, x });
 }
+
+/** Rows that a large GPU has few of are shared by more lanes. Fastest of those tried on an NVIDIA H200 at 4B to 27B shapes. */
+export const lanesFor = (outCols: number): 32 | 64 => (outCols <= 6144 ? 64 : 32);
 
 /** Threads that fill large GPUs about once. */
 const manyThreads = 2 ** 16;
@@ -160,7 +168,7 @@ export function gemvCandidates(gpu: Gpu, shape: ProductShape): Candidate[] {
 }
 
 /** What a GPU may run for one token on an x that emit_int wrote; none where WGSL has no int8 dot product. */
-export function gemvFastCandidates(gpu: Gpu, { cols, format, accumulate }: ProductShape): Candidate[] {
+export function gemvFastCandidates(gpu: Gpu, { cols, format, accumulate, write }: ProductShape): Candidate[] {
   if (!gpu.int8Dot || !isAffine4(format) || format.group % 32 !== 0) return [];
   const lanes = oneStepLanes(gpu, cols);
   const teams: Team[] = [
@@ -175,7 +183,7 @@ export function gemvFastCandidates(gpu: Gpu, { cols, format, accumulate }: Produ
       (['int8', 'int16'] as const).map(
         (x): Candidate => ({
           name: `${x} ${teamName(team)}`,
-          create: (gpu) => createGemvQ4Int(gpu, { cols, format, accumulate, team, x }),
+          create: (gpu) => createGemvQ4Int(gpu, { cols, format, accumulate, write, team, x }),
           x,
           ...(x === 'int8' ? { tolerance: 0.01 } : {}), // three times what rounding x to int8 gives
         }),

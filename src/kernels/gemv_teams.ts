@@ -1,14 +1,30 @@
 /** One token times 4-bit weights by teams of lanes: many shapes of one loop, among which a measurement chooses. */
+import gateUpInt from '../../wgsl/gate_up_q4_int.wgsl?raw';
 import sourceHeld from '../../wgsl/gemv_q4_held.wgsl?raw';
 import sourceInt from '../../wgsl/gemv_q4_int.wgsl?raw';
 import sourceStaged from '../../wgsl/gemv_q4_staged.wgsl?raw';
 import q4Unit from '../../wgsl/shared/q4_unit.wgsl?raw';
 import rowBlocks from '../../wgsl/shared/row_blocks.wgsl?raw';
+import writeNormed from '../../wgsl/shared/write_normed.wgsl?raw';
+import writeResidual from '../../wgsl/shared/write_residual.wgsl?raw';
+import writeRows from '../../wgsl/shared/write_rows.wgsl?raw';
+import xInt from '../../wgsl/shared/x_int.wgsl?raw';
 import xStaged from '../../wgsl/shared/x_staged.wgsl?raw';
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, type KernelSpec } from '../gpu/kernel';
-import { type Affine4, type IntDtype, matrix, planesOf, requireAtMost, requireMultiple, teamReduction } from './variants';
+import {
+  type ActivationDtype,
+  type Affine4,
+  emission,
+  type IntDtype,
+  matrix,
+  planesOf,
+  requireAtMost,
+  requireMultiple,
+  shared,
+  teamReduction,
+} from './variants';
 
 /** A team of `lanes` threads shares the columns of `rows` neighbouring rows; a workgroup holds `teams` of them: see row_blocks. */
 export type Team = { rows: 2 | 4; lanes: number; teams: number };
@@ -21,11 +37,19 @@ export type WideTeam = Team & {
   nibbles: 'convert' | 'folded';
 } & ({ x: 'staged' } | { x: 'held'; blocks: number });
 
+/**
+ * What becomes of W x. 'normed': x is the weighed half of an RMSNorm (createWeighUnits), and the other half of it comes here. 'residual':
+ * y is the residual stream, [cols of the norm behind it], and grows by W x; what createWeighUnits would give of it goes to `units`, in
+ * that dtype, and `squares`. Default: y = W x.
+ */
+export type Write = { kind: 'normed'; eps: number } | { kind: 'residual'; units: ActivationDtype };
+
 type TeamShape<T> = {
   cols: number;
   format: Affine4;
   /** Add to y, as a residual connection does, in place of writing it. */
   accumulate: boolean;
+  write?: Write | undefined;
   team: T;
 };
 
@@ -38,7 +62,7 @@ const wideSource = { staged: sourceStaged, held: sourceHeld };
 export function createGemvQ4Wide(gpu: Gpu, shape: TeamShape<WideTeam>): Kernel {
   const { cols, team } = shape;
   const spec = teamSpec(gpu, `gemv_q4_${team.x}`, shape, blocksOf(team));
-  const chunk = chunkUnits(gpu, cols / 32, team);
+  const chunk = chunkUnits(gpu, cols / 32, team, shape.write);
   if (chunk === undefined) throw new EngineError('shape', `${spec.label}: the team does not suit ${cols} columns.`);
   return createKernel(gpu, {
     ...spec,
@@ -58,8 +82,67 @@ export function createGemvQ4Int(gpu: Gpu, shape: TeamShape<Team> & { x: IntDtype
   return createKernel(gpu, {
     ...spec,
     label: `${spec.label} ${shape.x} ${teamName(shape.team)}`,
-    sources: [...spec.sources, sourceInt],
+    sources: unique([...spec.sources, shared.planes, xInt, sourceInt]),
     constants: { ...spec.constants, PLANES: planesOf(shape.x) },
+  });
+}
+
+/** Rows of the residual stream, or of what a feed-forward layer holds, that one workgroup makes: a unit. */
+const unitRows = 32;
+
+/** `lanes` for each four rows of a unit. */
+export const unitTeam = (lanes: number): Team => ({ rows: 4, lanes, teams: unitRows / 4 });
+
+/**
+ * y = silu(gate x) * (up x) for one token, gate and up the two matrices of the dispatch, x as createWeighUnits or a product with `write`
+ * gave it, in integers `x`, and squares [cols/32] f32 -> units [rows] of `units`.
+ * @throws EngineError 'shape' unless 32 divides group and group divides cols.
+ */
+export function createGateUpQ4Int(
+  gpu: Gpu,
+  {
+    cols,
+    format,
+    eps,
+    lanes,
+    x,
+    units,
+  }: { cols: number; format: Affine4; eps: number; lanes: number; x: IntDtype; units: ActivationDtype },
+): Kernel {
+  const { teams } = unitTeam(lanes);
+  const piece = matrix(format, { from: 'several' });
+  const reduce = teamReduction(gpu, { lanes, teams, blocks: 3 });
+  const emit = emission(units);
+  const label = `gate_up_q4_int${piece.suffix}${reduce.suffix} ${x} ${lanes}x${teams}${emit.suffix}`;
+  requireMultiple(label, 'group', format.group, 32);
+  requireMultiple(label, 'cols', cols, format.group);
+  return createKernel(gpu, {
+    label,
+    sources: unique([
+      ...[...piece.sources, rowBlocks, ...reduce.sources, ...emit.sources],
+      ...[shared.planes, xInt, shared.normScale, gateUpInt],
+    ]),
+    enable: reduce.enable,
+    constants: {
+      ...{ COLS: cols, EPS: eps, PLANES: planesOf(x) },
+      ...{ ROWS: 4, LANES: lanes, TEAMS: teams, ROW_BLOCKS: 2, BLOCKS: 3 },
+      ...{ ...piece.constants, ...reduce.constants, ...emit.constants },
+    },
+    bindings: { x: 'read', squares: 'read', units: 'write' },
+    weights: 'matrix',
+    grid: (_, rows) => [rows / unitRows],
+  });
+}
+
+/** Whether every part holds whole units, so that a kernel that makes units takes it. */
+export const wholeUnits = (parts: readonly { firstRow: number; rows: number }[]): boolean =>
+  parts.every(({ firstRow, rows }) => firstRow % unitRows === 0 && rows % unitRows === 0);
+
+/** Lanes of a unit's team, `most` at most, that the device can run with up to three blocks of sums; undefined where it can run none. */
+export function unitLanes(gpu: Gpu, cols: number, most: number): number | undefined {
+  return [most, 32, 16].find((lanes) => {
+    const team = unitTeam(lanes);
+    return suits(gpu, cols, team) && teamReduction(gpu, { ...team, blocks: 3 }).bytes + 512 <= workgroupBytes(gpu);
   });
 }
 
@@ -80,38 +163,70 @@ export function expertTeam(
     sources: [...piece.sources, rowBlocks, ...reduce.sources, q4Unit],
     enable: reduce.enable,
     constants: {
-      ...{ ACCUMULATE: 0, COLS: cols, FOLDED: 0 },
-      ...{ ROWS: 4, LANES: lanes, TEAMS: teams, BLOCKS: 2 },
+      ...{ COLS: cols, FOLDED: 0 },
+      ...{ ROWS: 4, LANES: lanes, TEAMS: teams, ROW_BLOCKS: 2, BLOCKS: 2 },
       ...piece.constants,
       ...reduce.constants,
     },
   };
 }
 
-function teamSpec(gpu: Gpu, stem: string, { cols, format, accumulate, team }: TeamShape<Team>, blocks: number) {
+function teamSpec(gpu: Gpu, stem: string, shape: TeamShape<Team>, rowBlockCount: number) {
+  const { cols, format, team } = shape;
   const { rows, lanes, teams } = team;
   const piece = matrix(format, { from: 'several' });
+  const blocks = rowBlockCount + (shape.write?.kind === 'normed' ? 1 : 0);
   const reduce = teamReduction(gpu, { lanes, teams, blocks });
-  const label = `${stem}${piece.suffix}${reduce.suffix}`;
+  const writer = writerOf(shape, rows * rowBlockCount * teams);
+  const label = `${stem}${piece.suffix}${reduce.suffix}${writer.suffix}`;
   requireMultiple(label, 'group', format.group, 32);
   requireMultiple(label, 'cols', cols, format.group);
   requireAtMost(label, 'blocks', blocks, lanes / 4);
   return {
     label,
-    sources: [...piece.sources, rowBlocks, ...reduce.sources],
+    sources: [...piece.sources, rowBlocks, ...reduce.sources, ...writer.sources],
     enable: reduce.enable,
     constants: {
-      ...{ ACCUMULATE: Number(accumulate), COLS: cols },
-      ...{ ROWS: rows, LANES: lanes, TEAMS: teams, BLOCKS: blocks },
-      ...piece.constants,
-      ...reduce.constants,
+      ...{ COLS: cols, ROWS: rows, LANES: lanes, TEAMS: teams, ROW_BLOCKS: rowBlockCount, BLOCKS: blocks },
+      ...{ ...piece.constants, ...reduce.constants, ...writer.constants },
     },
-    bindings: { x: 'read', y: 'write' },
-    weights: 'matrix',
-    grid: (_, count) => fold(Math.ceil(count / (rows * blocks * teams))),
-    rowsPerWorkgroup: rows * blocks * teams,
+    bindings: { x: 'read', y: 'write', ...writer.bindings },
+    weights: writer.weights,
+    grid: (_, count) => fold(Math.ceil(count / (rows * rowBlockCount * teams))),
+    rowsPerWorkgroup: rows * rowBlockCount * teams,
   } satisfies KernelSpec;
 }
+
+type Writer = Pick<KernelSpec, 'sources' | 'bindings' | 'weights'> & { suffix: string; constants: Record<string, number> };
+
+function writerOf({ write, accumulate }: TeamShape<Team>, workgroupRows: number): Writer {
+  const plain: Writer = {
+    suffix: '',
+    sources: [writeRows],
+    constants: { ACCUMULATE: Number(accumulate) },
+    bindings: {},
+    weights: 'matrix',
+  };
+  if (!write) return plain;
+  if (write.kind === 'normed') {
+    return {
+      ...{ suffix: ' normed', sources: [shared.normScale, writeNormed], constants: { EPS: write.eps } },
+      ...{ bindings: { squares: 'read' }, weights: 'matrix' },
+    };
+  }
+  const emit = emission(write.units);
+  if (workgroupRows !== unitRows) throw new EngineError('shape', `A workgroup of ${workgroupRows} rows makes no unit.`);
+  return {
+    suffix: ` residual${emit.suffix}`,
+    sources: [shared.moreParameters, ...emit.sources, shared.weigh, writeResidual],
+    constants: emit.constants,
+    bindings: { units: 'write', squares: 'write' },
+    weights: 'both',
+  };
+}
+
+/** Pieces that two others need come once. */
+const unique = (sources: readonly string[]): string[] => [...new Set(sources)];
 
 const blocksOf = (team: Team | WideTeam): number => ('x' in team && team.x === 'held' ? team.blocks : 1);
 
@@ -119,9 +234,11 @@ const blocksOf = (team: Team | WideTeam): number => ('x' in team && team.x === '
 const unitBytes = 9 * 16;
 
 /** Units of 32 columns that are staged at a time, in equal chunks; undefined if the team does not suit so many units. */
-function chunkUnits(gpu: Gpu, units: number, team: WideTeam): number | undefined {
+function chunkUnits(gpu: Gpu, units: number, team: WideTeam, write?: Write): number | undefined {
   const { lanes, teams, kib, x } = team;
-  const room = Math.floor((kib * 1024 - teamReduction(gpu, { lanes, teams, blocks: blocksOf(team) }).bytes) / unitBytes);
+  const blocks = blocksOf(team) + (write?.kind === 'normed' ? 1 : 0);
+  const reduceBytes = teamReduction(gpu, { lanes, teams, blocks }).bytes + (write ? 128 : 0);
+  const room = Math.floor((kib * 1024 - reduceBytes) / unitBytes);
   if (x === 'held') return units <= lanes && room >= 1 ? equalShare(units, room) : undefined;
   return room >= lanes ? equalShare(Math.ceil(units / lanes), Math.floor(room / lanes)) * lanes : undefined;
 }

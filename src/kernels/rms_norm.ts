@@ -1,5 +1,6 @@
 import source from '../../wgsl/rms_norm.wgsl?raw';
 import sourceUnits from '../../wgsl/rms_norm_units.wgsl?raw';
+import sourceWeigh from '../../wgsl/weigh_units.wgsl?raw';
 import type { Gpu } from '../gpu/device';
 import { createKernel, type Kernel } from '../gpu/kernel';
 import { type ActivationDtype, emission, reduction, requireMultiple, shared } from './variants';
@@ -36,8 +37,27 @@ export function createRmsNormUnits(gpu: Gpu, { cols, eps, y }: { cols: number; e
     label,
     sources: [shared.parameters, shared.step, ...emit.sources, sourceUnits],
     constants: { COLS: cols, EPS: eps, ...emit.constants },
-    bindings: { y: 'write', x: 'read', step: 'uniform' },
+    bindings: { units: 'write', x: 'read', step: 'uniform' },
     weights: 'parameters',
     grid: () => [1],
+  });
+}
+
+/**
+ * The half of it that needs no sum over all of x: x [cols] f32 -> x * w [cols] of `units`, and the sum of squares of every 32 values,
+ * squares [cols/32] f32. Products with `write: 'normed'` do the rest.
+ * @throws EngineError 'shape' unless 32 divides cols.
+ */
+export function createWeighUnits(gpu: Gpu, { cols, units }: { cols: number; units: ActivationDtype }): Kernel {
+  const emit = emission(units);
+  const label = `weigh_units${emit.suffix}`;
+  requireMultiple(label, 'cols', cols, 32);
+  return createKernel(gpu, {
+    label,
+    sources: [shared.parameters, ...emit.sources, shared.weigh, sourceWeigh],
+    constants: { COLS: cols, ...emit.constants },
+    bindings: { units: 'write', x: 'read', squares: 'write' },
+    weights: 'parameters',
+    grid: () => [Math.ceil(cols / 32 / 64)],
   });
 }

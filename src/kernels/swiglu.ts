@@ -28,7 +28,7 @@ export function createSwigluUnits(gpu: Gpu, { cols, y }: { cols: number; y: Acti
     label,
     sources: [...emit.sources, sourceUnits],
     constants: { COLS: cols, ...emit.constants },
-    bindings: { y: 'write', gate: 'read', up: 'read' },
+    bindings: { units: 'write', gate: 'read', up: 'read' },
     grid: () => [Math.ceil(cols / 32 / 64)],
   });
 }

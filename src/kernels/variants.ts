@@ -6,7 +6,9 @@ import kvF16 from '../../wgsl/shared/kv_f16.wgsl?raw';
 import kvF32 from '../../wgsl/shared/kv_f32.wgsl?raw';
 import matrixAffine from '../../wgsl/shared/matrix_affine.wgsl?raw';
 import matrixFloat from '../../wgsl/shared/matrix_float.wgsl?raw';
+import normScale from '../../wgsl/shared/norm_scale.wgsl?raw';
 import parameters from '../../wgsl/shared/parameters.wgsl?raw';
+import planes from '../../wgsl/shared/planes.wgsl?raw';
 import record from '../../wgsl/shared/record.wgsl?raw';
 import reduceSingle from '../../wgsl/shared/reduce_single.wgsl?raw';
 import reduceSubgroups from '../../wgsl/shared/reduce_subgroups.wgsl?raw';
@@ -22,6 +24,7 @@ import teamSubgroups from '../../wgsl/shared/team_subgroups.wgsl?raw';
 import teamWorkgroup from '../../wgsl/shared/team_workgroup.wgsl?raw';
 import tileF16 from '../../wgsl/shared/tile_f16.wgsl?raw';
 import tileF32 from '../../wgsl/shared/tile_f32.wgsl?raw';
+import weigh from '../../wgsl/shared/weigh.wgsl?raw';
 import { EngineError } from '../errors';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
@@ -29,7 +32,15 @@ import type { Gpu } from '../gpu/device';
 type Piece = { sources: string[]; enable: ('subgroups' | 'f16')[]; suffix: string; constants: Record<string, number> };
 
 /** `parameters`: of kernels that read nothing else by their record. */
-export const shared = { contextParts, parameters: `${record}\n${parameters}`, moreParameters: parameters, step };
+export const shared = {
+  contextParts,
+  parameters: `${record}\n${parameters}`,
+  moreParameters: parameters,
+  normScale,
+  planes,
+  step,
+  weigh,
+};
 
 /** Sums over the 64 lanes of a workgroup: through subgroups where the device has them, else through workgroup memory. */
 export function wideReduction(gpu: Gpu): Piece {
@@ -80,10 +91,10 @@ export const planesOf = (dtype: IntDtype): number => (dtype === 'int8' ? 1 : 2);
 /** Bytes of `cols` activations. */
 export const intBytes = (cols: number, dtype: IntDtype): number => (cols / 32) * 16 * (2 * planesOf(dtype) + 1);
 
-/** How a kernel writes whole units of 32 activations: its y is binding 0. */
+/** How a kernel writes whole units of 32 activations, into what it declares as `units`. */
 export function emission(y: ActivationDtype): Piece {
   if (y === 'f32') return { sources: [emitF32], enable: [], suffix: '', constants: {} };
-  return { sources: [emitInt], enable: [], suffix: ` ${y}`, constants: { PLANES: planesOf(y) } };
+  return { sources: [planes, emitInt], enable: [], suffix: ` ${y}`, constants: { PLANES: planesOf(y) } };
 }
 
 export type KvDtype = 'f16' | 'f32';

@@ -8,16 +8,34 @@ import type { Kernel } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
 import { createAttentionCombine, createAttentionSplit } from '../kernels/attention';
 import { createDeltaPrepare, createDeltaStep } from '../kernels/delta';
-import { chooseGemv, chooseGemvInt, createQuantise, takesInt } from '../kernels/gemv';
+import { chooseGemv, chooseGemvInt, createQuantise, lanesFor, takesInt } from '../kernels/gemv';
+import {
+  createGateUpQ4Int,
+  createGemvQ4Int,
+  type Team,
+  unitLanes,
+  unitTeam,
+  type Write,
+  wholeUnits,
+} from '../kernels/gemv_teams';
 import { createMoeDownSumQ4, createMoeProject, suitsDownSum, suitsProject } from '../kernels/moe';
-import { createRmsNormUnits } from '../kernels/rms_norm';
+import { createRmsNormUnits, createWeighUnits } from '../kernels/rms_norm';
 import { createSwigluUnits } from '../kernels/swiglu';
 import { type ActivationDtype, isAffine4 } from '../kernels/variants';
 import type { MatrixBlocks, VectorBlock } from '../plan/blocks';
 import type { ExpertLayer } from '../plan/experts';
 import { deltaShape, projectedAt } from '../plan/shapes';
 import type { DeltaNetLayer } from '../plan/units';
-import { type Activation, type Input, type MixtureMatrices, type Output, type Projection, Recorder, rowsOf } from './recorder';
+import {
+  type Activation,
+  type Input,
+  type MixtureMatrices,
+  type NormOf,
+  type Output,
+  type Projection,
+  Recorder,
+  rowsOf,
+} from './recorder';
 import type { AttentionState, DeltaNetState } from './sequence';
 import type { MatrixPlace } from './weight_table';
 
@@ -28,34 +46,63 @@ export function suitsUnits(config: ModelConfig): boolean {
 }
 
 export class DecodeRecorder extends Recorder {
-  override norm<Name extends string>(vectors: VectorBlock<Name>, name: Name, y: Input, readers: readonly MatrixBlocks[]): void {
+  /** Of the norm whose first half `normedCodes` and `squares` hold. */
+  #weighed: string | undefined;
+  /** Whether what `normed` holds is but that half. */
+  #half = false;
+
+  override norm<Name extends string>(norm: NormOf<Name>, y: Input): void {
     const { gpu, config, table } = this.context;
+    const { vectors, name, readers } = norm;
     const dtype = this.#inputDtype(readers);
-    const kernel = createRmsNormUnits(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps, y: dtype });
-    const ranges = { y: this.#input(y, dtype), x: this.at('hidden'), step: this.step };
-    this.add(kernel, ranges, table.vectors(vectors, name));
+    this.#half = y === 'normed' && this.#comesInHalves(readers);
+    if (!this.#half) {
+      const kernel = createRmsNormUnits(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps, y: dtype });
+      this.add(kernel, { units: this.#input(y, dtype), x: this.at('hidden'), step: this.step }, table.vectors(vectors, name));
+      return;
+    }
+    const kernel = createWeighUnits(gpu, { cols: config.hiddenSize, units: dtype });
+    const ranges = { units: this.#input(y, dtype), x: this.at('hidden'), squares: this.at('squares') };
+    const weights = table.vectors(vectors, name);
+    if (this.#weighed === keyOf(norm)) this.sections.at(-1)!.resume = [this.dispatch(kernel, ranges, weights)];
+    else this.add(kernel, ranges, weights);
+  }
+
+  /** Whether the product in front of a norm begins it and those behind end it; a mixture's layers have a kernel that norms. */
+  #comesInHalves(readers: readonly MatrixBlocks[]): boolean {
+    return !this.context.config.moe && this.#inputDtype(readers) !== 'f32';
+  }
+
+  override embed(matrix: MatrixBlocks): void {
+    this.#weighed = undefined;
+    super.embed(matrix);
   }
 
   override project(x: Input, projections: readonly Projection[]): void {
     const dtype = this.#inputDtype(projections.map(([matrix]) => matrix));
-    for (const group of alike(projections)) this.#projectGroup(this.#input(x, dtype), dtype, group);
+    for (const group of alike(projections)) this.#projectGroup(x, dtype, group);
   }
 
   /** In as few dispatches as there are slabs: of all matrices of the group depends which kernel, so that no budget changes results. */
-  #projectGroup(x: BufferRange, dtype: ActivationDtype, group: readonly Projection[]): void {
-    const { table, scratch } = this.context;
+  #projectGroup(from: Input, dtype: ActivationDtype, group: readonly Projection[], team?: Team): void {
+    const { config, table, scratch } = this.context;
+    const x = this.#input(from, dtype);
+    const half = from === 'normed' && this.#half;
     const [{ cols, format }] = group[0]!;
     const outCols = group.reduce((sum, [{ rows }]) => sum + rows, 0);
-    const shape = { cols, outCols, format, accumulate: false };
-    const kernel = this.#gemv(shape, dtype, false);
+    const write = half ? { kind: 'normed' as const, eps: config.rmsNormEps } : undefined;
+    const shape = { cols, outCols, format, accumulate: false, ...(write ? { write } : {}) };
+    const kernel = this.#gemv(shape, dtype, { team });
     const places = group.flatMap(([matrix, y]) =>
       matrix.parts.map((part): MatrixPlace => ({ matrix, part, at: this.#offset(y) / 4 })),
     );
     for (const run of table.bySlab(places)) {
       const rows = run.map(({ part }) => part.rows);
       const output = { buffer: scratch.projected };
-      const dispatch = this.add(kernel, { x, y: output }, table.several(run), rowsOf(kernel, rows));
-      this.products.push({ dispatch, shape: { ...shape, tokens: 1 }, x: dtype, rows, input: x, output });
+      const ranges: Record<string, BufferRange> = { x, y: output };
+      if (half) ranges.squares = this.at('squares');
+      const dispatch = this.add(kernel, ranges, table.several(run), rowsOf(kernel, rows));
+      if (!team) this.products.push({ dispatch, shape: { ...shape, tokens: 1 }, x: dtype, rows, input: x, output });
     }
   }
 
@@ -84,8 +131,72 @@ export class DecodeRecorder extends Recorder {
     }
   }
 
-  override addTo(x: Input, matrix: MatrixBlocks): void {
-    this.#product(x, matrix, 'hidden', { accumulate: true, sliced: false });
+  override gateUp(gate: MatrixBlocks, up: MatrixBlocks, reader: MatrixBlocks): void {
+    const { gpu, config, table } = this.context;
+    const { cols, format } = gate;
+    const x = this.#inputDtype([gate, up]);
+    const alikeBoth = this.#half && x !== 'f32' && isAffine4(format) && sameFormat(gate, up);
+    const lanes = alikeBoth ? unitLanes(gpu, cols, lanesFor(gate.rows + up.rows)) : undefined;
+    const pairs = lanes ? this.#pairs(gate, up) : undefined;
+    if (!alikeBoth || !lanes || !pairs) {
+      // The lanes of a row tell its sum's order, and whether the pairs lie together is a matter of the budget.
+      const team = lanes ? { ...unitTeam(lanes), teams: 64 / lanes } : undefined;
+      const projections = [[gate, 'gate'] as const, [up, 'up'] as const];
+      for (const group of alike(projections)) this.#projectGroup('normed', x, group, team);
+      this.swiglu(reader);
+      return;
+    }
+    const units = this.#inputDtype([reader]);
+    const kernel = createGateUpQ4Int(gpu, { cols, format, eps: config.rmsNormEps, lanes, x, units });
+    const ranges = { x: this.#input('normed', x), squares: this.at('squares'), units: this.#input('act', units) };
+    for (const pair of pairs) this.add(kernel, ranges, table.several(pair), pair[0]!.part.rows);
+  }
+
+  /** The parts of two matrices, in pairs of the same rows in the same slab; undefined where they do not lie so. */
+  #pairs(gate: MatrixBlocks, up: MatrixBlocks): MatrixPlace[][] | undefined {
+    const { table } = this.context;
+    if (gate.parts.length !== up.parts.length || !wholeUnits(gate.parts)) return undefined;
+    const pairs = gate.parts.map((part, i): MatrixPlace[] => [
+      { matrix: gate, part, at: 0 },
+      { matrix: up, part: up.parts[i]!, at: 0 },
+    ]);
+    const together = pairs.every((pair) => {
+      const [a, b] = [pair[0]!.part, pair[1]!.part];
+      return a.firstRow === b.firstRow && a.rows === b.rows && table.bySlab(pair).length === 1;
+    });
+    return together ? pairs : undefined;
+  }
+
+  override addTo(x: Input, matrix: MatrixBlocks, next?: NormOf): void {
+    const { gpu } = this.context;
+    const fits = next && this.#comesInHalves(next.readers) && this.#inputDtype([matrix]) !== 'f32';
+    const lanes = fits ? unitLanes(gpu, matrix.cols, lanesFor(matrix.rows)) : undefined;
+    if (!fits || !lanes) {
+      this.#weighed = undefined;
+      this.#product(x, matrix, 'hidden', { accumulate: true, sliced: false });
+      return;
+    }
+    if (wholeUnits(matrix.parts)) {
+      this.#weighed = keyOf(next);
+      this.#addAndWeigh(x, matrix, next, lanes);
+      return;
+    }
+    this.#weighed = undefined;
+    const team = { ...unitTeam(lanes), teams: 64 / lanes }; // the same order of adding, whatever the budget
+    this.#product(x, matrix, 'hidden', { accumulate: true, sliced: false, team });
+  }
+
+  #addAndWeigh(x: Input, matrix: MatrixBlocks, next: NormOf, lanes: number): void {
+    const { table } = this.context;
+    const [dtype, units] = [this.#inputDtype([matrix]), this.#inputDtype(next.readers)];
+    const write = { kind: 'residual' as const, units };
+    const shape = { cols: matrix.cols, outCols: matrix.rows, format: matrix.format, accumulate: true, write };
+    const kernel = this.#gemv(shape, dtype, { team: unitTeam(lanes) });
+    const written = { y: this.at('hidden'), units: this.#input('normed', units), squares: this.at('squares') };
+    for (const part of matrix.parts) {
+      const weights = table.severalAfter(next.vectors, next.name, [{ matrix, part, at: 0 }]);
+      this.add(kernel, { x: this.#input(x, dtype), ...written }, weights, part.rows);
+    }
   }
 
   protected override shared(down: MatrixBlocks, experts: ExpertLayer): void {
@@ -132,17 +243,18 @@ export class DecodeRecorder extends Recorder {
     x: Input,
     matrix: MatrixBlocks,
     y: Activation,
-    { accumulate, sliced }: { accumulate: boolean; sliced: boolean },
+    { accumulate, sliced, team }: { accumulate: boolean; sliced: boolean; team?: Team },
   ): void {
     const { table } = this.context;
     const dtype = this.#inputDtype([matrix]);
     const shape = { cols: matrix.cols, outCols: matrix.rows, format: matrix.format, accumulate };
-    const kernel = this.#gemv(shape, dtype, sliced);
+    const kernel = this.#gemv(shape, dtype, { sliced, team });
     const input = this.#input(x, dtype);
     const output = { ...this.at(y), size: matrix.rows * 4 };
     for (const part of matrix.parts) {
       const dispatch = this.add(kernel, { x: input, y: output }, table.matrixPart(matrix, part), part.rows);
-      if (!sliced) this.products.push({ dispatch, shape: { ...shape, tokens: 1 }, x: dtype, rows: [part.rows], input, output });
+      if (!sliced && !team)
+        this.products.push({ dispatch, shape: { ...shape, tokens: 1 }, x: dtype, rows: [part.rows], input, output });
     }
   }
 
@@ -157,7 +269,7 @@ export class DecodeRecorder extends Recorder {
     const dtype = this.#inputDtype([reader]);
     if (dtype !== 'f32')
       this.add(createQuantise(gpu, { cols: reader.cols, y: dtype }), {
-        y: this.#input('mixed', dtype),
+        units: this.#input('mixed', dtype),
         x: mixed,
         step: this.step,
       });
@@ -175,14 +287,14 @@ export class DecodeRecorder extends Recorder {
     );
     const dtype = this.#inputDtype([reader]);
     const rule = createDeltaStep(gpu, { ...shape, eps: config.rmsNormEps, y: dtype });
-    const ranges = { y: this.#input('mixed', dtype), qkv, gates, z: this.at('z'), state: { buffer: state.recurrent }, step };
+    const ranges = { units: this.#input('mixed', dtype), qkv, gates, z: this.at('z'), state: { buffer: state.recurrent }, step };
     this.add(rule, ranges, table.vectors(vectors, 'norm'));
   }
 
-  override swiglu(reader: MatrixBlocks): void {
+  protected override swiglu(reader: MatrixBlocks): void {
     const dtype = this.#inputDtype([reader]);
     const kernel = createSwigluUnits(this.context.gpu, { cols: this.context.config.intermediateSize, y: dtype });
-    this.add(kernel, { y: this.#input('act', dtype), gate: this.at('gate'), up: this.at('up') });
+    this.add(kernel, { units: this.#input('act', dtype), gate: this.at('gate'), up: this.at('up') });
   }
 
   protected override at(name: Activation): BufferRange {
@@ -195,9 +307,10 @@ export class DecodeRecorder extends Recorder {
     return projectedAt(this.context.config)[y].byteOffset;
   }
 
-  /** Integers lie in a buffer of their own, one for all: each is read by the product behind it and by nobody later. */
+  /** Integers lie in two buffers: what a product reads, and the norm that it begins meanwhile. Nobody reads them later. */
   #input(x: Input, dtype: ActivationDtype): BufferRange {
-    return dtype === 'f32' ? this.at(x) : this.at('codes');
+    if (dtype === 'f32') return this.at(x);
+    return this.at(x === 'normed' || x === 'headInput' ? 'normedCodes' : 'codes');
   }
 
   #inputDtype(readers: readonly MatrixBlocks[]): ActivationDtype {
@@ -205,11 +318,22 @@ export class DecodeRecorder extends Recorder {
     return activations !== 'f32' && readers.every((matrix) => takesInt(gpu, matrix)) ? activations : 'f32';
   }
 
-  #gemv(shape: Parameters<typeof chooseGemv>[1], dtype: ActivationDtype, sliced: boolean): Kernel {
+  #gemv(
+    shape: Parameters<typeof chooseGemv>[1] & { write?: Write },
+    dtype: ActivationDtype,
+    { sliced = false, team }: { sliced?: boolean; team?: Team | undefined },
+  ): Kernel {
     const { gpu } = this.context;
-    return dtype === 'f32' ? chooseGemv(gpu, shape, sliced) : chooseGemvInt(gpu, { ...shape, x: dtype }, sliced);
+    const { format } = shape;
+    if (dtype === 'f32') return chooseGemv(gpu, shape, sliced);
+    return team && isAffine4(format)
+      ? createGemvQ4Int(gpu, { ...shape, format, team, x: dtype })
+      : chooseGemvInt(gpu, { ...shape, x: dtype }, sliced);
   }
 }
+
+const keyOf = ({ vectors, name }: NormOf): string => `${vectors.block.label} ${name}`;
+const sameFormat = (a: MatrixBlocks, b: MatrixBlocks): boolean => JSON.stringify(a.format) === JSON.stringify(b.format);
 
 /** Neighbours of the same columns and format: what one kernel can take. */
 function alike(projections: readonly Projection[]): Projection[][] {

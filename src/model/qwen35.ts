@@ -5,7 +5,7 @@
 import type { MatrixBlocks } from '../plan/blocks';
 import type { HeadSlice, ModelLayer, ModelUnits, MoeLayer } from '../plan/units';
 import { DecodeRecorder, suitsUnits } from './decode_recorder';
-import { type Mode, type RecordedProduct, Recorder, type RecordingContext, type Section } from './recorder';
+import { type Mode, type NormOf, type RecordedProduct, Recorder, type RecordingContext, type Section } from './recorder';
 import type { LayerState, Sequence } from './sequence';
 
 /** Logits of words [firstWord, firstWord + words) for rows of the residual stream. */
@@ -42,7 +42,9 @@ export function recordModel(
   };
   const [decode, prefill] = [record('decode'), record('prefill')];
   const sections = recorders.flatMap((recorder) => recorder.sections);
-  const kernels = () => [...new Set(sections.flatMap(({ dispatches }) => dispatches.map(({ kernel }) => kernel)))];
+  const kernels = () => [
+    ...new Set(sections.flatMap(({ dispatches, resume = [] }) => [...dispatches, ...resume].map(({ kernel }) => kernel))),
+  ];
   return {
     decode,
     prefill,
@@ -73,26 +75,28 @@ function recordBody(r: Recorder, model: ModelUnits, sequence: Sequence, gathered
     r.section(`layers.${index}.mixer`, unitOf.get(`layers.${index}.mixer`)!);
     mixer(r, layer, state);
     r.section(`layers.${index}.mlp`, unitOf.get(`layers.${index}.mlp`)!);
+    const next = model.layers[index + 1];
     if (layer.moe) mixture(r, layer, layer.moe, index);
-    else feedForward(r, layer);
+    else feedForward(r, layer, next && inputNorm(next));
   }
 }
 
 /** x <- x + mixer(norm(x)), x the residual stream [tokens, hiddenSize]. */
 function mixer(r: Recorder, layer: ModelLayer, state: LayerState): void {
+  const next = layer.moe ? undefined : feedForwardNorm(layer);
   if (layer.kind === 'full_attention' && state.kind === 'full_attention') {
     const { qProj, kProj, vProj, oProj } = layer.mixer;
-    r.norm(layer.vectors, 'inputNorm', 'normed', [qProj, kProj, vProj]);
+    r.norm(inputNorm(layer), 'normed');
     r.project('normed', [
       [qProj, 'qGate'],
       [kProj, 'k'],
       [vProj, 'v'],
     ]);
     r.attention(layer.vectors, state, oProj);
-    r.addTo('mixed', oProj);
+    r.addTo('mixed', oProj, next);
   } else if (layer.kind === 'linear_attention' && state.kind === 'linear_attention') {
     const { inProjQkv, inProjZ, inProjB, inProjA, outProj } = layer.mixer;
-    r.norm(layer.vectors, 'inputNorm', 'normed', [inProjQkv, inProjZ, inProjB, inProjA]);
+    r.norm(inputNorm(layer), 'normed');
     r.project('normed', [
       [inProjQkv, 'qkvIn'],
       [inProjZ, 'z'],
@@ -100,21 +104,30 @@ function mixer(r: Recorder, layer: ModelLayer, state: LayerState): void {
       [inProjA, 'a'],
     ]);
     r.deltaNet(layer.vectors, state, outProj);
-    r.addTo('mixed', outProj);
+    r.addTo('mixed', outProj, next);
   }
 }
 
 /** x <- x + down(silu(gate n) * up n), n = norm(x). */
-function feedForward(r: Recorder, { vectors, mlp }: ModelLayer): void {
-  const { gateProj, upProj, downProj } = mlp;
-  r.norm(vectors, 'postAttentionNorm', 'normed', [gateProj, upProj]);
-  r.project('normed', [
-    [gateProj, 'gate'],
-    [upProj, 'up'],
-  ]);
-  r.swiglu(downProj);
-  r.addTo('act', downProj);
+function feedForward(r: Recorder, layer: ModelLayer, next: NormOf | undefined): void {
+  const { gateProj, upProj, downProj } = layer.mlp;
+  r.norm(feedForwardNorm(layer), 'normed');
+  r.gateUp(gateProj, upProj, downProj);
+  r.addTo('act', downProj, next);
 }
+
+/** Ahead of a layer's mixer. */
+function inputNorm({ vectors, mixer }: ModelLayer): NormOf {
+  if ('qProj' in mixer) return { vectors, name: 'inputNorm', readers: [mixer.qProj, mixer.kProj, mixer.vProj] };
+  const { inProjQkv, inProjZ, inProjB, inProjA } = mixer;
+  return { vectors, name: 'inputNorm', readers: [inProjQkv, inProjZ, inProjB, inProjA] };
+}
+
+const feedForwardNorm = ({ vectors, mlp: { gateProj, upProj } }: ModelLayer): NormOf => ({
+  vectors,
+  name: 'postAttentionNorm',
+  readers: [gateProj, upProj],
+});
 
 /**
  * x <- x + shared(n) * sigmoid(gate n) + sum of weight * expert(n), n = norm(x).
@@ -131,7 +144,7 @@ function mixture(r: Recorder, { vectors, mlp }: ModelLayer, { router, sharedGate
 function recordHead(r: Recorder, model: ModelUnits, { firstWord, words, matrix }: HeadSlice, index: number) {
   const firstHead = model.units.findIndex(({ kind }) => kind === 'head');
   r.section(`head ${index}`, firstHead + index);
-  r.norm(model.finalNorm, 'norm', 'headInput', [matrix]);
+  r.norm({ vectors: model.finalNorm, name: 'norm', readers: [matrix] }, 'headInput');
   r.logits(matrix);
   return { firstWord, words };
 }

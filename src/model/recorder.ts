@@ -42,6 +42,8 @@ export type Section = {
   label: string;
   unit: number;
   dispatches: Dispatch[];
+  /** What the section before left in scratch beside the residual stream, made again: for when another token's sections ran in between. */
+  resume?: Dispatch[];
   /**
    * Of a mixture, the same dispatches in three parts: those that choose the experts of `layer`; those that read them, each of which must be
    * in its slot by then; and those that add them up. The second part may run several times, with some of the experts each.
@@ -87,6 +89,12 @@ export type Activation = Exclude<keyof Scratch, 'headRows' | 'contextParts' | 'r
 export type Input = 'normed' | 'mixed' | 'act' | 'headInput';
 /** Activations that matrices write. */
 export type Output = 'qGate' | 'k' | 'v' | 'qkvIn' | 'z' | 'b' | 'a' | 'router' | 'sharedGate' | 'gate' | 'up';
+/** An RMSNorm of the residual stream, `name` of `vectors`, and the matrices that read it. */
+export type NormOf<Name extends string = string> = {
+  vectors: VectorBlock<Name>;
+  name: Name;
+  readers: readonly MatrixBlocks[];
+};
 export type Projection = readonly [matrix: MatrixBlocks, y: Output];
 
 /** What a mixture multiplies its normed input by, beside the experts. */
@@ -135,8 +143,8 @@ export class Recorder {
     for (const part of matrix.parts) this.add(kernel, ranges, table.matrixPart(matrix, part), part.rows);
   }
 
-  /** RMSNorm of the residual stream, for `readers` to multiply by. */
-  norm<Name extends string>(vectors: VectorBlock<Name>, name: Name, y: Input, _readers: readonly MatrixBlocks[]): void {
+  /** RMSNorm of the residual stream, for its readers to multiply by. */
+  norm<Name extends string>({ vectors, name }: NormOf<Name>, y: Input): void {
     const { gpu, config, table } = this.context;
     const kernel = createRmsNorm(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps });
     const ranges = { x: this.at('hidden'), y: this.at(y), step: this.step };
@@ -146,7 +154,8 @@ export class Recorder {
   /** norm, and project of a mixture's; the norm is for experts, `reader`, too. */
   normAndProject(vectors: VectorBlock<'postAttentionNorm'>, matrices: MixtureMatrices, reader: MatrixBlocks): void {
     const projections = Object.entries(matrices).map(([y, matrix]): Projection => [matrix, y as Output]);
-    this.norm(vectors, 'postAttentionNorm', 'normed', [...Object.values(matrices), reader]);
+    const readers = [...Object.values(matrices), reader];
+    this.norm({ vectors, name: 'postAttentionNorm', readers }, 'normed');
     this.project('normed', projections);
   }
 
@@ -155,8 +164,8 @@ export class Recorder {
     for (const [matrix, y] of projections) this.linear(this.at(x), matrix, this.at(y), {});
   }
 
-  /** The residual stream += W x. */
-  addTo(x: Input, matrix: MatrixBlocks): void {
+  /** The residual stream += W x; `next`: the norm of it that comes then. */
+  addTo(x: Input, matrix: MatrixBlocks, _next?: NormOf): void {
     this.linear(this.at(x), matrix, this.at('hidden'), { accumulate: true });
   }
 
@@ -279,8 +288,17 @@ export class Recorder {
     this.add(norm, { o: this.at('o'), z: this.at('z'), y: this.at('mixed') }, table.vectors(vectors, 'norm'));
   }
 
+  /** act = silu(gate x) * (up x), x normed, for `reader`. */
+  gateUp(gate: MatrixBlocks, up: MatrixBlocks, reader: MatrixBlocks): void {
+    this.project('normed', [
+      [gate, 'gate'],
+      [up, 'up'],
+    ]);
+    this.swiglu(reader);
+  }
+
   /** act = silu(gate) * up. */
-  swiglu(_reader: MatrixBlocks): void {
+  protected swiglu(_reader: MatrixBlocks): void {
     const { gpu, config } = this.context;
     const kernel = createSwiglu(gpu, { cols: config.intermediateSize });
     this.add(kernel, { gate: this.at('gate'), up: this.at('up'), y: this.at('act'), step: this.step });
@@ -311,9 +329,13 @@ export class Recorder {
   }
 
   protected add(kernel: Kernel, ranges: Record<string, BufferRange>, weights?: WeightBinding, rows = 0): Dispatch {
-    const slab = weights?.slab ? { slab: weights.slab } : {};
-    const dispatch = { kernel, activations: kernel.bind(ranges, weights), ...slab, rows };
+    const dispatch = this.dispatch(kernel, ranges, weights, rows);
     this.sections.at(-1)!.dispatches.push(dispatch);
     return dispatch;
+  }
+
+  protected dispatch(kernel: Kernel, ranges: Record<string, BufferRange>, weights?: WeightBinding, rows = 0): Dispatch {
+    const slab = weights?.slab ? { slab: weights.slab } : {};
+    return { kernel, activations: kernel.bind(ranges, weights), ...slab, rows };
   }
 }

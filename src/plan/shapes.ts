@@ -146,8 +146,9 @@ export function scratchBytes(config: ModelConfig, shape: ScratchShape) {
     chunkW: rows(valueHeads * keyDim, chunks * deltaChunk),
     chunkP: rows(valueHeads * deltaChunk * deltaChunk, chunks),
     projected: Math.max(...Object.values(projectedAt(config)).map(({ byteOffset, bytes }) => byteOffset + bytes)),
-    // two int8 each, with a scale per 32 values: 80 bytes for those
-    codes: bufferBytes(80 * Math.ceil(Math.max(hiddenSize, heads * headDim, valueHeads * valueDim, intermediateSize) / 32)),
+    codes: codeBytes(Math.max(heads * headDim, valueHeads * valueDim, intermediateSize)),
+    normedCodes: codeBytes(hiddenSize),
+    squares: bufferBytes(Math.ceil(hiddenSize / 32) * 4),
     gate: rows(intermediateSize),
     up: rows(intermediateSize),
     act: rows(intermediateSize),
@@ -156,6 +157,9 @@ export function scratchBytes(config: ModelConfig, shape: ScratchShape) {
     ...moeBytes(config, chunkTokens),
   };
 }
+
+/** Of activations as integers: two int8 each, with a scale per 32 values: 80 bytes for those. */
+const codeBytes = (cols: number): number => bufferBytes(80 * Math.ceil(cols / 32));
 
 /** Of a mixture: what is between router and residual stream, by token and, in `expertAct` and `expertOut`, by choice of a token. */
 function moeBytes({ moe, hiddenSize, layerTypes }: ModelConfig, tokens: number) {

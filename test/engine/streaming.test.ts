@@ -124,6 +124,30 @@ describe('results', () => {
     }
   });
 
+  test('products of integers that begin and end norms have the bits of a resident run too', { timeout: 480_000 }, async () => {
+    expect(gpu.int8Dot).toBe(true);
+    const variant = { ...gpu, direct: false };
+    const fast = { ...base, weave: false, precision: 'fast' } as const;
+    const { session: whole, logits: reference } = await scoreOnce(variant, tied, fast, { prompt, decode });
+    expect(whole.kernelLabels.join()).toMatch(/gate_up_q4_int .*gemv_q4_int .* normed .*gemv_q4_int .* residual int16/);
+    const options = { ...fast, slotBytes: 3008 }; // slots that cut matrices where no unit ends
+    const [, middle] = budgets(tied, options, 4);
+    for (const gpuBudgetBytes of [middle!]) {
+      const { session, logits } = await scoreOnce(variant, tied, { ...options, gpuBudgetBytes }, { prompt, decode });
+      expect(session.kernelLabels.join()).toMatch(/swiglu_units int16.*weigh_units int16/);
+      expect(session.plan.streamedBytesPerToken).toBeGreaterThan(0);
+      expectSame(logits, reference);
+    }
+    // Chunks of one token: those of a pass take turns at what a norm begins with.
+    const single = { ...fast, chunkTokens: 1 };
+    const tokens = { prompt: prompt.slice(0, 9), decode };
+    const { logits: alone } = await scoreOnce(variant, tied, single, tokens);
+    const [, , , most] = budgets(tied, single, 4);
+    const { session, logits } = await scoreOnce(variant, tied, { ...single, gpuBudgetBytes: most! }, tokens);
+    expect(session.plan.scratch.passTokens).toBeGreaterThan(1);
+    expectSame(logits, alone);
+  });
+
   test('one byte below the smallest budget is refused, and nothing stays allocated', async () => {
     const gpuBudgetBytes = smallestBudget(tied, base) - 1;
     await expect(ModelSession.load(gpu, tied, { ...base, gpuBudgetBytes })).rejects.toMatchObject({ code: 'budget' });

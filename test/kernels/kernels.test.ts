@@ -30,7 +30,7 @@ import { createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
 import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Outer, createGemmQ4Split } from '../../src/kernels/gemm';
 import { createGemmQ4FewInt } from '../../src/kernels/gemm_few_int';
 import { createGemv, createGemvDirect, createGemvQ4, createQuantise } from '../../src/kernels/gemv';
-import { createGemvQ4Int, createGemvQ4Wide } from '../../src/kernels/gemv_teams';
+import { createGateUpQ4Int, createGemvQ4Int, createGemvQ4Wide } from '../../src/kernels/gemv_teams';
 import { createInterleavePairs } from '../../src/kernels/interleave_pairs';
 import {
   createMoeCombine,
@@ -44,7 +44,7 @@ import {
   createMoeRouteOne,
 } from '../../src/kernels/moe';
 import { createQkNormRope } from '../../src/kernels/qk_norm_rope';
-import { createRmsNorm, createRmsNormUnits } from '../../src/kernels/rms_norm';
+import { createRmsNorm, createRmsNormUnits, createWeighUnits } from '../../src/kernels/rms_norm';
 import {
   createSampleDraw,
   createSampleGreedy,
@@ -244,6 +244,11 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   quantise: { reference: 'quantise', create: (gpu) => createQuantise(gpu, { cols: 64, y: 'int8' }) },
   delta_prepare: { reference: 'delta', create: (gpu) => createDeltaPrepare(gpu, delta) },
   rms_norm_units: { reference: 'rms_norm', create: (gpu) => createRmsNormUnits(gpu, { cols: 32, eps: 1e-6, y: 'f32' }) },
+  weigh_units: { reference: 'rms_norm', create: (gpu) => createWeighUnits(gpu, { cols: 32, units: 'f32' }) },
+  gate_up_q4_int: {
+    reference: 'swiglu',
+    create: (gpu) => createGateUpQ4Int(gpu, { cols: 64, format: expert.format, eps: 1e-6, lanes: 32, x: 'int16', units: 'f32' }),
+  },
   swiglu_units: { reference: 'swiglu', create: (gpu) => createSwigluUnits(gpu, { cols: 32, y: 'f32' }) },
   rms_norm: { reference: 'rms_norm', create: (gpu) => createRmsNorm(gpu, { cols: 4, eps: 1e-6 }) },
   sample_draw: { reference: 'sample', create: (gpu) => createSampleDraw(gpu, sampled) },
@@ -276,9 +281,7 @@ type Declared = { binding: number; space: string; name: string };
 
 /** The `var<...>`s of group 0, in @binding order. */
 function declared(stem: string): Declared[] {
-  const own = readFileSync(join(root, 'wgsl', `${stem}.wgsl`), 'utf8');
-  // What writes whole units declares y for all kernels that do.
-  const source = (/\bValues\(/.test(own) ? readFileSync(join(root, 'wgsl/shared/emit_f32.wgsl'), 'utf8') : '') + own;
+  const source = readFileSync(join(root, 'wgsl', `${stem}.wgsl`), 'utf8');
   const found = [...source.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<([^>]+)>\s*(\w+)/g)];
   return found
     .map(([, binding, space, name]) => ({ binding: Number(binding), space: space!, name: name! }))

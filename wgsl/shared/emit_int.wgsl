@@ -1,11 +1,10 @@
 // emit_int: a unit of 32 neighbouring activations, written as integers for gemv_q4_int: x = scale * code to half a step.
 //   PLANES 1: code in -127..127, one int8.  2: code = 256 * high + low in -32512..32512, two int8
-//   y [COLS/32] units of 2 PLANES + 1 vec4u: for each plane, high first, the even and the odd columns; then (scale, excess, sum, 0)
+//   units [COLS/32], which whoever writes declares, of 2 PLANES + 1 vec4u: for each plane, high first, the even and the odd columns; then (scale, excess, sum, 0)
 // Word i of a vec4u holds columns 8i + (0, 2, 4, 6), odd ones + 1, lowest bits first: the order in which two masks take the
 // nibbles out of a word of weights. sum is the exact sum(x); excess = 8 * (sum(x) - scale * sum(code)) makes the product
 // with weights q as accurate as that with q - 8.
-override PLANES: u32;
-@group(0) @binding(0) var<storage, read_write> y: array<vec4u>;
+alias Emitted = vec4u;
 
 struct Values { v0: vec4f, v1: vec4f, v2: vec4f, v3: vec4f, v4: vec4f, v5: vec4f, v6: vec4f, v7: vec4f };
 /// Eight neighbouring columns: the highest plane's words, the other's, and sums of codes.
@@ -40,12 +39,12 @@ fn emit(unit: u32, v: Values) {
   let codes = (c0.sum + c1.sum) + (c2.sum + c3.sum);
   let sum = dot((v.v0 + v.v1 + v.v2 + v.v3) + (v.v4 + v.v5 + v.v6 + v.v7), vec4f(1.0));
   let at = unit * (2u * PLANES + 1u);
-  y[at] = vec4u(c0.even, c1.even, c2.even, c3.even);
-  y[at + 1u] = vec4u(c0.odd, c1.odd, c2.odd, c3.odd);
+  units[at] = vec4u(c0.even, c1.even, c2.even, c3.even);
+  units[at + 1u] = vec4u(c0.odd, c1.odd, c2.odd, c3.odd);
   if (PLANES == 2u) {
-    y[at + 2u] = vec4u(c0.evenLow, c1.evenLow, c2.evenLow, c3.evenLow);
-    y[at + 3u] = vec4u(c0.oddLow, c1.oddLow, c2.oddLow, c3.oddLow);
+    units[at + 2u] = vec4u(c0.evenLow, c1.evenLow, c2.evenLow, c3.evenLow);
+    units[at + 3u] = vec4u(c0.oddLow, c1.oddLow, c2.oddLow, c3.oddLow);
   }
   let excess = 8.0 * (sum - scale * f32(codes.x + codes.y + codes.z + codes.w));
-  y[at + 2u * PLANES] = bitcast<vec4u>(vec4f(scale, excess, sum, 0.0));
+  units[at + 2u * PLANES] = bitcast<vec4u>(vec4f(scale, excess, sum, 0.0));
 }

@@ -1,12 +1,12 @@
 // row_blocks: how gemv_q4_staged, gemv_q4_held and gemv_q4_int share the work, and what 32 columns add to a few rows of y.
 // A unit is 32 neighbouring weights of a row: one vec4u, inside one group. A block is ROWS neighbouring rows. A team of LANES lanes
-// owns BLOCKS blocks: of every row of a block a lane takes every LANESth unit, and meets all of them with the same x.
-// A workgroup holds TEAMS teams; sums over a team come from team_*.
+// owns ROW_BLOCKS blocks: of every row of a block a lane takes every LANESth unit, and meets all of them with the same x.
+// A workgroup holds TEAMS teams; sums over a team come from team_*: lane 4b + r of a team has that of row r of its block b.
 // Every row of a kernel is summed in the same order, wherever it lies and however many there are.
-override ACCUMULATE: bool;
 override COLS: u32;
 override ROWS: u32; // 2 or 4
-override BLOCKS: u32; // LANES / 4 at most
+override ROW_BLOCKS: u32;
+override BLOCKS: u32; // sums of four over a team, those of the blocks first; LANES / 4 at most
 override LANES: u32;
 override TEAMS: u32;
 override THREADS: u32 = LANES * TEAMS;
@@ -18,8 +18,8 @@ struct Place { row: u32, team: u32, lane: u32 };
 /// Chooses the workgroup's matrix too: `record` is not set before.
 fn placeOf(thread: u32, workgroup: u32) -> Place {
   let team = thread / LANES;
-  let own = chooseRecord(workgroup, ROWS * BLOCKS * TEAMS);
-  return Place((own * TEAMS + team) * ROWS * BLOCKS, team, thread % LANES);
+  let own = chooseRecord(workgroup, ROWS * ROW_BLOCKS * TEAMS);
+  return Place((own * TEAMS + team) * ROWS * ROW_BLOCKS, team, thread % LANES);
 }
 
 /// One unit of each row of a block as it lies in memory: weights and scale pairs.
@@ -52,13 +52,4 @@ fn addRows(r: Rows, x: Unit) -> vec4f {
   let s3 = pairValue(r.p3);
   let dots = vec4f(unitDot(r.w0, x), unitDot(r.w1, x), unitDot(r.w2, x), unitDot(r.w3, x));
   return fma(dots, vec4f(s0.x, s1.x, s2.x, s3.x), x.sum * vec4f(s0.y, s1.y, s2.y, s3.y));
-}
-
-/// Writes the sums: lane 4b + r of a team has that of row r of its block b.
-fn writeRow(sum: f32, place: Place) {
-  let row = place.row + place.lane / 4u * ROWS + place.lane % 4u;
-  if (place.lane < 4u * BLOCKS && place.lane % 4u < ROWS && row < record.a.z) {
-    let i = record.a.w + row;
-    y[i] = sum + select(0.0, y[i], ACCUMULATE);
-  }
 }

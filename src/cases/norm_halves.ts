@@ -1,0 +1,288 @@
+/** An RMSNorm in two halves: the products in front of it begin it, those behind it end it. */
+import type { Gpu } from '../gpu/device';
+import { createQuantise } from '../kernels/gemv';
+import { createGateUpQ4Int, createGemvQ4Int, createGemvQ4Wide, type Team, teamName } from '../kernels/gemv_teams';
+import { gemmReference } from '../kernels/reference/gemv';
+import { swigluReference } from '../kernels/reference/swiglu';
+import { createWeighUnits } from '../kernels/rms_norm';
+import { type ActivationDtype, intBytes } from '../kernels/variants';
+import { describeFormat, q4 } from './formats';
+import { compareInt, decodeInt, noInt8 } from './gemv_int';
+import {
+  type Bench,
+  compare,
+  expUlps,
+  type KernelCase,
+  largest,
+  type Outcome,
+  type Output,
+  onBench,
+  type Random,
+  type Reduction,
+  random,
+  randomMatrix,
+  requireStem,
+  skip,
+  ulp,
+  uniform,
+  withReduction,
+  worst,
+} from './harness';
+
+type Format = ReturnType<typeof q4>;
+const eps = Math.fround(1e-6);
+const dtypes = ['f32', 'int16'] as const;
+
+/** Whole numbers, 127 the largest of each 32, which codes hold as they are; as what a product of x's dtype reads. */
+async function activations(gpu: Gpu, bench: Bench, next: Random, cols: number, dtype: ActivationDtype) {
+  const x = uniform(next, cols).map((value, i) => (i % 32 === 7 ? 127 * Math.sign(value) || 127 : Math.round(126 * value)));
+  if (dtype === 'f32') return { x, bound: bench.input(x) };
+  const units = bench.output(intBytes(cols, dtype) / 4);
+  const kernel = createQuantise(gpu, { cols, y: dtype });
+  await bench.run({ kernel, bindings: { x: bench.input(x), units, step: bench.step({ tokens: 1 }) } });
+  return { x, bound: units };
+}
+
+/** The squares of a residual stream that nobody has, and the scale they give. */
+function randomSquares(bench: Bench, next: Random, cols: number, size = 1) {
+  const squares = uniform(next, cols / 32, 8 * size, 64 * size);
+  const sum = squares.reduce((all, value) => all + value, 0);
+  return { squares: bench.input(squares), scale: 1 / Math.sqrt(sum / cols + eps) };
+}
+
+const unitsOf = (bench: Bench, count: number, dtype: ActivationDtype): Output =>
+  bench.output(dtype === 'f32' ? count : intBytes(count, dtype) / 4);
+
+async function compareUnits(
+  bench: Bench,
+  units: Output,
+  want: Float64Array,
+  { dtype, tolerance, scale }: { dtype: ActivationDtype; tolerance: number; scale: number },
+): Promise<Outcome> {
+  const got = await bench.read(units);
+  if (dtype === 'f32') return compare('units', got, want, tolerance, scale);
+  // Relative to the largest of a unit, where the values' own tolerance is relative to the largest of all.
+  const least = Math.min(...Array.from({ length: want.length / 32 }, (_, u) => largest(want.subarray(32 * u, 32 * u + 32))));
+  return compareInt(Float32Array.from(want), decodeInt(got, dtype), dtype, (tolerance * scale * 8) / least);
+}
+
+const squaresOf = (x: ArrayLike<number>): Float64Array =>
+  Float64Array.from({ length: x.length / 32 }, (_, u) => {
+    let sum = 0;
+    for (let c = 0; c < 32; c++) sum += x[32 * u + c]! ** 2;
+    return sum;
+  });
+
+const weighCases = [
+  { cols: 32, why: 'one unit' },
+  { cols: 2112, why: 'more units than a workgroup' },
+].flatMap(({ cols, why }) =>
+  dtypes.map(
+    (dtype): KernelCase => ({
+      kernel: 'weigh_units',
+      name: `${cols} to ${dtype}`,
+      why,
+      run: async (gpu) => {
+        if (dtype !== 'f32' && !gpu.int8Dot) return skip(noInt8);
+        return onBench(gpu, async (bench) => {
+          const next = random(31);
+          const [x, w] = [uniform(next, cols), uniform(next, cols, 0.5, 1.5)];
+          const [units, squares] = [unitsOf(bench, cols, dtype), bench.output(cols / 32)];
+          const kernel = createWeighUnits(gpu, { cols, units: dtype });
+          await bench.run({ kernel, bindings: { units, x: bench.input(x), squares }, weights: bench.vectors(w) });
+          const want = Float64Array.from(x, (value, i) => value * w[i]!);
+          return worst(
+            await compareUnits(bench, units, want, { dtype, tolerance: 2 * ulp, scale: largest(want) }),
+            compare('squares', await bench.read(squares), squaresOf(x), 32 * ulp),
+          );
+        });
+      },
+    }),
+  ),
+);
+
+type Product = {
+  stem: 'gemv_q4_int' | 'gemv_q4_staged' | 'gemv_q4_held';
+  reduction: Exclude<Reduction, 'direct'>;
+  team: Team;
+  cols: number;
+  format: Format;
+  why: string;
+};
+
+const products: Product[] = [
+  {
+    stem: 'gemv_q4_int',
+    reduction: 'workgroup',
+    team: { rows: 4, lanes: 16, teams: 8 },
+    cols: 576,
+    format: q4(64, 'bf16'),
+    why: 'two units left on the last step',
+  },
+  {
+    stem: 'gemv_q4_int',
+    reduction: 'subgroups',
+    team: { rows: 4, lanes: 32, teams: 8 },
+    cols: 2176,
+    format: q4(128, 'f16'),
+    why: 'subgroups, more squares than lanes',
+  },
+  {
+    stem: 'gemv_q4_staged',
+    reduction: 'workgroup',
+    team: { rows: 4, lanes: 16, teams: 8 },
+    cols: 576,
+    format: q4(32, 'f32'),
+    why: 'x passes through workgroup memory',
+  },
+  {
+    stem: 'gemv_q4_held',
+    reduction: 'subgroups',
+    team: { rows: 4, lanes: 64, teams: 1 },
+    cols: 2048,
+    format: q4(64, 'bf16'),
+    why: 'eight blocks a team',
+  },
+];
+
+function createProduct(gpu: Gpu, { stem, team, cols, format }: Product, write: Parameters<typeof createGemvQ4Int>[1]['write']) {
+  const shape = { cols, format, accumulate: write?.kind === 'residual', write };
+  if (stem === 'gemv_q4_int') return createGemvQ4Int(gpu, { ...shape, team, x: 'int16' });
+  const kib = Math.floor((gpu.adapter.limits.maxComputeWorkgroupStorageSize ?? 16384) / 1024);
+  const wide = { ...team, kib: Math.min(kib, 32), nibbles: 'convert' } as const;
+  return stem === 'gemv_q4_staged'
+    ? createGemvQ4Wide(gpu, { ...shape, team: { ...wide, x: 'staged' } })
+    : createGemvQ4Wide(gpu, { ...shape, team: { ...wide, x: 'held', blocks: 8 } });
+}
+
+const nameOf = ({ reduction, format, cols, team }: Product, rest: string) =>
+  `${reduction}, ${describeFormat(format)}, ${cols} columns, ${teamName(team)}, ${rest}`;
+
+const productCases = products.flatMap((row): KernelCase[] => [
+  {
+    kernel: row.stem,
+    name: nameOf(row, 'normed'),
+    why: `the scale of a norm on two matrices; ${row.why}`,
+    run: (device) => onVariant(device, row, (gpu, bench) => normed(gpu, bench, row)),
+  },
+  ...dtypes.map(
+    (dtype): KernelCase => ({
+      kernel: row.stem,
+      name: nameOf(row, `residual, ${dtype}`),
+      why: `two parts of a residual stream and the norm behind; ${row.why}`,
+      run: (device) => onVariant(device, row, (gpu, bench) => residual(gpu, bench, row, dtype), dtype !== 'f32'),
+    }),
+  ),
+]);
+
+async function onVariant(
+  device: Gpu,
+  { reduction, stem }: Pick<Product, 'reduction' | 'stem'>,
+  run: (gpu: Gpu, bench: Bench) => Promise<Outcome>,
+  int = stem === 'gemv_q4_int',
+): Promise<Outcome> {
+  const gpu = withReduction(device, reduction);
+  if (typeof gpu === 'string') return skip(gpu);
+  if ((int || stem === 'gemv_q4_int') && !gpu.int8Dot) return skip(noInt8);
+  return onBench(gpu, (bench) => run(gpu, bench));
+}
+
+async function normed(gpu: Gpu, bench: Bench, row: Product): Promise<Outcome> {
+  const { stem, cols, format } = row;
+  const next = random(32);
+  const matrices = [21, 40].map((rows) => randomMatrix(next, rows, cols, format));
+  const ats = [48, 0];
+  const { x, bound } = await activations(gpu, bench, next, cols, stem === 'gemv_q4_int' ? 'int16' : 'f32');
+  const { squares, scale } = randomSquares(bench, next, cols);
+  const y = bench.output(70);
+  const kernel = createProduct(gpu, row, { kind: 'normed', eps });
+  requireStem(kernel, stem);
+  const per = kernel.rowsPerWorkgroup!;
+  const rows = matrices.reduce((sum, matrix) => sum + Math.ceil(matrix.rows / per) * per, 0);
+  await bench.run({ kernel, bindings: { x: bound, y, squares }, weights: bench.several(matrices, ats), rows });
+  const got = await bench.read(y);
+  return worst(
+    ...matrices.map((matrix, i) => {
+      const shape = { tokens: 1, rows: matrix.rows, cols };
+      const want = gemmReference(x, matrix.values, shape).map((value) => value * scale);
+      const size = gemmReference(x.map(Math.abs), matrix.sizes, shape).map((value) => value * scale);
+      return compare(`matrix ${i}`, got.subarray(ats[i]!, ats[i]! + matrix.rows), want, (cols + 60) * ulp, size);
+    }),
+  );
+}
+
+async function residual(gpu: Gpu, bench: Bench, row: Product, dtype: ActivationDtype): Promise<Outcome> {
+  const { stem, cols, format } = row;
+  const next = random(33);
+  const parts = [64, 32].map((rows) => randomMatrix(next, rows, cols, format));
+  const before = uniform(next, 96, -100, 100);
+  const w = uniform(next, 96, 0.5, 1.5);
+  const { x, bound } = await activations(gpu, bench, next, cols, stem === 'gemv_q4_int' ? 'int16' : 'f32');
+  const [y, squares, units] = [bench.output(before), bench.output(3), unitsOf(bench, 96, dtype)];
+  const kernel = createProduct(gpu, row, { kind: 'residual', units: dtype });
+  requireStem(kernel, stem);
+  const bindings = { x: bound, y, units, squares };
+  const ats = [0, 64];
+  for (const [i, part] of parts.entries())
+    await bench.run({ kernel, bindings, weights: bench.severalAfter(w, [part], [ats[i]!]), rows: part.rows });
+  const want = Float64Array.from(before);
+  const size = Float64Array.from(before, Math.abs);
+  for (const [i, { rows, values, sizes }] of parts.entries()) {
+    gemmReference(x, values, { tokens: 1, rows, cols }).forEach((value, r) => {
+      want[ats[i]! + r]! += value;
+    });
+    gemmReference(x.map(Math.abs), sizes, { tokens: 1, rows, cols }).forEach((value, r) => {
+      size[ats[i]! + r]! += value;
+    });
+  }
+  const tolerance = (cols + 60) * ulp;
+  const most = largest(size) * 1.5;
+  const weighed = want.map((value, i) => value * w[i]!);
+  // A sum of squares is off by twice what its largest value is, relative to the sizes.
+  const squareSizes = squaresOf(size).map((sum, u) => Math.max(sum, squaresOf(want)[u]!));
+  return worst(
+    compare('y', await bench.read(y), want, tolerance, size),
+    compare('squares', await bench.read(squares), squaresOf(want), 2 * tolerance + 32 * ulp, squareSizes),
+    await compareUnits(bench, units, weighed, { dtype, tolerance: tolerance + 2 * ulp, scale: most }),
+  );
+}
+
+type GateUp = Omit<Product, 'stem' | 'team'> & { lanes: number };
+const gateUps: GateUp[] = [
+  { reduction: 'workgroup', lanes: 16, cols: 576, format: q4(64, 'bf16'), why: 'two units left on the last step' },
+  { reduction: 'subgroups', lanes: 32, cols: 2176, format: q4(128, 'f16'), why: 'subgroups, more squares than lanes' },
+];
+
+const gateUpCases = gateUps.flatMap((row) =>
+  dtypes.map(
+    (dtype): KernelCase => ({
+      kernel: 'gate_up_q4_int',
+      name: `${row.reduction}, ${describeFormat(row.format)}, ${row.cols} columns, ${row.lanes} lanes to ${dtype}`,
+      why: `three workgroups; ${row.why}`,
+      run: (device) => onVariant(device, { ...row, stem: 'gemv_q4_int' }, (gpu, bench) => gateUp(gpu, bench, row, dtype)),
+    }),
+  ),
+);
+
+async function gateUp(gpu: Gpu, bench: Bench, { cols, format, lanes }: GateUp, dtype: ActivationDtype): Promise<Outcome> {
+  const next = random(34);
+  const rows = 96;
+  const matrices = [randomMatrix(next, rows, cols, format), randomMatrix(next, rows, cols, format)] as const;
+  const { x, bound } = await activations(gpu, bench, next, cols, 'int16');
+  const { squares, scale } = randomSquares(bench, next, cols, 1e6); // gates of a few units
+  const units = unitsOf(bench, rows, dtype);
+  const kernel = createGateUpQ4Int(gpu, { cols, format, eps, lanes, x: 'int16', units: dtype });
+  requireStem(kernel, 'gate_up_q4_int');
+  await bench.run({ kernel, bindings: { x: bound, squares, units }, weights: bench.several(matrices, [0, 0]), rows });
+  const [gate, up] = matrices.map(({ values }) => gemmReference(x, values, { tokens: 1, rows, cols }).map((v) => v * scale));
+  const want = swigluReference(gate!, up!);
+  const size = Math.max(
+    ...matrices.map(({ sizes }) => largest(gemmReference(x.map(Math.abs), sizes, { tokens: 1, rows, cols }))),
+  );
+  // The error of each sum meets the other factor.
+  const tolerance = (cols + 60) * ulp * 3 + (6 + expUlps(largest(gate!))) * ulp;
+  const scaled = size * scale * Math.max(1, largest(gate!), largest(up!));
+  return compareUnits(bench, units, want, { dtype, tolerance, scale: scaled });
+}
+
+export const normHalvesCases: KernelCase[] = [...weighCases, ...productCases, ...gateUpCases];

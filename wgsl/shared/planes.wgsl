@@ -1,0 +1,2 @@
+// planes: of how many int8 an integer activation is made.
+override PLANES: u32;

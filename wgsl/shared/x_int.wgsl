@@ -1,0 +1,29 @@
+// x_int: an x of integers as emit_int writes them, for row_blocks: what of it a unit is, and what it gives with 32 weights.
+// Two masks and two dot products a plane take eight weights: a third or half of the instructions of the f32 forms.
+override STRIDE: u32 = 2u * PLANES + 1u;
+
+/// Codes of the even and of the odd columns; those of the lower plane.
+struct Unit { even: vec4u, odd: vec4u, evenLow: vec4u, oddLow: vec4u, scale: f32, excess: f32, sum: f32 };
+
+fn readUnit(unit: u32) -> Unit {
+  let at = STRIDE * unit;
+  let s = bitcast<vec4f>(x[at + STRIDE - 1u]);
+  if (PLANES == 1u) { return Unit(x[at], x[at + 1u], vec4u(), vec4u(), s.x, s.y, s.z); }
+  return Unit(x[at], x[at + 1u], x[at + 2u], x[at + 3u], s.x, s.y, s.z);
+}
+
+/// Of eight weights.
+fn wordDot(w: u32, even: u32, odd: u32) -> i32 {
+  return dot4I8Packed(w & 0x0f0f0f0fu, even) + dot4I8Packed((w >> 4u) & 0x0f0f0f0fu, odd);
+}
+
+fn plane(w: vec4u, even: vec4u, odd: vec4u) -> i32 {
+  return wordDot(w.x, even.x, odd.x) + wordDot(w.y, even.y, odd.y) + wordDot(w.z, even.z, odd.z) + wordDot(w.w, even.w, odd.w);
+}
+
+/// sum(q * x). With two planes the integer stays below 2^24, which f32 holds exactly.
+fn unitDot(w: vec4u, x: Unit) -> f32 {
+  var sum = plane(w, x.even, x.odd);
+  if (PLANES == 2u) { sum = sum * 256 + plane(w, x.evenLow, x.oddLow); }
+  return fma(f32(sum), x.scale, x.excess);
+}
