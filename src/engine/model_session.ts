@@ -10,9 +10,10 @@ import { createScratch, type Scratch } from '../model/scratch';
 import { Sequence } from '../model/sequence';
 import { WeightTable } from '../model/weight_table';
 import type { StoreIndex } from '../plan/blocks';
-import { equalPieces, type MemoryPlan, planMemory } from '../plan/memory_plan';
+import { type MemoryPlan, planMemory } from '../plan/memory_plan';
 import { stateSlots } from '../plan/shapes';
 import type { Speeds } from '../plan/timeline';
+import { READ_PIECE_BYTES } from '../storage/store/file_pool';
 import { EmbeddingRows } from '../stream/embedding_rows';
 import { ExpertCache } from '../stream/expert_cache';
 import type { Sources } from '../stream/fill';
@@ -22,8 +23,6 @@ import { createPairWeaver } from './pair_weaver';
 import { Runner } from './runner';
 import { TokenLoops } from './token_loop';
 import { type ChoiceStore, Tuner } from './tune';
-
-const mib = 1024 * 1024;
 
 export type SessionOptions = {
   contextTokens: number;
@@ -220,21 +219,14 @@ export class ModelSession {
 }
 
 /**
- * As many as keep a fast disk busy. On an H200, where a token streams through pieces of 3.4 MiB in 477 ms, Chromium takes 452 with 6.75
- * MiB: a read and a copy between its processes cost something each. Dawn for Node has the second for nothing, and is slower with larger
- * pieces, as Chromium is with 16 of them (mapped memory counts for V8's collector, which may be why). A CPU adapter has nothing to gain.
+ * As many as keep a fast disk busy, each no more than a stored file reads at once: a read that gives way in the middle lets others begin,
+ * and all staging is filled by turns, out of the processor's cache. Larger pieces, whose copies between Chromium's processes cost less
+ * each, took 5 % off an H200's token and made an H100's reads a fifth slower. A CPU adapter has nothing to gain.
  */
 export function stagingFor(gpu: Gpu): { buffers: number; mostBuffers: number; pieceBytes: number } {
-  if (gpu.adapter.isCpu) return { buffers: 4, mostBuffers: 4, pieceBytes: 4 * mib };
-  const inBrowser = 'WorkerGlobalScope' in globalThis || 'document' in globalThis;
-  return { buffers: 8, mostBuffers: 8, pieceBytes: (inBrowser ? 8 : 4) * mib };
+  const buffers = gpu.adapter.isCpu ? 4 : 8;
+  return { buffers, mostBuffers: buffers, pieceBytes: READ_PIECE_BYTES };
 }
-
-/**
- * What is tried besides where pieces are larger: on an H100, where memory for both is slower, Chromium moves 5.8 GB/s in pieces of 4 MiB
- * and 4.5 to 5.1 in pieces of 8. Of a 9B model's slots 0.4 % is lost to short last pieces then, not 3.2 %.
- */
-export const smallerPieceBytes = 5 * mib;
 
 /** @throws EngineError 'budget', 'invalid-request', 'context-length'. */
 export function sessionPlan(
@@ -374,9 +366,7 @@ function openUpload(gpu: Gpu, plan: MemoryPlan): Promise<UploadPath> {
   const { pieceBytes, buffers } = plan.staging;
   const spare = plan.bytes.total - plan.bytes.staging;
   const scratchBytes = Math.min(16 * 1024 * 1024, Math.floor(spare / 4 / 256) * 256);
-  const smaller = equalPieces(plan.ring.slotBytes, smallerPieceBytes);
-  const smallerToo = plan.ring.slotBytes > 0 && smaller < pieceBytes ? { smallerPieceBytes: smaller } : {};
-  return chooseUpload(gpu, { pieceBytes, buffers, scratchBytes, ...smallerToo }).then(({ path }) => path);
+  return chooseUpload(gpu, { pieceBytes, buffers, scratchBytes }).then(({ path }) => path);
 }
 
 function checkOptions({ contextTokens, chunkTokens }: SessionOptions, config: ModelConfig): void {

@@ -10,7 +10,7 @@ import { chooseGemv } from '../kernels/gemv';
 import type { Speeds } from '../plan/timeline';
 import type { ModelSource } from '../stream/model_source';
 import { chooseUpload, type UploadPath } from '../stream/upload';
-import { smallerPieceBytes, stagingFor } from './model_session';
+import { stagingFor } from './model_session';
 
 const mib = 1024 * 1024;
 /** Time for each of the three, milliseconds; a CPU adapter's first dispatch may take longer than that. */
@@ -35,8 +35,7 @@ export async function measureSpeeds(
   const memory = gpu.memory.scope();
   try {
     const own = { ...gpu, memory };
-    const smallerToo = piece > smallerPieceBytes ? { smallerPieceBytes } : {};
-    const { path } = await chooseUpload(own, { scratchBytes: piece, pieceBytes: piece, buffers, signal, ...smallerToo });
+    const { path } = await chooseUpload(own, { scratchBytes: piece, pieceBytes: piece, buffers, signal });
     const target = memory.create('speed measurement', piece, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST);
     const pieces = Math.floor(largest.size / path.pieceBytes);
     const read = (into: Uint8Array, n: number) => largest.read((n % pieces) * path.pieceBytes, into, signal);

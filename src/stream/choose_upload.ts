@@ -3,13 +3,11 @@ import type { UploadKind, UploadOptions, UploadPath } from './upload';
 import { createMappedUpload } from './upload_mapped';
 import { createWriteUpload } from './upload_write';
 
-/** `mapped` is of the size of pieces that was faster. 0 where nothing was measured. */
+/** 0 where nothing was measured. */
 export type ChosenUpload = { path: UploadPath; bytesPerSecond: Record<UploadKind, number> };
 
 export type ChoiceOptions = UploadOptions & {
   scratchBytes?: number;
-  /** Pieces of mapped staging that are tried besides, no larger than `pieceBytes`. */
-  smallerPieceBytes?: number;
   signal?: AbortSignal | undefined;
 };
 
@@ -21,38 +19,27 @@ const measured = { bytes: 256 * 1024 * 1024, ms: 40 };
 const create = { mapped: createMappedUpload, write: createWriteUpload };
 
 /**
- * Measures both ways and keeps the faster; of mapped staging two sizes of pieces, because larger ones cost less each and outgrow some
- * processors' caches. Holds, beyond the path it returns, `scratchBytes` of GPU memory while it measures: one path exists at a time. On a
- * CPU adapter speed says nothing, so that is 'mapped' unmeasured.
+ * Measures both ways and keeps the faster. Holds, beyond the path it returns, `scratchBytes` of GPU memory while it measures: one path
+ * exists at a time. On a CPU adapter speed says nothing, so that is 'mapped' unmeasured.
  * @throws EngineError 'device-lost', 'budget'; AbortError.
  */
 export async function chooseUpload(
   gpu: Gpu,
-  { scratchBytes = 16 * 1024 * 1024, smallerPieceBytes, signal, ...options }: ChoiceOptions = {},
+  { scratchBytes = 16 * 1024 * 1024, signal, ...options }: ChoiceOptions = {},
 ): Promise<ChosenUpload> {
   if (gpu.adapter.isCpu) return { path: createMappedUpload(gpu, options), bytesPerSecond: { mapped: 0, write: 0 } };
-  const ways: { kind: UploadKind; options: UploadOptions }[] = [
-    { kind: 'write', options },
-    { kind: 'mapped', options },
-    ...(smallerPieceBytes === undefined
-      ? []
-      : [{ kind: 'mapped' as const, options: { ...options, pieceBytes: smallerPieceBytes } }]),
-  ];
   const scratch = gpu.memory.create('upload measurement', scratchBytes, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST);
   const bytesPerSecond = { mapped: 0, write: 0 };
-  let best = ways[0]!;
   let last: UploadPath | undefined;
   try {
-    for (const way of ways) {
+    for (const kind of ['write', 'mapped'] as const) {
       last?.destroy();
-      last = create[way.kind](gpu, way.options);
-      const speed = await bytesPerSecondOf(last, scratch, signal);
-      if (speed >= Math.max(...Object.values(bytesPerSecond))) best = way;
-      bytesPerSecond[way.kind] = Math.max(bytesPerSecond[way.kind], speed);
+      last = create[kind](gpu, options);
+      bytesPerSecond[kind] = await bytesPerSecondOf(last, scratch, signal);
     }
-    if (last && best === ways.at(-1)) return { path: last, bytesPerSecond };
+    if (last && bytesPerSecond.mapped >= bytesPerSecond.write) return { path: last, bytesPerSecond };
     last?.destroy();
-    return { path: create[best.kind](gpu, best.options), bytesPerSecond };
+    return { path: createWriteUpload(gpu, options), bytesPerSecond };
   } catch (error) {
     last?.destroy();
     throw error;

@@ -1,7 +1,7 @@
 import { abortError, EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
 import { deviceLostError } from '../gpu/readback';
-import { letOthersRun } from './event_loop';
+import { giveWay } from '../storage/store/turns';
 import { StagingPool } from './staging';
 import type { AfterCopy, FillStaging, UploadKind, UploadPath } from './upload';
 
@@ -49,7 +49,7 @@ export class StagedUpload implements UploadPath {
     let into: Uint8Array<ArrayBuffer> | undefined;
     let again: Promise<void>;
     try {
-      await letOthersRun();
+      await giveWay();
       this.#pool.check(signal);
       into = slot.open(bytes);
       await fill(into);

@@ -445,11 +445,6 @@ export const uploadCases: UploadCase[] = [
         same(mapped > 0 && write > 0, !as.adapter.isCpu, 'speeds were measured');
         same(gpu.memory.bytes, start + stagingBytes(path.kind, options), 'counted bytes');
         path.destroy();
-        const sizes = [1 << 18, 1 << 20];
-        const { path: either } = await chooseUpload(as, { ...options, smallerPieceBytes: sizes[0]! });
-        same(sizes.includes(either.pieceBytes), true, 'the size of pieces is one of both');
-        same(gpu.memory.bytes, start + stagingBytes(either.kind, { ...options, pieceBytes: either.pieceBytes }), 'its bytes');
-        either.destroy();
         const stopped = aborting(0).signal;
         if (!as.adapter.isCpu) await rejects(chooseUpload(as, { ...options, signal: stopped }), isAbort, 'an aborted choice');
         same(gpu.memory.bytes, start, 'counted bytes at the end');

@@ -13,7 +13,8 @@ import { giveWay, pauseMs } from './turns';
 const HANDLES_KEPT = 256;
 /** While files grow, Chrome reserves quota ahead for each open handle (up to 128 MiB), and gives it back when the handle closes. */
 const WRITE_HANDLES_KEPT = 6;
-const PIECE_BYTES = 4 << 20;
+/** Most that one synchronous read takes; longer ones give way to other work in between. */
+export const READ_PIECE_BYTES = 4 << 20;
 /** How long to wait, once, for handles of a tab that just ended (a reload); then snapshots serve. */
 const READ_PAUSES_MS = [20, 50, 100, 200, 400];
 /** After this, a file that is read through a snapshot is tried again with a handle, ms: it is faster. */
@@ -67,7 +68,7 @@ export class FilePool {
           throwIfAborted(signal);
           if (this.closed) throw closedError(name);
         }
-        done += readPiece(file.handle!, name, byteOffset + done, into.subarray(done, done + PIECE_BYTES));
+        done += readPiece(file.handle!, name, byteOffset + done, into.subarray(done, done + READ_PIECE_BYTES));
       }
     });
   }
