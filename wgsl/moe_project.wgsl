@@ -1,6 +1,7 @@
 // moe_project: RMSNorm of one token and the matrices of a mixture that read it: router and shared gate in 8 or 4 bits, the shared expert's
 // gate and up in 4 bits. Every team finds the norm's scale beside its own sums, since that costs it no further reads of x.
-//   x [.., COLS] f32, row step.firstRow is 0;  normed [COLS] f32 = x * (mean(x^2) + EPS)^-1/2 * w;  y f32, row r of a matrix at record.a.w + r
+//   x [COLS] f32;  normed [COLS] f32 = x * (mean(x^2) + EPS)^-1/2 * w;  y f32, row r of a matrix at record.a.w + r
+//   saved [COLS] f32 = x, from which the token can be computed again once experts that it misses have come
 //   weights: up to four records, 32 divides their groups, which divide COLS; record.b.w is where w [COLS] f32 begins in `parameters`
 // A team of LANES lanes takes four rows; how lanes share the columns is in row_blocks; sums over a team come from team_*: those of its rows
 // are block 0, and that of the squares of x is the first row of block 1.
@@ -9,6 +10,7 @@ override COUNT: u32 = (UNITS + LANES - 1u) / LANES;
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> normed: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> saved: array<vec4f>;
 var<workgroup> scales: array<f32, TEAMS>;
 
 fn squares(i: u32) -> vec4f { return x[i] * x[i]; }
@@ -77,5 +79,8 @@ fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u) {
   let row = place.row + place.lane;
   if (place.lane < 4u && row < record.a.z) { y[record.a.w + row] = sum * scale; }
   if (wg.x > 0u) { return; }
-  for (var i = thread.index; i < COLS / 4u; i += THREADS) { normed[i] = weighted(i) * scale; }
+  for (var i = thread.index; i < COLS / 4u; i += THREADS) {
+    normed[i] = weighted(i) * scale;
+    saved[i] = x[i];
+  }
 }

@@ -4,12 +4,20 @@
  * and the delta rule is two kernels, with all that lies before it and behind it.
  */
 import type { ModelConfig } from '../format/types';
+import type { Dispatch } from '../gpu/dispatch';
 import type { Kernel } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
 import { createAttentionCombine, createAttentionSplit } from '../kernels/attention';
 import { createDeltaPrepare, createDeltaStep } from '../kernels/delta';
 import { chooseGemv, chooseGemvInt, createQuantise, takesInt } from '../kernels/gemv';
-import { createMoeDownSumQ4, createMoeProject, suitsDownSum, suitsProject } from '../kernels/moe';
+import {
+  createMoeDownSumQ4,
+  createMoeProject,
+  createMoeRankedGateUpQ4,
+  suitsDownSum,
+  suitsProject,
+  suitsRanked,
+} from '../kernels/moe';
 import { createRmsNormUnits } from '../kernels/rms_norm';
 import { createSwigluUnits } from '../kernels/swiglu';
 import { type ActivationDtype, isAffine4 } from '../kernels/variants';
@@ -17,7 +25,16 @@ import type { MatrixBlocks, VectorBlock } from '../plan/blocks';
 import type { ExpertLayer } from '../plan/experts';
 import { deltaShape, projectedAt } from '../plan/shapes';
 import type { DeltaNetLayer } from '../plan/units';
-import { type Activation, type Input, type MixtureMatrices, type Output, type Projection, Recorder, rowsOf } from './recorder';
+import {
+  type Activation,
+  bound,
+  type Input,
+  type MixtureMatrices,
+  type Output,
+  type Projection,
+  Recorder,
+  rowsOf,
+} from './recorder';
 import type { AttentionState, DeltaNetState } from './sequence';
 import type { MatrixPlace } from './weight_table';
 
@@ -60,7 +77,12 @@ export class DecodeRecorder extends Recorder {
   }
 
   /** In one dispatch for each slab, where the formats go together. */
-  override normAndProject(vectors: VectorBlock<'postAttentionNorm'>, matrices: MixtureMatrices, reader: MatrixBlocks): void {
+  override normAndProject(
+    layer: number,
+    vectors: VectorBlock<'postAttentionNorm'>,
+    matrices: MixtureMatrices,
+    reader: MatrixBlocks,
+  ): boolean {
     const { gpu, config, table, scratch } = this.context;
     const { format } = matrices.gate;
     const { format: bytes } = matrices.router;
@@ -70,11 +92,11 @@ export class DecodeRecorder extends Recorder {
     ] as const;
     const alike = pairs.every(([a, b]) => JSON.stringify(a.format) === JSON.stringify(b.format));
     if (!alike || !isAffine4(format) || !suitsProject(gpu, format, bytes)) {
-      super.normAndProject(vectors, matrices, reader);
-      return;
+      return super.normAndProject(layer, vectors, matrices, reader);
     }
     const kernel = createMoeProject(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps, format, bytes });
-    const ranges = { x: this.at('hidden'), normed: this.at('normed'), y: { buffer: scratch.projected } };
+    const own = { x: this.at('hidden'), saved: this.savedHidden(layer) };
+    const ranges = { ...own, normed: this.at('normed'), y: { buffer: scratch.projected } };
     const places = Object.entries(matrices).flatMap(([y, matrix]) =>
       matrix.parts.map((part): MatrixPlace => ({ matrix, part, at: this.#offset(y as Output) / 4 })),
     );
@@ -82,6 +104,29 @@ export class DecodeRecorder extends Recorder {
       const rows = run.map(({ part }) => part.rows);
       this.add(kernel, ranges, table.severalAfter(vectors, 'postAttentionNorm', run), rowsOf(kernel, rows));
     }
+    return true;
+  }
+
+  /** The choice goes with the first product of the experts, but where the CPU asks for it in between. */
+  override mixture(layer: number, experts: ExpertLayer, sharedDown: MatrixBlocks, saved: boolean): void {
+    super.mixture(layer, experts, sharedDown, saved);
+    const section = this.sections.at(-1)!;
+    const { projected, choose, read, sum } = section.mixture!;
+    const ranked = saved && this.#rankedAct(layer, experts);
+    if (ranked)
+      section.dispatches = [...choose.slice(0, projected), ...choose.slice(projected + 1), ranked, ...read.slice(1), ...sum];
+  }
+
+  #rankedAct(layer: number, experts: ExpertLayer): Dispatch | undefined {
+    const { gpu, config, table } = this.context;
+    const { gateProj } = experts.matrices;
+    const { format } = gateProj;
+    if (!isAffine4(format) || !suitsRanked(gpu, gateProj)) return undefined;
+    const { shape, slab, picks, slots } = this.expertPlaces(layer);
+    const kernel = createMoeRankedGateUpQ4(gpu, { ...shape, ...gateProj, format }, config.moe!);
+    const own = { logits: this.at('router'), picks, weights: this.at('pickWeights') };
+    const ranges = { ...own, x: this.at('normed'), slots, y: this.at('expertAct') };
+    return bound(kernel, ranges, table.expert(experts, slab, ['gateProj', 'upProj']));
   }
 
   override addTo(x: Input, matrix: MatrixBlocks): void {

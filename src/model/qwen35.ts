@@ -2,6 +2,7 @@
  * Qwen3.5: GatedDeltaNet layers with a gated full-attention layer in between, pre-norm, SwiGLU or a mixture of SwiGLU experts. The
  * reference is transformers' `modeling_qwen3_5.py`, `modeling_qwen3_5_moe.py` and `modeling_qwen3_next.py`.
  */
+import type { Dispatch } from '../gpu/dispatch';
 import type { MatrixBlocks } from '../plan/blocks';
 import type { HeadSlice, ModelLayer, ModelUnits, MoeLayer } from '../plan/units';
 import { DecodeRecorder, suitsUnits } from './decode_recorder';
@@ -42,7 +43,7 @@ export function recordModel(
   };
   const [decode, prefill] = [record('decode'), record('prefill')];
   const sections = recorders.flatMap((recorder) => recorder.sections);
-  const kernels = () => [...new Set(sections.flatMap(({ dispatches }) => dispatches.map(({ kernel }) => kernel)))];
+  const kernels = () => [...new Set(sections.flatMap(everyDispatch).map(({ kernel }) => kernel))];
   return {
     decode,
     prefill,
@@ -57,6 +58,10 @@ export function recordModel(
       return Promise.all(kernels().map((k) => k.ready));
     },
   };
+}
+
+function everyDispatch({ dispatches, mixture }: Section): Dispatch[] {
+  return mixture ? [...dispatches, ...mixture.choose, ...mixture.read, ...mixture.sum] : dispatches;
 }
 
 function recorderFor(context: RecordingContext, mode: Mode, step?: GPUBuffer): Recorder {
@@ -122,9 +127,8 @@ function feedForward(r: Recorder, { vectors, mlp }: ModelLayer): void {
 function mixture(r: Recorder, { vectors, mlp }: ModelLayer, { router, sharedGate, experts }: MoeLayer, index: number): void {
   const { gateProj, upProj, downProj } = mlp;
   const projections = { router, sharedGate, gate: gateProj, up: upProj };
-  r.normAndProject(vectors, projections, experts.matrices.gateProj);
-  r.route(index);
-  r.mixture(index, experts, downProj);
+  const saved = r.normAndProject(index, vectors, projections, experts.matrices.gateProj);
+  r.mixture(index, experts, downProj, saved);
 }
 
 /** Final norm and logits of rows [headStep.firstRow, headStep.firstRow + headStep.tokens) of the residual stream. */

@@ -43,10 +43,11 @@ export type Section = {
   unit: number;
   dispatches: Dispatch[];
   /**
-   * Of a mixture, the same dispatches in three parts: those that choose the experts of `layer`; those that read them, each of which must be
-   * in its slot by then; and those that add them up. The second part may run several times, with some of the experts each.
+   * Of a mixture, dispatches of the same result in three parts: those that choose the experts of `layer`; those that read them, each of which
+   * must be in its slot by then; and those that add them up. The second part may run several times, with some of the experts each. The first
+   * `projected` dispatches, of `choose` too, are those that the choice waits for: they write `logits`, the router's.
    */
-  mixture?: { layer: number; choose: Dispatch[]; read: Dispatch[]; sum: Dispatch[] };
+  mixture?: { layer: number; logits: BufferRange; projected: number; choose: Dispatch[]; read: Dispatch[]; sum: Dispatch[] };
 };
 /**
  * A dispatch that multiplies one token by a matrix, or by several with the same x: what is needed to put another kernel there. `input`,
@@ -113,18 +114,20 @@ export class Recorder {
 
   /**
    * The residual stream += every chosen expert that has a slot, and the shared one, whose last matrix is `sharedDown`: normed, and what
-   * `project` and `route` gave in.
+   * `normAndProject` gave in; `saved` is what that returned.
    */
-  mixture(layer: number, experts: ExpertLayer, sharedDown: MatrixBlocks): void {
+  mixture(layer: number, experts: ExpertLayer, sharedDown: MatrixBlocks, _saved: boolean): void {
     const section = this.sections.at(-1)!;
     const { dispatches } = section;
+    const projected = dispatches.length;
+    this.#route(layer);
     this.shared(sharedDown, experts);
     const first = dispatches.length;
     this.experts(layer, experts, sharedDown);
     const end = dispatches.length;
     this.sum(layer, experts, sharedDown);
     const [choose, read, sum] = [dispatches.slice(0, first), dispatches.slice(first, end), dispatches.slice(end)];
-    section.mixture = { layer, choose, read, sum };
+    section.mixture = { layer, logits: this.at('router'), projected, choose, read, sum };
   }
 
   /** Rows of the embedding into scratch.hidden. */
@@ -143,11 +146,20 @@ export class Recorder {
     this.add(kernel, ranges, table.vectors(vectors, name));
   }
 
-  /** norm, and project of a mixture's; the norm is for experts, `reader`, too. */
-  normAndProject(vectors: VectorBlock<'postAttentionNorm'>, matrices: MixtureMatrices, reader: MatrixBlocks): void {
+  /**
+   * norm, and project of a mixture's; the norm is for experts, `reader`, too. @returns whether it also keeps the residual stream of `layer`,
+   * for a token that must be computed again from here.
+   */
+  normAndProject(
+    _layer: number,
+    vectors: VectorBlock<'postAttentionNorm'>,
+    matrices: MixtureMatrices,
+    reader: MatrixBlocks,
+  ): boolean {
     const projections = Object.entries(matrices).map(([y, matrix]): Projection => [matrix, y as Output]);
     this.norm(vectors, 'postAttentionNorm', 'normed', [...Object.values(matrices), reader]);
     this.project('normed', projections);
+    return false;
   }
 
   /** y = W x for each. */
@@ -167,7 +179,7 @@ export class Recorder {
   }
 
   /** Which experts each token runs through: router in, picks and pickWeights out. */
-  route(layer: number): void {
+  #route(layer: number): void {
     const { gpu, config } = this.context;
     const own = { logits: this.at('router'), picks: this.picks(layer), weights: this.at('pickWeights') };
     if (this.#mode === 'prefill') {
@@ -175,9 +187,14 @@ export class Recorder {
       return;
     }
     const kernel = createMoeRouteOne(gpu, { ...config.moe!, cols: config.hiddenSize });
-    const bytes = savedStride(config.hiddenSize);
-    const saved = { buffer: this.context.scratch.savedHidden, offset: layer * bytes, size: config.hiddenSize * 4 };
-    this.add(kernel, { ...own, slots: this.expertSlots(layer), hidden: this.at('hidden'), saved });
+    const ranges = { ...own, slots: this.expertSlots(layer), hidden: this.at('hidden'), saved: this.savedHidden(layer) };
+    this.add(kernel, ranges);
+  }
+
+  /** Where a token keeps the residual stream before a mixture. */
+  protected savedHidden(layer: number): BufferRange {
+    const { hiddenSize } = this.context.config;
+    return { buffer: this.context.scratch.savedHidden, offset: layer * savedStride(hiddenSize), size: hiddenSize * 4 };
   }
 
   /** Of one token each layer has a place of its own. */
@@ -311,9 +328,14 @@ export class Recorder {
   }
 
   protected add(kernel: Kernel, ranges: Record<string, BufferRange>, weights?: WeightBinding, rows = 0): Dispatch {
-    const slab = weights?.slab ? { slab: weights.slab } : {};
-    const dispatch = { kernel, activations: kernel.bind(ranges, weights), ...slab, rows };
+    const dispatch = bound(kernel, ranges, weights, rows);
     this.sections.at(-1)!.dispatches.push(dispatch);
     return dispatch;
   }
+}
+
+/** `rows` of the matrix part that `weights` is. */
+export function bound(kernel: Kernel, ranges: Record<string, BufferRange>, weights?: WeightBinding, rows = 0): Dispatch {
+  const slab = weights?.slab ? { slab: weights.slab } : {};
+  return { kernel, activations: kernel.bind(ranges, weights), ...slab, rows };
 }

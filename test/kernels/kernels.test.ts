@@ -277,8 +277,9 @@ type Declared = { binding: number; space: string; name: string };
 /** The `var<...>`s of group 0, in @binding order. */
 function declared(stem: string): Declared[] {
   const own = readFileSync(join(root, 'wgsl', `${stem}.wgsl`), 'utf8');
-  // What writes whole units declares y for all kernels that do.
-  const source = (/\bValues\(/.test(own) ? readFileSync(join(root, 'wgsl/shared/emit_f32.wgsl'), 'utf8') : '') + own;
+  // What writes whole units declares y for all kernels that do; where chosen experts come from, picks.
+  const shared = (name: string) => readFileSync(join(root, `wgsl/shared/${name}.wgsl`), 'utf8');
+  const source = (/\bValues\(/.test(own) ? shared('emit_f32') : '') + (/\bpickOf\(/.test(own) ? shared('picks_given') : '') + own;
   const found = [...source.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<([^>]+)>\s*(\w+)/g)];
   return found
     .map(([, binding, space, name]) => ({ binding: Number(binding), space: space!, name: name! }))
