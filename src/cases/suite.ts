@@ -12,6 +12,7 @@ import { gemvIntCases } from './gemv_int';
 import type { KernelCase } from './harness';
 import { interleavePairsCases } from './interleave_pairs';
 import { moeCases } from './moe';
+import { normGemvCases } from './norm_gemv';
 import { qkNormRopeCases } from './qk_norm_rope';
 import { rmsNormCases } from './rms_norm';
 import { sampleCases } from './sample';
@@ -35,6 +36,7 @@ export const kernelCases: KernelCase[] = [
   ...swigluCases,
   ...unitsCases,
   ...moeCases,
+  ...normGemvCases,
   ...advanceCases,
   ...interleavePairsCases,
   ...sampleCases,

@@ -18,6 +18,7 @@ import {
   suitsProject,
   suitsRanked,
 } from '../kernels/moe';
+import { createNormGemvQ4, suitsNormGemv } from '../kernels/norm_gemv';
 import { createRmsNormUnits } from '../kernels/rms_norm';
 import { createSwigluUnits } from '../kernels/swiglu';
 import { type ActivationDtype, isAffine4 } from '../kernels/variants';
@@ -65,15 +66,36 @@ export class DecodeRecorder extends Recorder {
     const outCols = group.reduce((sum, [{ rows }]) => sum + rows, 0);
     const shape = { cols, outCols, format, accumulate: false };
     const kernel = this.#gemv(shape, dtype, false);
-    const places = group.flatMap(([matrix, y]) =>
-      matrix.parts.map((part): MatrixPlace => ({ matrix, part, at: this.#offset(y) / 4 })),
-    );
-    for (const run of table.bySlab(places)) {
+    for (const run of table.bySlab(this.#places(group))) {
       const rows = run.map(({ part }) => part.rows);
       const output = { buffer: scratch.projected };
       const dispatch = this.add(kernel, { x, y: output }, table.several(run), rowsOf(kernel, rows));
       this.products.push({ dispatch, shape: { ...shape, tokens: 1 }, x: dtype, rows, input: x, output });
     }
+  }
+
+  /** In one dispatch for each slab where a dispatch costs as much as such matrices, whose sums are f32 then. */
+  override projectNormed(vectors: VectorBlock<'inputNorm'>, projections: readonly Projection[]): void {
+    const { gpu, config, table, scratch } = this.context;
+    const [[first]] = projections as [Projection];
+    const { cols, format } = first;
+    if (!config.moe || alike(projections).length > 1 || !isAffine4(format) || !suitsNormGemv(gpu, first)) {
+      super.projectNormed(vectors, projections);
+      return;
+    }
+    const kernel = createNormGemvQ4(gpu, { cols, eps: config.rmsNormEps, format });
+    const ranges = { x: this.at('hidden'), y: { buffer: scratch.projected } };
+    for (const run of table.bySlab(this.#places(projections))) {
+      const rows = run.map(({ part }) => part.rows);
+      this.add(kernel, ranges, table.severalAfter(vectors, 'inputNorm', run), rowsOf(kernel, rows));
+    }
+  }
+
+  /** All parts of the matrices, and where their rows go. */
+  #places(projections: readonly Projection[]): MatrixPlace[] {
+    return projections.flatMap(([matrix, y]) =>
+      matrix.parts.map((part): MatrixPlace => ({ matrix, part, at: this.#offset(y) / 4 })),
+    );
   }
 
   /** In one dispatch for each slab, where the formats go together. */
@@ -97,10 +119,8 @@ export class DecodeRecorder extends Recorder {
     const kernel = createMoeProject(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps, format, bytes });
     const own = { x: this.at('hidden'), saved: this.savedHidden(layer) };
     const ranges = { ...own, normed: this.at('normed'), y: { buffer: scratch.projected } };
-    const places = Object.entries(matrices).flatMap(([y, matrix]) =>
-      matrix.parts.map((part): MatrixPlace => ({ matrix, part, at: this.#offset(y as Output) / 4 })),
-    );
-    for (const run of table.bySlab(places)) {
+    const projections = Object.entries(matrices).map(([y, matrix]): Projection => [matrix, y as Output]);
+    for (const run of table.bySlab(this.#places(projections))) {
       const rows = run.map(({ part }) => part.rows);
       this.add(kernel, ranges, table.severalAfter(vectors, 'postAttentionNorm', run), rowsOf(kernel, rows));
     }

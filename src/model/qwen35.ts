@@ -87,8 +87,7 @@ function recordBody(r: Recorder, model: ModelUnits, sequence: Sequence, gathered
 function mixer(r: Recorder, layer: ModelLayer, state: LayerState): void {
   if (layer.kind === 'full_attention' && state.kind === 'full_attention') {
     const { qProj, kProj, vProj, oProj } = layer.mixer;
-    r.norm(layer.vectors, 'inputNorm', 'normed', [qProj, kProj, vProj]);
-    r.project('normed', [
+    r.projectNormed(layer.vectors, [
       [qProj, 'qGate'],
       [kProj, 'k'],
       [vProj, 'v'],
@@ -97,8 +96,7 @@ function mixer(r: Recorder, layer: ModelLayer, state: LayerState): void {
     r.addTo('mixed', oProj);
   } else if (layer.kind === 'linear_attention' && state.kind === 'linear_attention') {
     const { inProjQkv, inProjZ, inProjB, inProjA, outProj } = layer.mixer;
-    r.norm(layer.vectors, 'inputNorm', 'normed', [inProjQkv, inProjZ, inProjB, inProjA]);
-    r.project('normed', [
+    r.projectNormed(layer.vectors, [
       [inProjQkv, 'qkvIn'],
       [inProjZ, 'z'],
       [inProjB, 'b'],

@@ -146,6 +146,17 @@ export class Recorder {
     this.add(kernel, ranges, table.vectors(vectors, name));
   }
 
+  /** norm, and project of a mixer's. */
+  projectNormed(vectors: VectorBlock<'inputNorm'>, projections: readonly Projection[]): void {
+    this.norm(
+      vectors,
+      'inputNorm',
+      'normed',
+      projections.map(([matrix]) => matrix),
+    );
+    this.project('normed', projections);
+  }
+
   /**
    * norm, and project of a mixture's; the norm is for experts, `reader`, too. @returns whether it also keeps the residual stream of `layer`,
    * for a token that must be computed again from here.

@@ -43,6 +43,7 @@ import {
   createMoeRoute,
   createMoeRouteOne,
 } from '../../src/kernels/moe';
+import { createNormGemvQ4 } from '../../src/kernels/norm_gemv';
 import { createQkNormRope } from '../../src/kernels/qk_norm_rope';
 import { createRmsNorm, createRmsNormUnits } from '../../src/kernels/rms_norm';
 import {
@@ -221,6 +222,7 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   },
   gemv_q4_staged: { reference: 'gemv', create: (gpu) => createGemvQ4Wide(gpu, { ...wide, team: { ...team, x: 'staged' } }) },
   gemv_q4_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q4(64, 'bf16') }) },
+  norm_gemv_q4: { reference: 'gemv', create: (gpu) => createNormGemvQ4(gpu, { cols: 64, eps: 1e-6, format: q4(64, 'bf16') }) },
   interleave_pairs: { reference: 'interleave_pairs', create: (gpu) => createInterleavePairs(gpu) },
   moe_route: { reference: 'moe', create: (gpu) => createMoeRoute(gpu, { experts: 8, chosen: 2, renormalised: true }) },
   moe_route_one: {
