@@ -7,7 +7,7 @@ import type { ModelConfig } from '../format/types';
 import type { Dispatch } from '../gpu/dispatch';
 import type { Kernel } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
-import { createAttentionCombine, createAttentionSplit } from '../kernels/attention';
+import { createAttentionCombine, createAttentionCombineUnits, createAttentionSplit } from '../kernels/attention';
 import { createDeltaPrepare, createDeltaStep } from '../kernels/delta';
 import { chooseGemv, chooseGemvInt, createQuantise, takesInt } from '../kernels/gemv';
 import {
@@ -218,8 +218,13 @@ export class DecodeRecorder extends Recorder {
     const sums = { sums: this.at('partSums'), stats: this.at('partStats') };
     const mixed = this.at('mixed');
     this.add(createAttentionSplit(gpu, split), { q: this.at('q'), ...cache, ...sums, step: this.step });
-    this.add(createAttentionCombine(gpu, split), { ...sums, qGate: this.at('qGate'), y: mixed, step: this.step });
+    const parts = { ...sums, qGate: this.at('qGate'), step: this.step };
     const dtype = this.#inputDtype([reader]);
+    if (shape.headDim % 32 === 0) {
+      this.add(createAttentionCombineUnits(gpu, { ...split, y: dtype }), { ...parts, y: this.#input('mixed', dtype) });
+      return;
+    }
+    this.add(createAttentionCombine(gpu, split), { ...parts, y: mixed });
     if (dtype !== 'f32')
       this.add(createQuantise(gpu, { cols: reader.cols, y: dtype }), {
         y: this.#input('mixed', dtype),

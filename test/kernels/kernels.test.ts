@@ -11,6 +11,7 @@ import { createAdvance } from '../../src/kernels/advance';
 import {
   createAttention,
   createAttentionCombine,
+  createAttentionCombineUnits,
   createAttentionDirect,
   createAttentionSplit,
   createAttentionTiled,
@@ -173,6 +174,10 @@ const wide = { ...linear, format: q4(64, 'bf16') };
 const expert = { rows: 8, cols: 64, format: q4(64, 'bf16'), chosen: 2, slotBytes: 1024 };
 const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> = {
   attention: { reference: 'attention', create: (gpu) => createAttention(gpu, heads) },
+  attention_combine_units: {
+    reference: 'attention',
+    create: (gpu) => createAttentionCombineUnits(gpu, { heads: 2, headDim: 32, parts: 2, y: 'f32' }),
+  },
   attention_combine: { reference: 'attention', create: (gpu) => createAttentionCombine(gpu, { ...heads, parts: 2 }) },
   attention_direct: { reference: 'attention', create: (gpu) => createAttentionDirect(gpu, heads) },
   attention_split: { reference: 'attention', create: (gpu) => createAttentionSplit(gpu, { ...heads, parts: 2 }) },
@@ -281,7 +286,11 @@ function declared(stem: string): Declared[] {
   const own = readFileSync(join(root, 'wgsl', `${stem}.wgsl`), 'utf8');
   // What writes whole units declares y for all kernels that do; where chosen experts come from, picks.
   const shared = (name: string) => readFileSync(join(root, `wgsl/shared/${name}.wgsl`), 'utf8');
-  const source = (/\bValues\(/.test(own) ? shared('emit_f32') : '') + (/\bpickOf\(/.test(own) ? shared('picks_given') : '') + own;
+  const source =
+    (/\bValues\(/.test(own) ? shared('emit_f32') : '') +
+    (/\bpickOf\(/.test(own) ? shared('picks_given') : '') +
+    (/\bcombined\(/.test(own) ? shared('part_sums') : '') +
+    own;
   const found = [...source.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<([^>]+)>\s*(\w+)/g)];
   return found
     .map(([, binding, space, name]) => ({ binding: Number(binding), space: space!, name: name! }))
