@@ -28,7 +28,7 @@ const rows: Row[] = [
     why: 'a delta rule of 35B-A3B, fewer rows',
   },
   { reduction: 'workgroup', cols: 96, rows: [33, 5], format: q4(32, 'f32'), why: 'fewer units than lanes; no third matrix' },
-  { reduction: 'subgroups', cols: 2560, rows: [9], format: q4(128, 'f16'), why: 'the widest; one matrix' },
+  { reduction: 'subgroups', cols: 2304, rows: [9], format: q4(128, 'f16'), why: 'the widest; one matrix' },
   { reduction: 'workgroup', cols: 1088, rows: [8, 32, 1], format: q4(64, 'bf16'), why: 'units that 32 lanes do not divide' },
 ];
 

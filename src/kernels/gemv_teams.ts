@@ -63,16 +63,16 @@ export function createGemvQ4Int(gpu: Gpu, shape: TeamShape<Team> & { x: IntDtype
   });
 }
 
-/** What the kernels of mixtures share with these: BLOCKS 2, four rows each. */
+/** What the kernels of mixtures share with these: `blocks` of four rows each. */
 export function expertTeam(
   gpu: Gpu,
   label: string,
   { cols, format }: { cols: number; format: Affine4 },
   { lanes, teams }: Team,
-  from: 'experts' | 'pool' | 'several' = 'experts',
+  { from = 'experts', blocks = 2 }: { from?: 'experts' | 'pool' | 'several'; blocks?: 1 | 2 } = {},
 ) {
   const piece = matrix(format, { from });
-  const reduce = teamReduction(gpu, { lanes, teams, blocks: 2 });
+  const reduce = teamReduction(gpu, { lanes, teams, blocks });
   requireMultiple(label, 'group', format.group, 32);
   requireMultiple(label, 'cols', cols, format.group);
   return {
@@ -81,7 +81,7 @@ export function expertTeam(
     enable: reduce.enable,
     constants: {
       ...{ ACCUMULATE: 0, COLS: cols, FOLDED: 0 },
-      ...{ ROWS: 4, LANES: lanes, TEAMS: teams, BLOCKS: 2 },
+      ...{ ROWS: 4, LANES: lanes, TEAMS: teams, BLOCKS: blocks },
       ...piece.constants,
       ...reduce.constants,
     },

@@ -12,12 +12,16 @@ import moeChoice from '../../wgsl/shared/moe_choice.wgsl?raw';
 import moeRank from '../../wgsl/shared/moe_rank.wgsl?raw';
 import picksGiven from '../../wgsl/shared/picks_given.wgsl?raw';
 import picksRanked from '../../wgsl/shared/picks_ranked.wgsl?raw';
+import xFar from '../../wgsl/shared/x_far.wgsl?raw';
+import xNear from '../../wgsl/shared/x_near.wgsl?raw';
+import xNormed from '../../wgsl/shared/x_normed.wgsl?raw';
+import xTile from '../../wgsl/shared/x_tile.wgsl?raw';
 import xUnits from '../../wgsl/shared/x_units.wgsl?raw';
 import { EngineError } from '../errors';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, type KernelSpec } from '../gpu/kernel';
-import { expertTeam, type Team } from './gemv_teams';
+import { expertTeam, type Team, workgroupBytes } from './gemv_teams';
 import { type Affine4, isAffine4, matrix, reduction, requireAtMost, requireMultiple, shared } from './variants';
 
 /** Of how many experts how many are chosen; `renormalised`: their weights sum to 1. */
@@ -110,11 +114,15 @@ export function createMoeGateUpQ4(gpu: Gpu, shape: ExpertShape & { format: Affin
 
 /**
  * createMoeRouteOne, but for `saved`, and createMoeGateUpQ4 of its picks in one: logits [experts] -> picks and weights as there, y as here,
- * the same bits.
+ * the same bits. `near`: x passes through workgroup memory, which must have room for it.
  * @throws EngineError 'shape' as both.
  */
-export function createMoeRankedGateUpQ4(gpu: Gpu, shape: ExpertShape & { format: Affine4 }, choice: ChoiceShape): Kernel {
-  const spec = gateUpQ4Spec(gpu, 'moe_gate_up_q4 ranked', shape);
+export function createMoeRankedGateUpQ4(
+  gpu: Gpu,
+  shape: ExpertShape & { format: Affine4; near: boolean },
+  choice: ChoiceShape,
+): Kernel {
+  const spec = gateUpQ4Spec(gpu, `moe_gate_up_q4 ranked${shape.near ? ' near' : ''}`, shape);
   return createKernel(gpu, {
     ...spec,
     sources: [moeRank, moeChoice, picksRanked, ...spec.sources],
@@ -123,17 +131,24 @@ export function createMoeRankedGateUpQ4(gpu: Gpu, shape: ExpertShape & { format:
   });
 }
 
-function gateUpQ4Spec(gpu: Gpu, label: string, shape: ExpertShape & { format: Affine4 }) {
+function gateUpQ4Spec(gpu: Gpu, label: string, shape: ExpertShape & { format: Affine4; near?: boolean }) {
   const { rows, chosen, slotBytes } = shape;
   const team = expertTeamOf(shape.cols);
   const spec = expertTeam(gpu, label, shape, team);
   return {
     ...spec,
-    sources: [...spec.sources, xUnits, gateUpQ4],
+    sources: [...spec.sources, ...(shape.near ? [xTile, xNear] : [xUnits, xFar]), gateUpQ4],
     constants: { ...spec.constants, INNER: rows, SLOT_UNITS: slotBytes / 16 },
     weights: 'matrix',
     grid: (tokens) => [Math.ceil(rows / 4 / team.teams), tokens * chosen],
   } satisfies Omit<KernelSpec, 'bindings'>;
+}
+
+/** Whether a workgroup's memory holds all of x beside what kernels of so many experts keep there. */
+export function holdsX(gpu: Gpu, { cols, experts = 0 }: { cols: number; experts?: number }): boolean {
+  const tile = (cols / 32) * 9 * 16;
+  const others = 6 * 1024; // sums of 256 threads, and what is small
+  return tile + 8 * experts + others <= workgroupBytes(gpu);
 }
 
 /** Whether createMoeRankedGateUpQ4 can do it. */
@@ -169,7 +184,13 @@ export function createMoeDownSumQ4(gpu: Gpu, shape: ExpertShape & { format: Affi
   const { chosen, slotBytes } = shape;
   const { lanes } = expertTeamOf(shape.cols);
   const rounds = Math.ceil((chosen + 1) / Math.floor(256 / lanes));
-  const spec = expertTeam(gpu, 'moe_down_sum_q4', shape, { rows: 4, lanes, teams: Math.ceil((chosen + 1) / rounds) }, 'pool');
+  const spec = expertTeam(
+    gpu,
+    'moe_down_sum_q4',
+    shape,
+    { rows: 4, lanes, teams: Math.ceil((chosen + 1) / rounds) },
+    { from: 'pool' },
+  );
   return createKernel(gpu, {
     ...spec,
     sources: [...spec.sources, xUnits, downSumQ4],
@@ -201,10 +222,16 @@ export function suitsDownSum(gpu: Gpu, experts: MatrixKind, sharedOne: MatrixKin
 export function createMoeProject(gpu: Gpu, shape: { cols: number; eps: number; format: Affine4; bytes: MatrixFormat }): Kernel {
   const { cols, eps, format, bytes } = shape;
   if (!suitsProject(gpu, format, bytes)) throw new EngineError('shape', 'moe_project: formats that do not go together');
-  const spec = expertTeam(gpu, 'moe_project', { cols, format }, { rows: 4, lanes: 32, teams: 2 }, 'several');
+  const spec = expertTeam(
+    gpu,
+    'moe_project',
+    { cols, format },
+    { rows: 4, lanes: cols < 2048 ? 32 : 64, teams: 2 },
+    { from: 'several', blocks: 1 },
+  );
   return createKernel(gpu, {
     ...spec,
-    sources: [shared.moreParameters, ...spec.sources, project],
+    sources: [shared.moreParameters, ...spec.sources, xTile, xNormed, project],
     constants: { ...spec.constants, EPS: eps },
     bindings: { x: 'read', normed: 'write', y: 'write', saved: 'write' },
     weights: 'both',

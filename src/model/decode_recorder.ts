@@ -14,6 +14,7 @@ import {
   createMoeDownSumQ4,
   createMoeProject,
   createMoeRankedGateUpQ4,
+  holdsX,
   suitsDownSum,
   suitsProject,
   suitsRanked,
@@ -113,7 +114,7 @@ export class DecodeRecorder extends Recorder {
       [matrices.router, matrices.sharedGate],
     ] as const;
     const alike = pairs.every(([a, b]) => JSON.stringify(a.format) === JSON.stringify(b.format));
-    if (!alike || !isAffine4(format) || !suitsProject(gpu, format, bytes)) {
+    if (!alike || !isAffine4(format) || !suitsProject(gpu, format, bytes) || !holdsX(gpu, matrices.gate)) {
       return super.normAndProject(layer, vectors, matrices, reader);
     }
     const kernel = createMoeProject(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps, format, bytes });
@@ -143,7 +144,8 @@ export class DecodeRecorder extends Recorder {
     const { format } = gateProj;
     if (!isAffine4(format) || !suitsRanked(gpu, gateProj)) return undefined;
     const { shape, slab, picks, slots } = this.expertPlaces(layer);
-    const kernel = createMoeRankedGateUpQ4(gpu, { ...shape, ...gateProj, format }, config.moe!);
+    const near = holdsX(gpu, { cols: gateProj.cols, experts: config.moe!.experts });
+    const kernel = createMoeRankedGateUpQ4(gpu, { ...shape, ...gateProj, format, near }, config.moe!);
     const own = { logits: this.at('router'), picks, weights: this.at('pickWeights') };
     const ranges = { ...own, x: this.at('normed'), slots, y: this.at('expertAct') };
     return bound(kernel, ranges, table.expert(experts, slab, ['gateProj', 'upProj']));

@@ -284,13 +284,10 @@ type Declared = { binding: number; space: string; name: string };
 /** The `var<...>`s of group 0, in @binding order. */
 function declared(stem: string): Declared[] {
   const own = readFileSync(join(root, 'wgsl', `${stem}.wgsl`), 'utf8');
-  // What writes whole units declares y for all kernels that do; where chosen experts come from, picks.
-  const shared = (name: string) => readFileSync(join(root, `wgsl/shared/${name}.wgsl`), 'utf8');
-  const source =
-    (/\bValues\(/.test(own) ? shared('emit_f32') : '') +
-    (/\bpickOf\(/.test(own) ? shared('picks_given') : '') +
-    (/\bcombined\(/.test(own) ? shared('part_sums') : '') +
-    own;
+  // What several kernels bind alike, a file declares that comes before theirs.
+  const before = { emit_f32: /\bValues\(/, picks_given: /\bpickOf\(/, part_sums: /\bcombined\(/, x_normed: /\bstageNormed\(/ };
+  const used = Object.entries(before).filter(([, calls]) => calls.test(own));
+  const source = used.map(([name]) => readFileSync(join(root, `wgsl/shared/${name}.wgsl`), 'utf8')).join('') + own;
   const found = [...source.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<([^>]+)>\s*(\w+)/g)];
   return found
     .map(([, binding, space, name]) => ({ binding: Number(binding), space: space!, name: name! }))
