@@ -1,4 +1,5 @@
 /** One token's norm and the products behind it in one dispatch, for narrow models, which a dispatch costs as much as a matrix. */
+import sourceDelta from '../../wgsl/delta_project_q4.wgsl?raw';
 import source from '../../wgsl/norm_gemv_q4.wgsl?raw';
 import q4Unit from '../../wgsl/shared/q4_unit.wgsl?raw';
 import rowBlocks from '../../wgsl/shared/row_blocks.wgsl?raw';
@@ -6,7 +7,7 @@ import xNormed from '../../wgsl/shared/x_normed.wgsl?raw';
 import xTile from '../../wgsl/shared/x_tile.wgsl?raw';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
-import { createKernel, fold, type Kernel } from '../gpu/kernel';
+import { createKernel, fold, type Kernel, type KernelSpec } from '../gpu/kernel';
 import { type Affine4, isAffine4, matrix, requireAtMost, requireMultiple, shared, teamReduction } from './variants';
 
 /** Columns that a workgroup can hold in the memory that every device has, beside its sums. */
@@ -17,17 +18,43 @@ const mostCols = 2304;
  * y + record.a.w + r, f32.
  * @throws EngineError 'shape' unless 32 divides group, group divides cols, and cols are at most 2,304.
  */
-export function createNormGemvQ4(gpu: Gpu, { cols, eps, format }: { cols: number; eps: number; format: Affine4 }): Kernel {
+export function createNormGemvQ4(gpu: Gpu, shape: NormGemvShape): Kernel {
+  const spec = normSpec(gpu, 'norm_gemv_q4', shape);
+  return createKernel(gpu, {
+    ...spec,
+    sources: [...spec.sources, source],
+    bindings: { x: 'read', y: 'write' },
+  });
+}
+
+/**
+ * The same of all that a delta rule reads, the first `channels` of y being q, k and v: convolved over time with SiLU as createConv1dSilu does,
+ * state [slots, 3, channels] f32 moving from step.sourceSlot to step.targetSlot.
+ * @throws EngineError 'shape' likewise.
+ */
+export function createDeltaProjectQ4(gpu: Gpu, { channels, ...shape }: NormGemvShape & { channels: number }): Kernel {
+  const spec = normSpec(gpu, 'delta_project_q4', shape);
+  return createKernel(gpu, {
+    ...spec,
+    sources: [shared.step, ...spec.sources, sourceDelta],
+    constants: { ...spec.constants, CHANNELS: channels },
+    bindings: { x: 'read', y: 'write', state: 'write', step: 'uniform' },
+  });
+}
+
+type NormGemvShape = { cols: number; eps: number; format: Affine4 };
+
+function normSpec(gpu: Gpu, stem: string, { cols, eps, format }: NormGemvShape) {
   const [rows, lanes, teams] = [4, 32, 8];
   const piece = matrix(format, { from: 'several' });
   const reduce = teamReduction(gpu, { lanes, teams, blocks: 1 });
-  const label = `norm_gemv_q4${piece.suffix}${reduce.suffix}`;
+  const label = `${stem}${piece.suffix}${reduce.suffix}`;
   requireMultiple(label, 'group', format.group, 32);
   requireMultiple(label, 'cols', cols, format.group);
   requireAtMost(label, 'cols', cols, mostCols);
-  return createKernel(gpu, {
+  return {
     label,
-    sources: [shared.moreParameters, ...piece.sources, rowBlocks, ...reduce.sources, q4Unit, xTile, xNormed, source],
+    sources: [shared.moreParameters, ...piece.sources, rowBlocks, ...reduce.sources, q4Unit, xTile, xNormed],
     enable: reduce.enable,
     constants: {
       ...{ ACCUMULATE: 0, COLS: cols, FOLDED: 0, EPS: eps },
@@ -35,11 +62,10 @@ export function createNormGemvQ4(gpu: Gpu, { cols, eps, format }: { cols: number
       ...piece.constants,
       ...reduce.constants,
     },
-    bindings: { x: 'read', y: 'write' },
     weights: 'both',
     grid: (_, count) => fold(Math.ceil(count / (rows * teams))),
     rowsPerWorkgroup: rows * teams,
-  });
+  } satisfies Omit<KernelSpec, 'bindings'>;
 }
 
 /** Whether createNormGemvQ4 can do it. */

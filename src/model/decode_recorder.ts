@@ -8,7 +8,7 @@ import type { Dispatch } from '../gpu/dispatch';
 import type { Kernel } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
 import { createAttentionCombine, createAttentionCombineUnits, createAttentionSplit } from '../kernels/attention';
-import { createDeltaPrepare, createDeltaStep } from '../kernels/delta';
+import { createDeltaPrepare, createDeltaStep, createDeltaStepRaw, deltaChannels } from '../kernels/delta';
 import { chooseGemv, chooseGemvInt, createQuantise, takesInt } from '../kernels/gemv';
 import {
   createMoeDownSumQ4,
@@ -19,10 +19,10 @@ import {
   suitsProject,
   suitsRanked,
 } from '../kernels/moe';
-import { createNormGemvQ4, suitsNormGemv } from '../kernels/norm_gemv';
+import { createDeltaProjectQ4, createNormGemvQ4, suitsNormGemv } from '../kernels/norm_gemv';
 import { createRmsNormUnits } from '../kernels/rms_norm';
 import { createSwigluUnits } from '../kernels/swiglu';
-import { type ActivationDtype, isAffine4 } from '../kernels/variants';
+import { type ActivationDtype, type Affine4, isAffine4 } from '../kernels/variants';
 import type { MatrixBlocks, VectorBlock } from '../plan/blocks';
 import type { ExpertLayer } from '../plan/experts';
 import { deltaShape, projectedAt } from '../plan/shapes';
@@ -77,19 +77,27 @@ export class DecodeRecorder extends Recorder {
 
   /** In one dispatch for each slab where a dispatch costs as much as such matrices, whose sums are f32 then. */
   override projectNormed(vectors: VectorBlock<'inputNorm'>, projections: readonly Projection[]): void {
-    const { gpu, config, table, scratch } = this.context;
-    const [[first]] = projections as [Projection];
-    const { cols, format } = first;
-    if (!config.moe || alike(projections).length > 1 || !isAffine4(format) || !suitsNormGemv(gpu, first)) {
+    const { gpu, table, scratch } = this.context;
+    const shape = this.#narrow(projections);
+    if (!shape) {
       super.projectNormed(vectors, projections);
       return;
     }
-    const kernel = createNormGemvQ4(gpu, { cols, eps: config.rmsNormEps, format });
+    const kernel = createNormGemvQ4(gpu, shape);
     const ranges = { x: this.at('hidden'), y: { buffer: scratch.projected } };
     for (const run of table.bySlab(this.#places(projections))) {
       const rows = run.map(({ part }) => part.rows);
       this.add(kernel, ranges, table.severalAfter(vectors, 'inputNorm', run), rowsOf(kernel, rows));
     }
+  }
+
+  /** What createNormGemvQ4 needs, where it is a gain. */
+  #narrow(projections: readonly Projection[]): { cols: number; eps: number; format: Affine4 } | undefined {
+    const { gpu, config } = this.context;
+    const [[first]] = projections as [Projection];
+    const { cols, format } = first;
+    const suits = config.moe && alike(projections).length === 1 && suitsNormGemv(gpu, first);
+    return suits && isAffine4(format) ? { cols, eps: config.rmsNormEps, format } : undefined;
   }
 
   /** All parts of the matrices, and where their rows go. */
@@ -235,7 +243,18 @@ export class DecodeRecorder extends Recorder {
       });
   }
 
-  override deltaNet(vectors: DeltaNetLayer['vectors'], state: DeltaNetState, reader: MatrixBlocks): void {
+  override deltaNet(
+    vectors: DeltaNetLayer['vectors'],
+    projections: readonly Projection[],
+    state: DeltaNetState,
+    reader: MatrixBlocks,
+  ): void {
+    const narrow = this.#narrow(projections);
+    if (narrow) {
+      this.#narrowDeltaNet(vectors, projections, state, { reader, narrow });
+      return;
+    }
+    this.projectNormed(vectors, projections);
     const { gpu, config, table } = this.context;
     const shape = deltaShape(config);
     const { step } = this;
@@ -249,6 +268,30 @@ export class DecodeRecorder extends Recorder {
     const rule = createDeltaStep(gpu, { ...shape, eps: config.rmsNormEps, y: dtype });
     const ranges = { y: this.#input('mixed', dtype), qkv, gates, z: this.at('z'), state: { buffer: state.recurrent }, step };
     this.add(rule, ranges, table.vectors(vectors, 'norm'));
+  }
+
+  /** The convolution goes with the products before it, norms and gates with the rule. */
+  #narrowDeltaNet(
+    vectors: DeltaNetLayer['vectors'],
+    projections: readonly Projection[],
+    state: DeltaNetState,
+    { reader, narrow }: { reader: MatrixBlocks; narrow: { cols: number; eps: number; format: Affine4 } },
+  ): void {
+    const { gpu, config, table, scratch } = this.context;
+    const shape = deltaShape(config);
+    const { step } = this;
+    const project = createDeltaProjectQ4(gpu, { ...narrow, channels: deltaChannels(shape) });
+    const ranges = { x: this.at('hidden'), y: { buffer: scratch.projected }, state: { buffer: state.conv }, step };
+    for (const run of table.bySlab(this.#places(projections))) {
+      const rows = run.map(({ part }) => part.rows);
+      this.add(project, ranges, table.severalAfter(vectors, 'inputNorm', run, 'conv1d'), rowsOf(project, rows));
+    }
+    const dtype = this.#inputDtype([reader]);
+    const at = { aAt: this.#offset('a') / 4, bAt: this.#offset('b') / 4 };
+    const rule = createDeltaStepRaw(gpu, { ...shape, ...at, eps: config.rmsNormEps, y: dtype });
+    const inputs = { qkv: this.at('qkvIn'), projected: { buffer: scratch.projected }, z: this.at('z') };
+    const out = { y: this.#input('mixed', dtype), state: { buffer: state.recurrent } };
+    this.add(rule, { ...inputs, ...out, step }, table.vectors(vectors, 'norm', 'negExpA', 'dtBias'));
   }
 
   override swiglu(reader: MatrixBlocks): void {

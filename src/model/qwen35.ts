@@ -96,13 +96,13 @@ function mixer(r: Recorder, layer: ModelLayer, state: LayerState): void {
     r.addTo('mixed', oProj);
   } else if (layer.kind === 'linear_attention' && state.kind === 'linear_attention') {
     const { inProjQkv, inProjZ, inProjB, inProjA, outProj } = layer.mixer;
-    r.projectNormed(layer.vectors, [
+    const projections = [
       [inProjQkv, 'qkvIn'],
       [inProjZ, 'z'],
       [inProjB, 'b'],
       [inProjA, 'a'],
-    ]);
-    r.deltaNet(layer.vectors, state, outProj);
+    ] as const;
+    r.deltaNet(layer.vectors, projections, state, outProj);
     r.addTo('mixed', outProj);
   }
 }

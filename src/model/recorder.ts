@@ -282,8 +282,14 @@ export class Recorder {
     return { shape, cache };
   }
 
-  /** Convolve q, k, v, normalise, gate, advance the recurrence, norm the output: qkvIn, z, a, b in, mixed out. */
-  deltaNet(vectors: DeltaNetLayer['vectors'], state: DeltaNetState, _reader: MatrixBlocks): void {
+  /** projectNormed; then convolve q, k, v, normalise, gate, advance the recurrence, norm the output: mixed out. */
+  deltaNet(
+    vectors: DeltaNetLayer['vectors'],
+    projections: readonly Projection[],
+    state: DeltaNetState,
+    _reader: MatrixBlocks,
+  ): void {
+    this.projectNormed(vectors, projections);
     const { gpu, config, table } = this.context;
     const shape = deltaShape(config);
     const qkv = this.at('qkv');

@@ -44,7 +44,7 @@ import {
   createMoeRoute,
   createMoeRouteOne,
 } from '../../src/kernels/moe';
-import { createNormGemvQ4 } from '../../src/kernels/norm_gemv';
+import { createDeltaProjectQ4, createNormGemvQ4 } from '../../src/kernels/norm_gemv';
 import { createQkNormRope } from '../../src/kernels/qk_norm_rope';
 import { createRmsNorm, createRmsNormUnits } from '../../src/kernels/rms_norm';
 import {
@@ -228,6 +228,10 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   gemv_q4_staged: { reference: 'gemv', create: (gpu) => createGemvQ4Wide(gpu, { ...wide, team: { ...team, x: 'staged' } }) },
   gemv_q4_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q4(64, 'bf16') }) },
   norm_gemv_q4: { reference: 'gemv', create: (gpu) => createNormGemvQ4(gpu, { cols: 64, eps: 1e-6, format: q4(64, 'bf16') }) },
+  delta_project_q4: {
+    reference: 'conv1d_silu',
+    create: (gpu) => createDeltaProjectQ4(gpu, { cols: 64, eps: 1e-6, format: q4(64, 'bf16'), channels: 16 }),
+  },
   interleave_pairs: { reference: 'interleave_pairs', create: (gpu) => createInterleavePairs(gpu) },
   moe_route: { reference: 'moe', create: (gpu) => createMoeRoute(gpu, { experts: 8, chosen: 2, renormalised: true }) },
   moe_route_one: {
@@ -285,7 +289,13 @@ type Declared = { binding: number; space: string; name: string };
 function declared(stem: string): Declared[] {
   const own = readFileSync(join(root, 'wgsl', `${stem}.wgsl`), 'utf8');
   // What several kernels bind alike, a file declares that comes before theirs.
-  const before = { emit_f32: /\bValues\(/, picks_given: /\bpickOf\(/, part_sums: /\bcombined\(/, x_normed: /\bstageNormed\(/ };
+  const before = {
+    emit_f32: /\bValues\(/,
+    picks_given: /\bpickOf\(/,
+    part_sums: /\bcombined\(/,
+    x_normed: /\bstageNormed\(/,
+    heads_ready: /\bloadKey\(/,
+  };
   const used = Object.entries(before).filter(([, calls]) => calls.test(own));
   const source = used.map(([name]) => readFileSync(join(root, `wgsl/shared/${name}.wgsl`), 'utf8')).join('') + own;
   const found = [...source.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<([^>]+)>\s*(\w+)/g)];
