@@ -35,15 +35,6 @@ fn convolved(quad: u32) -> vec4f {
   return sum / (1.0 + exp(-sum));
 }
 
-/// log(1 + e^x) without log(): 1 + tiny loses the tiny. log1p(e) = 2 atanh(e / (2 + e)), and e^-|x| <= 1 makes that argument <= 1/3.
-fn softplus(x: f32) -> f32 {
-  let e = exp(-abs(x));
-  let s = e / (2.0 + e);
-  let t = s * s;
-  let series = 1.0 + t * (1.0 / 3.0 + t * (1.0 / 5.0 + t * (1.0 / 7.0 + t * (1.0 / 9.0 + t * (1.0 / 11.0 + t / 13.0)))));
-  return max(x, 0.0) + 2.0 * s * series;
-}
-
 fn gate(head: u32) {
   let negExpA = parameter4(record.a.y + head / 4u)[head % 4u];
   let dtBias = parameter4(record.a.z + head / 4u)[head % 4u];

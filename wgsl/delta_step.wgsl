@@ -1,7 +1,7 @@
 // delta_step: the gated delta rule for one token, and the output norm behind it. Per value head, with key head
 // h / (VALUE_HEADS / KEY_HEADS):  S <- e^g S;  d = beta (v - S^T k);  S <- S + k d^T;  o = S^T q
 //   y = o * (mean(o^2) + EPS)^-1/2 * w * silu(z)
-//   qkv [CHANNELS] f32 and gates [VALUE_HEADS] (g, beta) f32 as delta_prepare writes them;  z [VALUE_HEADS, VALUE_DIM] f32
+//   qkv [CHANNELS] f32 and (g, beta) of a head from heads_*;  z [VALUE_HEADS, VALUE_DIM] f32
 //   units: y [VALUE_HEADS * VALUE_DIM] as emit_f32 or emit_int writes it;  weights: record.a.x = w [VALUE_DIM] f32, plain
 //   state [slots, VALUE_HEADS, KEY_DIM, VALUE_DIM] f32 moves from step.sourceSlot to step.targetSlot; a step of no tokens leaves it
 // One workgroup per value head: VALUE_DIM / 4 column quads by as many parts of the key dimension as make 256 threads. The state is
@@ -13,8 +13,6 @@ override QUADS: u32 = VALUE_DIM / 4u;
 override PARTS: u32 = 256u / QUADS;
 override ROWS: u32 = (KEY_DIM + PARTS - 1u) / PARTS;
 @group(0) @binding(0) var<storage, read_write> units: array<Emitted>;
-@group(0) @binding(1) var<storage, read> qkv: array<f32>;
-@group(0) @binding(2) var<storage, read> gates: array<vec2f>;
 @group(0) @binding(3) var<storage, read> z: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> state: array<vec4f>;
 @group(0) @binding(5) var<uniform> step: Step;
@@ -44,14 +42,12 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) threa
   let keyHead = head / (VALUE_HEADS / KEY_HEADS);
   let quad = thread % QUADS;
   let part = thread / QUADS;
-  if (thread < KEY_DIM) {
-    query[thread] = qkv[keyHead * KEY_DIM + thread];
-    key[thread] = qkv[(KEY_HEADS + keyHead) * KEY_DIM + thread];
-  }
+  loadKey(keyHead, thread);
   workgroupBarrier();
+  let gate = gateOf(head);
   let moves = step.tokens > 0u;
-  let decay = select(1.0, exp(gates[head].x), moves);
-  let beta = select(0.0, gates[head].y, moves);
+  let decay = select(1.0, exp(gate.x), moves);
+  let beta = select(0.0, gate.y, moves);
   let source = (step.sourceSlot * VALUE_HEADS + head) * KEY_DIM * QUADS + quad;
   let goal = (step.targetSlot * VALUE_HEADS + head) * KEY_DIM * QUADS + quad;
   var predicted = vec4f();

@@ -1,11 +1,10 @@
 // moe_gate_up_q4: moe_gate_up for 4-bit affine weights, in 16-byte reads: a team of LANES lanes takes four rows of gate and four of up,
 // which meet the same x. How lanes share the columns is in row_blocks; sums over a team come from team_*, gate's as block 0 and up's as 1.
-//   x [tokens, COLS] f32;  picks [tokens, CHOSEN] u32;  slots [experts] u32, ABSENT where the expert is in no slot of the slab
+//   x [tokens, COLS] f32;  slots [experts] u32, ABSENT where the expert is in no slot of the slab;  the chosen ones from picks_*; x_near or x_far
 //   y [tokens * CHOSEN, INNER] f32; rows of an absent expert stay as they are.  32 divides GROUP, GROUP divides COLS; LANES 8 or more
-override INNER: u32; override CHOSEN: u32;
+override INNER: u32;
 override COUNT: u32 = (UNITS + LANES - 1u) / LANES;
 @group(0) @binding(0) var<storage, read> x: array<vec4f>;
-@group(0) @binding(1) var<storage, read> picks: array<u32>;
 @group(0) @binding(2) var<storage, read> slots: array<u32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 var<workgroup> ups: array<f32, TEAMS * 4u>;
@@ -14,12 +13,13 @@ var<workgroup> ups: array<f32, TEAMS * 4u>;
 fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u) {
   let place = placeOf(thread.index, 0u); // for its team and lane
   let choice = wg.y;
-  let slot = slots[picks[choice]];
+  let first = choice / CHOSEN * UNITS;
+  stageX(first, thread.index);
+  let slot = slots[pickOf(choice, thread.index, wg.x + wg.y == 0u)];
   let row = (wg.x * TEAMS + place.team) * 4u;
   var gate = vec4f();
   var up = vec4f();
   if (slot != ABSENT) {
-    let first = choice / CHOSEN * UNITS;
     for (var t = 0u; t < COUNT; t++) {
       let unit = t * LANES + place.lane;
       if (unit < UNITS) {
@@ -27,7 +27,7 @@ fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u) {
         let g = readRows(row, unit);
         chooseExpert(1u, slot);
         let u = readRows(row, unit);
-        let xs = readUnit(first + unit);
+        let xs = unitOf(first, unit);
         gate += addRows(g, xs);
         up += addRows(u, xs);
       }

@@ -1,37 +1,13 @@
 // moe_project: RMSNorm of one token and the matrices of a mixture that read it: router and shared gate in 8 or 4 bits, the shared expert's
-// gate and up in 4 bits. Every team finds the norm's scale beside its own sums, since that costs it no further reads of x.
-//   x [.., COLS] f32, row step.firstRow is 0;  normed [COLS] f32 = x * (mean(x^2) + EPS)^-1/2 * w;  y f32, row r of a matrix at record.a.w + r
+// gate and up in 4 bits.
+//   x [COLS] f32;  normed [COLS] f32 = x * (mean(x^2) + EPS)^-1/2 * w;  y f32, row r of a matrix at record.a.w + r
+//   saved [COLS] f32 = x, from which the token can be computed again once experts that it misses have come
 //   weights: up to four records, 32 divides their groups, which divide COLS; record.b.w is where w [COLS] f32 begins in `parameters`
-// A team of LANES lanes takes four rows; how lanes share the columns is in row_blocks; sums over a team come from team_*: those of its rows
-// are block 0, and that of the squares of x is the first row of block 1.
-override EPS: f32;
+// A team of LANES lanes takes four rows, one block; how x and the norm are found is in x_normed, how lanes share the columns in row_blocks.
 override COUNT: u32 = (UNITS + LANES - 1u) / LANES;
-@group(0) @binding(0) var<storage, read> x: array<vec4f>;
 @group(0) @binding(1) var<storage, read_write> normed: array<vec4f>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
-var<workgroup> scales: array<f32, TEAMS>;
-
-fn squares(i: u32) -> vec4f { return x[i] * x[i]; }
-
-fn unitSquares(unit: u32) -> f32 {
-  let i = unit * 8u;
-  let sum = (squares(i) + squares(i + 1u) + squares(i + 2u) + squares(i + 3u))
-    + (squares(i + 4u) + squares(i + 5u) + squares(i + 6u) + squares(i + 7u));
-  return dot(sum, vec4f(1.0));
-}
-
-fn weighted(i: u32) -> vec4f { return x[i] * parameter4(record.b.w + i); }
-
-/// Unit `unit` of x * w.
-fn readUnit(unit: u32) -> Unit {
-  let i = unit * 8u;
-  var u = Unit(weighted(i), weighted(i + 1u), weighted(i + 2u), weighted(i + 3u),
-    weighted(i + 4u), weighted(i + 5u), weighted(i + 6u), weighted(i + 7u), 0.0, 0.0);
-  let sums = unitSums(u);
-  u.sum = sums.x;
-  u.excess = sums.y;
-  return u;
-}
+@group(0) @binding(3) var<storage, read_write> saved: array<vec4f>;
 
 /// Sixteen 8-bit weights.
 fn bytesDot(w: vec4u, x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f) -> f32 {
@@ -50,17 +26,15 @@ fn addBytes(row: u32, unit: u32, u: Unit) -> f32 {
 
 @compute @workgroup_size(THREADS)
 fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u) {
-  let team = thread.index / LANES;
-  let place = Place((chooseRecord(wg.x, ROWS * TEAMS) * TEAMS + team) * ROWS, team, thread.index % LANES);
+  let place = placeOf(thread.index, wg.x);
+  stageNormed(thread.index);
   let bytes = record.b.x * 4u == COLS;
+  let row = place.row;
   var sums = vec4f();
-  var square = 0.0;
   for (var t = 0u; t < COUNT; t++) {
     let unit = t * LANES + place.lane;
     if (unit < UNITS) {
-      let u = readUnit(unit);
-      square += unitSquares(unit);
-      let row = place.row;
+      let u = tileUnit(unit);
       if (bytes) {
         sums += vec4f(addBytes(row, unit, u), addBytes(row + 1u, unit, u), addBytes(row + 2u, unit, u), addBytes(row + 3u, unit, u));
       } else {
@@ -69,13 +43,11 @@ fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u) {
     }
   }
   teamPut(0u, sums, place, thread);
-  teamPut(1u, vec4f(square, 0.0, 0.0, 0.0), place, thread);
-  let sum = teamSum(place, thread);
-  if (place.lane == 4u) { scales[place.team] = inverseSqrt(sum / f32(COLS) + EPS); }
-  workgroupBarrier();
-  let scale = scales[place.team];
-  let row = place.row + place.lane;
-  if (place.lane < 4u && row < record.a.z) { y[record.a.w + row] = sum * scale; }
+  let scale = normScale();
+  writeRow(teamSum(place, thread) * scale, place);
   if (wg.x > 0u) { return; }
-  for (var i = thread.index; i < COLS / 4u; i += THREADS) { normed[i] = weighted(i) * scale; }
+  for (var i = thread.index; i < COLS / 4u; i += THREADS) {
+    normed[i] = weighted(i) * scale;
+    saved[i] = x[i];
+  }
 }

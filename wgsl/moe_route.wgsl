@@ -4,14 +4,12 @@
 @group(0) @binding(1) var<storage, read_write> picks: array<u32>;
 @group(0) @binding(2) var<storage, read_write> weights: array<f32>;
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(RANKERS)
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) thread: u32) {
   let token = wg.x;
-  loadLogits(token * EXPERTS, thread);
-  for (var expert = thread; expert < EXPERTS; expert += THREADS) {
-    let rank = rankOf(expert);
-    if (rank < CHOSEN) { picks[token * CHOSEN + rank] = expert; }
+  rank(token * EXPERTS, thread);
+  if (thread < CHOSEN) {
+    picks[token * CHOSEN + thread] = chosenExperts[thread];
+    weights[token * CHOSEN + thread] = weightOf(thread, token * EXPERTS);
   }
-  workgroupBarrier();
-  if (thread < CHOSEN) { weights[token * CHOSEN + thread] = weightOf(thread); }
 }

@@ -10,24 +10,10 @@ const ABSENT = 0xffffffffu;
 @group(0) @binding(3) var<storage, read_write> picks: array<u32>;
 @group(0) @binding(4) var<storage, read_write> weights: array<f32>;
 @group(0) @binding(5) var<storage, read_write> saved: array<vec4f>;
-var<workgroup> away: array<u32, 64>;
 
-@compute @workgroup_size(THREADS)
+@compute @workgroup_size(RANKERS)
 fn main(@builtin(local_invocation_index) thread: u32) {
-  loadLogits(0u, thread);
-  for (var expert = thread; expert < EXPERTS; expert += THREADS) {
-    let rank = rankOf(expert);
-    if (rank < CHOSEN) {
-      picks[rank] = expert;
-      away[rank] = select(0u, 1u, slots[expert] == ABSENT);
-    }
-  }
-  for (var quad = thread; quad < COLS / 4u; quad += THREADS) { saved[quad] = hidden[quad]; }
-  workgroupBarrier();
-  if (thread < CHOSEN) { weights[thread] = weightOf(thread); }
-  if (thread == 0u) {
-    var count = 0u;
-    for (var i = 0u; i < CHOSEN; i++) { count += away[i]; }
-    picks[CHOSEN] = count;
-  }
+  for (var quad = thread; quad < COLS / 4u; quad += RANKERS) { saved[quad] = hidden[quad]; }
+  rank(0u, thread);
+  writeChoice(thread);
 }

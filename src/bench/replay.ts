@@ -1,20 +1,18 @@
-/** A trace's experts written over what the routers choose, on the GPU, where a model's own recordings run: for speed only. */
-import replaySource from '../../wgsl/bench/replay_picks.wgsl?raw';
+/** A trace's experts written over what the routers say, on the GPU, where a model's own recordings run: for speed only. */
+import replaySource from '../../wgsl/bench/replay_logits.wgsl?raw';
 import type { ModelSession } from '../engine/model_session';
 import type { Gpu } from '../gpu/device';
-import type { Dispatch } from '../gpu/dispatch';
 import { createKernel, type Kernel } from '../gpu/kernel';
 import { shared } from '../kernels/variants';
-import { expertTableStride, picksStride } from '../plan/shapes';
 import type { Trace } from './trace';
 
-/** trace [tokens, chosen], slots [experts] u32, step -> picks; `one`: of one token, with the count of absent experts behind. */
-export function createReplayPicks(gpu: Gpu, { tokens, chosen, one }: { tokens: number; chosen: number; one: boolean }): Kernel {
+/** trace [tokens, chosen], step -> logits [.., experts] f32, those of the trace's experts alone. */
+export function createReplayLogits(gpu: Gpu, shape: { tokens: number; chosen: number; experts: number }): Kernel {
   return createKernel(gpu, {
-    label: 'bench replay_picks',
+    label: 'bench replay_logits',
     sources: [shared.step, replaySource],
-    constants: { CHOSEN: chosen, TOKENS: tokens, COUNT: Number(one) },
-    bindings: { trace: 'read', slots: 'read', picks: 'write', step: 'uniform' },
+    constants: { CHOSEN: shape.chosen, TOKENS: shape.tokens, EXPERTS: shape.experts },
+    bindings: { trace: 'read', logits: 'write', step: 'uniform' },
     grid: (count) => [count],
   });
 }
@@ -32,24 +30,13 @@ export async function replay(gpu: Gpu, session: ModelSession, trace: Trace): Pro
     gpu.device.queue.writeBuffer(buffer, layer * rowWords * 4, picks);
   }
   const { scratch, recordings } = session;
-  const dispatch = (mode: 'decode' | 'prefill', kernel: Kernel, layer: number): Dispatch => {
-    const one = { buffer: scratch.layerPicks, offset: layer * picksStride, size: (chosen + 1) * 4 };
-    const activations = kernel.bind({
-      trace: { buffer, offset: layer * rowWords * 4, size: tokens * chosen * 4 },
-      slots: { buffer: scratch.expertSlots, offset: layer * expertTableStride(experts), size: experts * 4 },
-      picks: mode === 'decode' ? one : { buffer: scratch.picks },
-      step: { buffer: scratch.step },
-    });
-    return { kernel, activations, rows: 0 };
-  };
-  for (const mode of ['decode', 'prefill'] as const) {
-    const kernel = createReplayPicks(gpu, { tokens, chosen, one: mode === 'decode' });
-    await kernel.ready;
-    for (const { mixture, dispatches } of recordings[mode].body) {
-      if (!mixture) continue;
-      const own = dispatch(mode, kernel, mixture.layer);
-      dispatches.splice(mixture.choose.length, 0, own);
-      mixture.choose.push(own);
-    }
+  const kernel = createReplayLogits(gpu, { tokens, chosen, experts });
+  await kernel.ready;
+  for (const { mixture, dispatches } of [...recordings.decode.body, ...recordings.prefill.body]) {
+    if (!mixture) continue;
+    const { layer, logits, projected, choose } = mixture;
+    const own = { buffer, offset: layer * rowWords * 4, size: tokens * chosen * 4 };
+    const activations = kernel.bind({ trace: own, logits, step: { buffer: scratch.step } });
+    for (const list of [dispatches, choose]) list.splice(projected, 0, { kernel, activations, rows: 0 });
   }
 }

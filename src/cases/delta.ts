@@ -7,6 +7,7 @@ import {
   createDeltaQkNorm,
   createDeltaRuleDirect,
   createDeltaStep,
+  createDeltaStepRaw,
   type DeltaShape,
   deltaChannels,
   deltaChunk,
@@ -420,6 +421,57 @@ const oneStepCases: KernelCase[] = oneStepRows.flatMap(({ shape, tokens, decay, 
   })),
 );
 
+const rawStepCases: KernelCase[] = [
+  { shape: r4, why: 'the shape of the large models' },
+  { shape: { ...r2, keyDim: 36, valueDim: 32 }, why: 'a key that sixteen threads do not share evenly' },
+].map(({ shape, why }) => ({
+  kernel: 'delta_step',
+  name: `raw, ${describe(shape)}`,
+  why: `${why}: what it gives of prepared heads and gates`,
+  run: (gpu) =>
+    onBench(gpu, async (bench) => {
+      const { valueHeads, keyDim, valueDim } = shape;
+      const eps = Math.fround(1e-6);
+      const next = random(16);
+      const raw = uniform(next, deltaChannels(shape));
+      const [a, b] = [uniform(next, valueHeads, -3, 3), uniform(next, valueHeads, -3, 3)];
+      const negExpA = uniform(next, valueHeads, -1, -0.1);
+      const dtBias = uniform(next, valueHeads);
+      const z = uniform(next, valueHeads * valueDim, -4, 4);
+      const w = uniform(next, valueDim, 0.5, 1.5);
+      const before = uniform(next, slots * valueHeads * keyDim * valueDim);
+      const projected = new Float32Array(2 * valueHeads + 7);
+      projected.set(a, 3);
+      projected.set(b, valueHeads + 5);
+      const [rawY, rawState, y, state] = [
+        bench.output(z.length),
+        bench.output(before),
+        bench.output(z.length),
+        bench.output(before),
+      ];
+      const own = { z: bench.input(z), step: bench.step({ tokens: 1, sourceSlot: 1, targetSlot: 2 }) };
+      await bench.run({
+        kernel: createDeltaStepRaw(gpu, { ...shape, eps, y: 'f32', aAt: 3, bAt: valueHeads + 5 }),
+        bindings: { ...own, qkv: bench.input(raw), projected: bench.input(projected), units: rawY, state: rawState },
+        weights: bench.vectors(w, negExpA, dtBias),
+      });
+      const qkv = bench.input(Float32Array.from(deltaQkNormReference(raw, shape)));
+      const gates = bench.input(Float32Array.from(deltaGatesReference(a, b, negExpA, dtBias)));
+      await bench.run({
+        kernel: createDeltaStep(gpu, { ...shape, eps, y: 'f32' }),
+        bindings: { ...own, qkv, gates, units: y, state },
+        weights: bench.vectors(w),
+      });
+      const [want, wantState] = [await bench.read(y), await bench.read(state)];
+      // Errors of norms, decay and gate are some roundings of what was computed from them.
+      const tolerance = (keyDim + 64) * ulp;
+      return worst(
+        compare('state', await bench.read(rawState), wantState, tolerance, largest(wantState)),
+        compare('y', await bench.read(rawY), want, 8 * tolerance, largest(want)),
+      );
+    }),
+}));
+
 /** The largest Euclidean length of a column of S [valueHeads, keyDim, valueDim]. */
 function longestColumn(s: ArrayLike<number>, { valueHeads, keyDim, valueDim }: DeltaShape): number {
   let longest = 0;
@@ -473,4 +525,5 @@ export const deltaCases: KernelCase[] = [
   ...prepareCases,
   ...ruleCases,
   ...oneStepCases,
+  ...rawStepCases,
 ];

@@ -234,7 +234,7 @@ export class Bench {
   }
 
   /** Matrices in one slab, and one run of records for a dispatch over all of them; row r of the nth goes to `ats[n]` + r. */
-  several(matrices: readonly TestMatrix[], ats: readonly number[], last?: number): Weights {
+  several(matrices: readonly TestMatrix[], ats: readonly number[], last: readonly number[] = []): Weights {
     const blocks = matrices.map((matrix) => matrix.block(0, matrix.rows));
     const { starts, slab } = this.#slab(
       blocks.map(({ bytes }) => bytes),
@@ -242,15 +242,21 @@ export class Bench {
     );
     const records = matrices.map((matrix, i) => {
       const pairs = starts[i]! + blocks[i]!.pairsAt / 16;
-      return [starts[i]!, pairs, matrix.rows, ats[i]!, ...strides(matrix), matrix.cols, last ?? matrix.rows];
+      return [starts[i]!, pairs, matrix.rows, ats[i]!, ...strides(matrix), last[1] ?? matrix.cols, last[0] ?? matrix.rows];
     });
     return this.#table(slab, [records.flat()])[0]!;
   }
 
-  /** The same, each record's last word saying where `w` begins in a buffer of parameters. */
-  severalAfter(w: Float32Array<ArrayBuffer>, matrices: readonly TestMatrix[], ats: readonly number[]): Weights {
-    const { starts, slab: parameters } = this.#slab([new Uint8Array(w.buffer)], 3);
-    return { ...this.several(matrices, ats, starts[0]!), parameters };
+  /** The same, each record's last word saying where `w` begins in a buffer of parameters, and the one before it where `other` does. */
+  severalAfter(
+    w: Float32Array<ArrayBuffer>,
+    matrices: readonly TestMatrix[],
+    ats: readonly number[],
+    ...other: Float32Array<ArrayBuffer>[]
+  ): Weights {
+    const vectors = [w, ...other].map(({ buffer }) => new Uint8Array(buffer));
+    const { starts, slab: parameters } = this.#slab(vectors, 3);
+    return { ...this.several(matrices, ats, starts), parameters };
   }
 
   /** Experts in slots, each of the same matrices one behind the other, and one run of records for them. Junk lies between the slots. */

@@ -8,6 +8,7 @@ import {
   createMoeGateUp,
   createMoeGateUpQ4,
   createMoeProject,
+  createMoeRankedGateUpQ4,
   createMoeRoute,
   createMoeRouteOne,
 } from '../kernels/moe';
@@ -21,6 +22,7 @@ import {
   expUlps,
   type KernelCase,
   largest,
+  type Output,
   onBench,
   poison,
   type Reduction,
@@ -119,6 +121,75 @@ const routeOneCases = [
           compare('weights', await bench.read(weights), want.weights, (expUlps(18) + chosen + 4) * ulp, largest(want.weights)),
         );
       }),
+  }),
+);
+
+const rankedCases = [
+  { reduction: 'subgroups', experts: 256, chosen: 8, rows: 70, cols: 2048, away: [], ties: false, near: true, why: '35B-A3B' },
+  {
+    reduction: 'workgroup',
+    experts: 30,
+    chosen: 7,
+    rows: 37,
+    cols: 96,
+    away: [1, 2, 3, 5, 8],
+    ties: true,
+    near: true,
+    why: 'equal logits',
+  },
+  {
+    reduction: 'workgroup',
+    experts: 1022,
+    chosen: 60,
+    rows: 4,
+    cols: 64,
+    away: [0],
+    ties: false,
+    near: false,
+    why: 'the most there may be',
+  },
+].map(
+  ({ reduction, experts, chosen, rows, cols, away, ties, near, why }): KernelCase => ({
+    kernel: 'moe_gate_up_q4 ranked',
+    name: `${reduction}${near ? ' near' : ''} ${chosen} of ${experts}, ${rows} x ${cols}, without ${away.length}`,
+    why: `${why}: the same bits as moe_route_one and moe_gate_up_q4`,
+    run: async (device) => {
+      const gpu = withReduction(device, reduction as Reduction);
+      if (typeof gpu === 'string') return skip(gpu);
+      return onBench(gpu, async (bench) => {
+        const next = random(14);
+        const format = q4(32, 'bf16');
+        const logits = uniform(next, experts, -9, 9).map((value) => (ties ? Math.round(value / 6) : value));
+        const images = Array.from({ length: 3 }, () => [0, 1].map(() => randomMatrix(next, rows, cols, format)));
+        const { weights, slotBytes } = bench.experts(images);
+        const slots = Uint32Array.from({ length: experts }, (_, e) => ((away as number[]).includes(e) ? absentSlot : e % 3));
+        const choice = { experts, chosen, renormalised: true };
+        const shape = { rows, cols, format, chosen, slotBytes };
+        const own = { x: bench.input(uniform(next, cols)), slots: bench.input(slots) };
+        const out = () => ({ picks: bench.output(chosen + 1), weights: bench.output(chosen) });
+        const [apart, ranked] = [out(), out()];
+        const [apartY, rankedY] = [bench.output(chosen * rows), bench.output(chosen * rows)];
+        const input = bench.input(logits);
+        const hidden = bench.input(uniform(next, 4));
+        await bench.run({
+          kernel: createMoeRouteOne(gpu, { ...choice, cols: 4 }),
+          bindings: { ...apart, logits: input, slots: own.slots, hidden, saved: bench.output(4) },
+        });
+        const kernel = createMoeGateUpQ4(gpu, shape);
+        await bench.run({ kernel, bindings: { ...own, picks: apart.picks, y: apartY }, weights });
+        const both = createMoeRankedGateUpQ4(gpu, { ...shape, near }, choice);
+        await bench.run({ kernel: both, bindings: { ...own, ...ranked, logits: input, y: rankedY }, weights });
+        const same = async (what: string, got: Output, want: Output) => {
+          const bits = async (own: Output) => new Uint32Array((await bench.read(own)).slice().buffer);
+          return compare(what, await bits(got), await bits(want), 0, 1);
+        };
+        return worst(
+          await same('picks, missing', ranked.picks, apart.picks),
+          await same('weights', ranked.weights, apart.weights),
+          await same('y', rankedY, apartY),
+        );
+      });
+    },
   }),
 );
 
@@ -440,10 +511,10 @@ const projectCases = projectRows.map(
         const w = uniform(next, cols, 0.5, 2);
         const weights = bench.severalAfter(w, matrices, ats);
         const values = ats[3]! + rows.gate;
-        const [y, normed] = [bench.output(values), bench.output(cols)];
+        const [y, normed, saved] = [bench.output(values), bench.output(cols), bench.output(cols)];
         const kernel = createMoeProject(gpu, { cols, eps: 1e-6, format, bytes });
         const count = matrices.reduce((sum, matrix) => sum + Math.ceil(matrix.rows / 8) * 8, 0);
-        await bench.run({ kernel, bindings: { x: bench.input(x), normed, y }, weights, rows: count });
+        await bench.run({ kernel, bindings: { x: bench.input(x), normed, y, saved }, weights, rows: count });
         const unit = rmsNormReference(x, w, 1e-6);
         const want = new Float64Array(values).fill(poison);
         matrices.forEach((matrix, i) => {
@@ -452,6 +523,7 @@ const projectCases = projectRows.map(
         const size = Math.max(...matrices.map(({ sizes }) => largest(sizes))) * cols * largest(unit);
         const scale = want.map((value) => (value === poison ? 1 : size));
         return worst(
+          compare('saved', await bench.read(saved), x, 0, 1),
           compare('normed', await bench.read(normed), unit, (cols / 8 + 8) * ulp, largest(unit)),
           compare('y', await bench.read(y), want, 16 * ulp, scale),
         );
@@ -464,6 +536,7 @@ export const moeCases: KernelCase[] = [
   ...projectCases,
   ...routeCases,
   ...routeOneCases,
+  ...rankedCases,
   ...expertCases,
   ...combineCases,
   ...sumCases,

@@ -12,6 +12,7 @@ import { gemvIntCases } from './gemv_int';
 import type { KernelCase } from './harness';
 import { interleavePairsCases } from './interleave_pairs';
 import { moeCases } from './moe';
+import { normGemvCases } from './norm_gemv';
 import { normHalvesCases } from './norm_halves';
 import { qkNormRopeCases } from './qk_norm_rope';
 import { rmsNormCases } from './rms_norm';
@@ -37,6 +38,7 @@ export const kernelCases: KernelCase[] = [
   ...unitsCases,
   ...normHalvesCases,
   ...moeCases,
+  ...normGemvCases,
   ...advanceCases,
   ...interleavePairsCases,
   ...sampleCases,

@@ -1,7 +1,9 @@
 /** What a decode step runs between its products: kernels that write whole units of 32 activations, as f32 or as integers. */
 import type { Gpu } from '../gpu/device';
+
 import type { Kernel } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
+import { createAttentionCombineUnits } from '../kernels/attention';
 import { rmsNormReference } from '../kernels/reference/rms_norm';
 import { swigluReference } from '../kernels/reference/swiglu';
 import { createRmsNormUnits } from '../kernels/rms_norm';
@@ -17,6 +19,8 @@ type Subject = {
   want: Float64Array;
   /** Of each value of `want`, relative to the largest of its unit for integers, to itself for f32. */
   tolerance: number;
+  /** Of sums that may cancel: what `tolerance` is relative to for f32. */
+  scale?: number;
 };
 
 const dtypes = ['f32', 'int8', 'int16'] as const;
@@ -30,11 +34,11 @@ function unitCases(kernel: string, name: string, why: string, make: (gpu: Gpu, b
       run: async (gpu) => {
         if (dtype !== 'f32' && !gpu.int8Dot) return skip(noInt8);
         return onBench(gpu, async (bench) => {
-          const { kernel, bindings, weights, want, tolerance } = make(gpu, bench, dtype);
+          const { kernel, bindings, weights, want, tolerance, scale } = make(gpu, bench, dtype);
           const y = bench.output(dtype === 'f32' ? want.length : intBytes(want.length, dtype) / 4);
           await bench.run({ kernel, bindings: { ...bindings, units: y }, ...(weights ? { weights } : {}) });
           const got = await bench.read(y);
-          if (dtype === 'f32') return compare('y', got, want, tolerance);
+          if (dtype === 'f32') return compare('y', got, want, tolerance, scale);
           return compareInt(Float32Array.from(want), decodeInt(got, dtype), dtype, tolerance);
         });
       },
@@ -81,4 +85,37 @@ const swigluCases = swigluRows.flatMap(({ cols, gates, why }) =>
   }),
 );
 
-export const unitsCases: KernelCase[] = [...normCases, ...swigluCases];
+/** Parts of a context as attention_split leaves them, at a position that fills some of them. */
+const combineRows: { heads: number; headDim: number; parts: number; position: number; why: string }[] = [
+  { heads: 3, headDim: 64, parts: 5, position: 190, why: 'three parts of five; two units a head' },
+  { heads: 2, headDim: 256, parts: 128, position: 64 * 70, why: 'more parts than lanes; the last ones are empty' },
+];
+const combineCases = combineRows.flatMap(({ heads, headDim, parts, position, why }) =>
+  unitCases('attention_combine_units', `${heads} x ${headDim}, at ${position} in ${parts} parts`, why, (gpu, bench, y) => {
+    const next = random(23);
+    const used = Math.ceil((position + 1) / 64);
+    const sums = uniform(next, parts * heads * headDim);
+    const stats = uniform(next, parts * heads * 2, 1, 3);
+    const qGate = uniform(next, heads * 2 * headDim, -4, 4);
+    const want = Float64Array.from({ length: heads * headDim }, (_, i) => {
+      const head = Math.floor(i / headDim);
+      let [sum, total] = [0, 0];
+      for (let part = 0; part < used; part++) {
+        const weight = Math.exp(stats[2 * (part * heads + head)]!);
+        sum += weight * sums[part * heads * headDim + i]!;
+        total += weight * stats[2 * (part * heads + head) + 1]!;
+      }
+      return sum / total / (1 + Math.exp(-qGate[(2 * head + 1) * headDim + (i % headDim)]!));
+    });
+    const buffers = { sums: bench.input(sums), stats: bench.input(stats), qGate: bench.input(qGate) };
+    return {
+      kernel: createAttentionCombineUnits(gpu, { heads, headDim, parts, y }),
+      bindings: { ...buffers, step: bench.step({ tokens: 1, position }) },
+      want,
+      tolerance: (2 * used + expUlps(4) + 8) * ulp,
+      scale: 1,
+    };
+  }),
+);
+
+export const unitsCases: KernelCase[] = [...normCases, ...swigluCases, ...combineCases];

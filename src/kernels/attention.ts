@@ -1,11 +1,22 @@
 import source from '../../wgsl/attention.wgsl?raw';
 import sourceCombine from '../../wgsl/attention_combine.wgsl?raw';
+import sourceCombineUnits from '../../wgsl/attention_combine_units.wgsl?raw';
 import sourceDirect from '../../wgsl/attention_direct.wgsl?raw';
 import sourceSplit from '../../wgsl/attention_split.wgsl?raw';
 import sourceTiled from '../../wgsl/attention_tiled.wgsl?raw';
+import partSums from '../../wgsl/shared/part_sums.wgsl?raw';
 import type { Gpu } from '../gpu/device';
 import { createKernel, type Kernel, kernelByTokens } from '../gpu/kernel';
-import { type KvDtype, kvCache, requireAtMost, requireMultiple, shared, wideReduction } from './variants';
+import {
+  type ActivationDtype,
+  emission,
+  type KvDtype,
+  kvCache,
+  requireAtMost,
+  requireMultiple,
+  shared,
+  wideReduction,
+} from './variants';
 
 export type AttentionShape = { heads: number; kvHeads: number; headDim: number; kv: KvDtype };
 
@@ -164,10 +175,32 @@ export function createAttentionCombine(
   requireMultiple(label, 'headDim', headDim, 4);
   return createKernel(gpu, {
     label,
-    sources: [shared.step, shared.contextParts, ...reduce.sources, sourceCombine],
+    sources: [shared.step, shared.contextParts, ...reduce.sources, partSums, sourceCombine],
     enable: reduce.enable,
     constants: { HEADS: heads, HEAD_DIM: headDim, PARTS: parts },
-    bindings: { sums: 'read', stats: 'read', qGate: 'read', y: 'write', step: 'uniform' },
+    bindings: { y: 'write', sums: 'read', stats: 'read', qGate: 'read', step: 'uniform' },
     grid: () => [Math.ceil(headDim / 32), heads],
+  });
+}
+
+/**
+ * The same -> y [heads * headDim] of `y`, for a matrix product to read.
+ * @throws EngineError 'shape' unless 32 divides headDim.
+ */
+export function createAttentionCombineUnits(
+  gpu: Gpu,
+  { heads, headDim, parts, y }: Pick<SplitAttentionShape, 'heads' | 'headDim' | 'parts'> & { y: ActivationDtype },
+): Kernel {
+  const reduce = wideReduction(gpu);
+  const emit = emission(y);
+  const label = `attention_combine_units${reduce.suffix}${emit.suffix}`;
+  requireMultiple(label, 'headDim', headDim, 32);
+  return createKernel(gpu, {
+    label,
+    sources: [shared.step, shared.contextParts, ...reduce.sources, partSums, ...emit.sources, sourceCombineUnits],
+    enable: reduce.enable,
+    constants: { HEADS: heads, HEAD_DIM: headDim, PARTS: parts, ...emit.constants },
+    bindings: { units: 'write', sums: 'read', stats: 'read', qGate: 'read', step: 'uniform' },
+    grid: () => [headDim / 32, heads],
   });
 }

@@ -6,8 +6,11 @@ import stepSource from '../../wgsl/delta_prepare.wgsl?raw';
 import normSource from '../../wgsl/delta_qk_norm.wgsl?raw';
 import ruleDirectSource from '../../wgsl/delta_rule_direct.wgsl?raw';
 import ruleStepSource from '../../wgsl/delta_step.wgsl?raw';
+import headsRaw from '../../wgsl/shared/heads_raw.wgsl?raw';
+import headsReady from '../../wgsl/shared/heads_ready.wgsl?raw';
+import softplus from '../../wgsl/shared/softplus.wgsl?raw';
 import type { Gpu } from '../gpu/device';
-import { createKernel, type Kernel } from '../gpu/kernel';
+import { createKernel, type Kernel, type KernelSpec } from '../gpu/kernel';
 import { type ActivationDtype, emission, reduction, requireAtMost, requireMultiple, shared, wideReduction } from './variants';
 
 /** valueHeads is a multiple of keyHeads; value head h uses key head floor(h / (valueHeads / keyHeads)). */
@@ -53,7 +56,7 @@ export function createDeltaQkNorm(gpu: Gpu, shape: DeltaShape): Kernel {
 export function createDeltaGates(gpu: Gpu, { valueHeads }: Pick<DeltaShape, 'valueHeads'>): Kernel {
   return createKernel(gpu, {
     label: 'delta_gates',
-    sources: [shared.parameters, shared.step, gatesSource],
+    sources: [shared.parameters, shared.step, softplus, gatesSource],
     constants: { HEADS: valueHeads },
     bindings: { a: 'read', b: 'read', gates: 'write', step: 'uniform' },
     weights: 'parameters',
@@ -72,7 +75,7 @@ export function createDeltaPrepare(gpu: Gpu, shape: DeltaShape): Kernel {
   check(label, shape);
   return createKernel(gpu, {
     label,
-    sources: [shared.parameters, shared.step, ...reduce.sources, stepSource],
+    sources: [shared.parameters, shared.step, ...reduce.sources, softplus, stepSource],
     enable: reduce.enable,
     constants: constants(shape),
     bindings: { x: 'read', a: 'read', b: 'read', qkv: 'write', gates: 'write', state: 'write', step: 'uniform' },
@@ -87,20 +90,45 @@ export function createDeltaPrepare(gpu: Gpu, shape: DeltaShape): Kernel {
  * [slots, valueHeads, keyDim, valueDim] f32 moves from step.sourceSlot to step.targetSlot.
  * @throws EngineError 'shape' unless 4 divides keyDim <= 128 and valueDim is 32 times a power of two, 1024 at most.
  */
-export function createDeltaStep(gpu: Gpu, shape: DeltaShape & { eps: number; y: ActivationDtype }): Kernel {
+export function createDeltaStep(gpu: Gpu, shape: StepShape): Kernel {
+  const spec = stepSpec('delta_step', shape);
+  return createKernel(gpu, {
+    ...spec,
+    sources: [...spec.sources, headsReady, ruleStepSource],
+    bindings: { units: 'write', qkv: 'read', gates: 'read', z: 'read', state: 'write', step: 'uniform' },
+  });
+}
+
+/**
+ * The same of what createDeltaProjectQ4 gives: query and key heads before their norms; a and b [valueHeads] lie in `projected` from `aAt` and
+ * `bAt` on, counted in values. Small parameters: norm, -exp(A_log), dt_bias.
+ * @throws EngineError 'shape' as createDeltaStep.
+ */
+export function createDeltaStepRaw(gpu: Gpu, { aAt, bAt, ...shape }: StepShape & { aAt: number; bAt: number }): Kernel {
+  const spec = stepSpec('delta_step raw', shape);
+  return createKernel(gpu, {
+    ...spec,
+    sources: [...spec.sources, softplus, headsRaw, ruleStepSource],
+    constants: { ...spec.constants, A_AT: aAt, B_AT: bAt },
+    bindings: { units: 'write', qkv: 'read', projected: 'read', z: 'read', state: 'write', step: 'uniform' },
+  });
+}
+
+type StepShape = DeltaShape & { eps: number; y: ActivationDtype };
+
+function stepSpec(stem: string, shape: StepShape) {
   const emit = emission(shape.y);
-  const label = `delta_step${emit.suffix}`;
+  const label = `${stem}${emit.suffix}`;
   check(label, shape);
   requireMultiple(label, 'valueDim', shape.valueDim, 32);
   requireMultiple(label, '1024', 1024, shape.valueDim);
-  return createKernel(gpu, {
+  return {
     label,
-    sources: [shared.parameters, shared.step, ...emit.sources, ruleStepSource],
+    sources: [shared.parameters, shared.step, ...emit.sources],
     constants: { ...constants(shape), EPS: shape.eps, ...emit.constants },
-    bindings: { units: 'write', qkv: 'read', gates: 'read', z: 'read', state: 'write', step: 'uniform' },
     weights: 'parameters',
     grid: () => [shape.valueHeads],
-  });
+  } satisfies Omit<KernelSpec, 'bindings'>;
 }
 
 /**

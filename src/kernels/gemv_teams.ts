@@ -7,6 +7,7 @@ import q4Unit from '../../wgsl/shared/q4_unit.wgsl?raw';
 import rowBlocks from '../../wgsl/shared/row_blocks.wgsl?raw';
 import writeNormed from '../../wgsl/shared/write_normed.wgsl?raw';
 import writeResidual from '../../wgsl/shared/write_residual.wgsl?raw';
+import writeRow from '../../wgsl/shared/write_row.wgsl?raw';
 import writeRows from '../../wgsl/shared/write_rows.wgsl?raw';
 import xInt from '../../wgsl/shared/x_int.wgsl?raw';
 import xStaged from '../../wgsl/shared/x_staged.wgsl?raw';
@@ -146,16 +147,16 @@ export function unitLanes(gpu: Gpu, cols: number, most: number): number | undefi
   });
 }
 
-/** What the kernels of mixtures share with these: BLOCKS 2, four rows each. */
+/** What the kernels of mixtures share with these: `blocks` of four rows each. */
 export function expertTeam(
   gpu: Gpu,
   label: string,
   { cols, format }: { cols: number; format: Affine4 },
   { lanes, teams }: Team,
-  from: 'experts' | 'pool' | 'several' = 'experts',
+  { from = 'experts', blocks = 2 }: { from?: 'experts' | 'pool' | 'several'; blocks?: 1 | 2 } = {},
 ) {
   const piece = matrix(format, { from });
-  const reduce = teamReduction(gpu, { lanes, teams, blocks: 2 });
+  const reduce = teamReduction(gpu, { lanes, teams, blocks });
   requireMultiple(label, 'group', format.group, 32);
   requireMultiple(label, 'cols', cols, format.group);
   return {
@@ -164,7 +165,7 @@ export function expertTeam(
     enable: reduce.enable,
     constants: {
       ...{ COLS: cols, FOLDED: 0 },
-      ...{ ROWS: 4, LANES: lanes, TEAMS: teams, ROW_BLOCKS: 2, BLOCKS: 2 },
+      ...{ ROWS: 4, LANES: lanes, TEAMS: teams, ROW_BLOCKS: blocks, BLOCKS: blocks },
       ...piece.constants,
       ...reduce.constants,
     },
@@ -202,7 +203,7 @@ type Writer = Pick<KernelSpec, 'sources' | 'bindings' | 'weights'> & { suffix: s
 function writerOf({ write, accumulate }: TeamShape<Team>, workgroupRows: number): Writer {
   const plain: Writer = {
     suffix: '',
-    sources: [writeRows],
+    sources: [writeRow, writeRows],
     constants: { ACCUMULATE: Number(accumulate) },
     bindings: {},
     weights: 'matrix',
@@ -210,7 +211,8 @@ function writerOf({ write, accumulate }: TeamShape<Team>, workgroupRows: number)
   if (!write) return plain;
   if (write.kind === 'normed') {
     return {
-      ...{ suffix: ' normed', sources: [shared.normScale, writeNormed], constants: { EPS: write.eps } },
+      ...{ suffix: ' normed', sources: [writeRow, shared.normScale, writeNormed] },
+      constants: { EPS: write.eps, ACCUMULATE: 0 },
       ...{ bindings: { squares: 'read' }, weights: 'matrix' },
     };
   }

@@ -8,30 +8,47 @@ import gateUpQ4 from '../../wgsl/moe_gate_up_q4.wgsl?raw';
 import project from '../../wgsl/moe_project.wgsl?raw';
 import route from '../../wgsl/moe_route.wgsl?raw';
 import routeOne from '../../wgsl/moe_route_one.wgsl?raw';
+import moeChoice from '../../wgsl/shared/moe_choice.wgsl?raw';
 import moeRank from '../../wgsl/shared/moe_rank.wgsl?raw';
+import picksGiven from '../../wgsl/shared/picks_given.wgsl?raw';
+import picksRanked from '../../wgsl/shared/picks_ranked.wgsl?raw';
+import writeRow from '../../wgsl/shared/write_row.wgsl?raw';
+import xFar from '../../wgsl/shared/x_far.wgsl?raw';
+import xNear from '../../wgsl/shared/x_near.wgsl?raw';
+import xNormed from '../../wgsl/shared/x_normed.wgsl?raw';
+import xTile from '../../wgsl/shared/x_tile.wgsl?raw';
 import xUnits from '../../wgsl/shared/x_units.wgsl?raw';
 import { EngineError } from '../errors';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, type KernelSpec } from '../gpu/kernel';
-import { expertTeam, type Team } from './gemv_teams';
+import { expertTeam, type Team, workgroupBytes } from './gemv_teams';
 import { type Affine4, isAffine4, matrix, reduction, requireAtMost, requireMultiple, shared } from './variants';
+
+/** Of how many experts how many are chosen; `renormalised`: their weights sum to 1. */
+export type ChoiceShape = { experts: number; chosen: number; renormalised: boolean };
+
+function rankConstants(
+  label: string,
+  { experts, chosen, renormalised }: ChoiceShape,
+  { threads, most }: { threads: number; most: number },
+) {
+  requireAtMost(label, 'experts', experts, 1024);
+  requireAtMost(label, 'chosen', chosen, Math.min(most, experts));
+  const groups = 2 ** Math.ceil(Math.log2(chosen));
+  return { EXPERTS: experts, CHOSEN: chosen, RENORMALISED: Number(renormalised), RANKERS: threads, GROUPS: groups };
+}
 
 /**
  * logits [tokens, experts] f32 -> picks [tokens, chosen] u32, the largest first and of equals the lower index, and weights
  * [tokens, chosen] f32: their softmax over all experts, or, `renormalised`, over the chosen ones.
  * @throws EngineError 'shape' for more than 1,024 experts or 64 chosen ones.
  */
-export function createMoeRoute(
-  gpu: Gpu,
-  { experts, chosen, renormalised }: { experts: number; chosen: number; renormalised: boolean },
-): Kernel {
-  requireAtMost('moe_route', 'experts', experts, 1024);
-  requireAtMost('moe_route', 'chosen', chosen, Math.min(64, experts));
+export function createMoeRoute(gpu: Gpu, choice: ChoiceShape): Kernel {
   return createKernel(gpu, {
     label: 'moe_route',
     sources: [moeRank, route],
-    constants: { EXPERTS: experts, CHOSEN: chosen, RENORMALISED: Number(renormalised) },
+    constants: rankConstants('moe_route', choice, { threads: 256, most: 64 }),
     bindings: { logits: 'read', picks: 'write', weights: 'write' },
     grid: (tokens) => [tokens],
   });
@@ -42,17 +59,12 @@ export function createMoeRoute(
  * which counts the chosen ones that `slots` calls absent, and weights [chosen]. hidden [cols] f32 is kept in `saved`.
  * @throws EngineError 'shape' as createMoeRoute, and unless 4 divides cols.
  */
-export function createMoeRouteOne(
-  gpu: Gpu,
-  { experts, chosen, renormalised, cols }: { experts: number; chosen: number; renormalised: boolean; cols: number },
-): Kernel {
-  requireAtMost('moe_route_one', 'experts', experts, 1024);
-  requireAtMost('moe_route_one', 'chosen', chosen, Math.min(60, experts));
+export function createMoeRouteOne(gpu: Gpu, { cols, ...choice }: ChoiceShape & { cols: number }): Kernel {
   requireMultiple('moe_route_one', 'cols', cols, 4);
   return createKernel(gpu, {
     label: 'moe_route_one',
-    sources: [moeRank, routeOne],
-    constants: { EXPERTS: experts, CHOSEN: chosen, RENORMALISED: Number(renormalised), COLS: cols },
+    sources: [moeRank, moeChoice, routeOne],
+    constants: { ...rankConstants('moe_route_one', choice, { threads: 256, most: 60 }), COLS: cols },
     bindings: { logits: 'read', slots: 'read', hidden: 'read', picks: 'write', weights: 'write', saved: 'write' },
     grid: () => [1],
   });
@@ -92,17 +104,57 @@ export function createMoeDown(gpu: Gpu, shape: ExpertShape): Kernel {
  * @throws EngineError 'shape' unless 32 divides group and group divides cols.
  */
 export function createMoeGateUpQ4(gpu: Gpu, shape: ExpertShape & { format: Affine4 }): Kernel {
-  const { rows, chosen, slotBytes } = shape;
-  const team = expertTeamOf(shape.cols);
-  const spec = expertTeam(gpu, 'moe_gate_up_q4', shape, team);
+  const spec = gateUpQ4Spec(gpu, 'moe_gate_up_q4', shape);
   return createKernel(gpu, {
     ...spec,
-    sources: [...spec.sources, xUnits, gateUpQ4],
-    constants: { ...spec.constants, INNER: rows, CHOSEN: chosen, SLOT_UNITS: slotBytes / 16 },
+    sources: [picksGiven, ...spec.sources],
+    constants: { ...spec.constants, CHOSEN: shape.chosen },
     bindings: { x: 'read', picks: 'read', slots: 'read', y: 'write' },
+  });
+}
+
+/**
+ * createMoeRouteOne, but for `saved`, and createMoeGateUpQ4 of its picks in one: logits [experts] -> picks and weights as there, y as here,
+ * the same bits. `near`: x passes through workgroup memory, which must have room for it.
+ * @throws EngineError 'shape' as both.
+ */
+export function createMoeRankedGateUpQ4(
+  gpu: Gpu,
+  shape: ExpertShape & { format: Affine4; near: boolean },
+  choice: ChoiceShape,
+): Kernel {
+  const spec = gateUpQ4Spec(gpu, `moe_gate_up_q4 ranked${shape.near ? ' near' : ''}`, shape);
+  return createKernel(gpu, {
+    ...spec,
+    sources: [moeRank, moeChoice, picksRanked, ...spec.sources],
+    constants: { ...spec.constants, ...rankConstants(spec.label, choice, { threads: gateUpThreads, most: 60 }) },
+    bindings: { x: 'read', logits: 'read', slots: 'read', y: 'write', picks: 'write', weights: 'write' },
+  });
+}
+
+function gateUpQ4Spec(gpu: Gpu, label: string, shape: ExpertShape & { format: Affine4; near?: boolean }) {
+  const { rows, chosen, slotBytes } = shape;
+  const team = expertTeamOf(shape.cols);
+  const spec = expertTeam(gpu, label, shape, team);
+  return {
+    ...spec,
+    sources: [...spec.sources, ...(shape.near ? [xTile, xNear] : [xUnits, xFar]), gateUpQ4],
+    constants: { ...spec.constants, INNER: rows, SLOT_UNITS: slotBytes / 16 },
     weights: 'matrix',
     grid: (tokens) => [Math.ceil(rows / 4 / team.teams), tokens * chosen],
-  });
+  } satisfies Omit<KernelSpec, 'bindings'>;
+}
+
+/** Whether a workgroup's memory holds all of x beside what kernels of so many experts keep there. */
+export function holdsX(gpu: Gpu, { cols, experts = 0 }: { cols: number; experts?: number }): boolean {
+  const tile = (cols / 32) * 9 * 16;
+  const others = 6 * 1024; // sums of 256 threads, and what is small
+  return tile + 8 * experts + others <= workgroupBytes(gpu);
+}
+
+/** Whether createMoeRankedGateUpQ4 can do it. */
+export function suitsRanked(gpu: Gpu, { format }: MatrixKind): boolean {
+  return !gpu.direct && isAffine4(format) && format.group % 32 === 0;
 }
 
 /** createMoeDown likewise. */
@@ -133,7 +185,13 @@ export function createMoeDownSumQ4(gpu: Gpu, shape: ExpertShape & { format: Affi
   const { chosen, slotBytes } = shape;
   const { lanes } = expertTeamOf(shape.cols);
   const rounds = Math.ceil((chosen + 1) / Math.floor(256 / lanes));
-  const spec = expertTeam(gpu, 'moe_down_sum_q4', shape, { rows: 4, lanes, teams: Math.ceil((chosen + 1) / rounds) }, 'pool');
+  const spec = expertTeam(
+    gpu,
+    'moe_down_sum_q4',
+    shape,
+    { rows: 4, lanes, teams: Math.ceil((chosen + 1) / rounds) },
+    { from: 'pool' },
+  );
   return createKernel(gpu, {
     ...spec,
     sources: [...spec.sources, xUnits, downSumQ4],
@@ -158,19 +216,25 @@ export function suitsDownSum(gpu: Gpu, experts: MatrixKind, sharedOne: MatrixKin
 }
 
 /**
- * normed = RMSNorm of x [cols], and the products with it of up to four matrices: those of `byte` format, or of `format`. Row r of one goes to
+ * saved = x [cols], normed = its RMSNorm, and the products with it of up to four matrices: those of `byte` format, or of `format`. Row r of one goes to
  * y + record.a.w + r. All f32.
  * @throws EngineError 'shape' unless 32 divides both groups and these divide cols, and the pairs of both are alike.
  */
 export function createMoeProject(gpu: Gpu, shape: { cols: number; eps: number; format: Affine4; bytes: MatrixFormat }): Kernel {
   const { cols, eps, format, bytes } = shape;
   if (!suitsProject(gpu, format, bytes)) throw new EngineError('shape', 'moe_project: formats that do not go together');
-  const spec = expertTeam(gpu, 'moe_project', { cols, format }, { rows: 4, lanes: 32, teams: 2 }, 'several');
+  const spec = expertTeam(
+    gpu,
+    'moe_project',
+    { cols, format },
+    { rows: 4, lanes: cols < 2048 ? 32 : 64, teams: 2 },
+    { from: 'several', blocks: 1 },
+  );
   return createKernel(gpu, {
     ...spec,
-    sources: [shared.moreParameters, ...spec.sources, project],
-    constants: { ...spec.constants, EPS: eps },
-    bindings: { x: 'read', normed: 'write', y: 'write' },
+    sources: [shared.moreParameters, ...spec.sources, writeRow, xTile, xNormed, project],
+    constants: { ...spec.constants, EPS: eps, ACCUMULATE: 0 },
+    bindings: { x: 'read', normed: 'write', y: 'write', saved: 'write' },
     weights: 'both',
     grid: (_, rows) => [Math.ceil(rows / 8)],
     rowsPerWorkgroup: 8,
@@ -185,10 +249,12 @@ export function suitsProject(gpu: Gpu, format: MatrixFormat, bytes: MatrixFormat
   );
 }
 
-/** As many lanes as a row has units where those are few, and workgroups of 128. */
+const gateUpThreads = 128;
+
+/** As many lanes as a row has units where those are few, and workgroups of `gateUpThreads`. */
 function expertTeamOf(cols: number): Team {
   const lanes = cols <= 256 ? 8 : cols <= 512 ? 16 : 32;
-  return { rows: 4, lanes, teams: 128 / lanes };
+  return { rows: 4, lanes, teams: gateUpThreads / lanes };
 }
 
 /** What a recording runs: the exact kernel for the format and device. */

@@ -4,10 +4,11 @@
  * and the delta rule is two kernels, with all that lies before it and behind it.
  */
 import type { ModelConfig } from '../format/types';
+import type { Dispatch } from '../gpu/dispatch';
 import type { Kernel } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
-import { createAttentionCombine, createAttentionSplit } from '../kernels/attention';
-import { createDeltaPrepare, createDeltaStep } from '../kernels/delta';
+import { createAttentionCombine, createAttentionCombineUnits, createAttentionSplit } from '../kernels/attention';
+import { createDeltaPrepare, createDeltaStep, createDeltaStepRaw, deltaChannels } from '../kernels/delta';
 import { chooseGemv, chooseGemvInt, createQuantise, lanesFor, takesInt } from '../kernels/gemv';
 import {
   createGateUpQ4Int,
@@ -18,16 +19,26 @@ import {
   type Write,
   wholeUnits,
 } from '../kernels/gemv_teams';
-import { createMoeDownSumQ4, createMoeProject, suitsDownSum, suitsProject } from '../kernels/moe';
+import {
+  createMoeDownSumQ4,
+  createMoeProject,
+  createMoeRankedGateUpQ4,
+  holdsX,
+  suitsDownSum,
+  suitsProject,
+  suitsRanked,
+} from '../kernels/moe';
+import { createDeltaProjectQ4, createNormGemvQ4, suitsNormGemv } from '../kernels/norm_gemv';
 import { createRmsNormUnits, createWeighUnits } from '../kernels/rms_norm';
 import { createSwigluUnits } from '../kernels/swiglu';
-import { type ActivationDtype, isAffine4 } from '../kernels/variants';
+import { type ActivationDtype, type Affine4, isAffine4 } from '../kernels/variants';
 import type { MatrixBlocks, VectorBlock } from '../plan/blocks';
 import type { ExpertLayer } from '../plan/experts';
 import { deltaShape, projectedAt } from '../plan/shapes';
 import type { DeltaNetLayer } from '../plan/units';
 import {
   type Activation,
+  bound,
   type Input,
   type MixtureMatrices,
   type NormOf,
@@ -64,7 +75,7 @@ export class DecodeRecorder extends Recorder {
     const kernel = createWeighUnits(gpu, { cols: config.hiddenSize, units: dtype });
     const ranges = { units: this.#input(y, dtype), x: this.at('hidden'), squares: this.at('squares') };
     const weights = table.vectors(vectors, name);
-    if (this.#weighed === keyOf(norm)) this.sections.at(-1)!.resume = [this.dispatch(kernel, ranges, weights)];
+    if (this.#weighed === keyOf(norm)) this.sections.at(-1)!.resume = [bound(kernel, ranges, weights)];
     else this.add(kernel, ranges, weights);
   }
 
@@ -93,10 +104,7 @@ export class DecodeRecorder extends Recorder {
     const write = half ? { kind: 'normed' as const, eps: config.rmsNormEps } : undefined;
     const shape = { cols, outCols, format, accumulate: false, ...(write ? { write } : {}) };
     const kernel = this.#gemv(shape, dtype, { team });
-    const places = group.flatMap(([matrix, y]) =>
-      matrix.parts.map((part): MatrixPlace => ({ matrix, part, at: this.#offset(y) / 4 })),
-    );
-    for (const run of table.bySlab(places)) {
+    for (const run of table.bySlab(this.#places(group))) {
       const rows = run.map(({ part }) => part.rows);
       const output = { buffer: scratch.projected };
       const ranges: Record<string, BufferRange> = { x, y: output };
@@ -106,8 +114,45 @@ export class DecodeRecorder extends Recorder {
     }
   }
 
+  /** In one dispatch for each slab where a dispatch costs as much as such matrices, whose sums are f32 then. */
+  override projectNormed(norm: NormOf, projections: readonly Projection[]): void {
+    const { gpu, table, scratch } = this.context;
+    const shape = this.#narrow(projections);
+    if (!shape) {
+      super.projectNormed(norm, projections);
+      return;
+    }
+    const kernel = createNormGemvQ4(gpu, shape);
+    const ranges = { x: this.at('hidden'), y: { buffer: scratch.projected } };
+    for (const run of table.bySlab(this.#places(projections))) {
+      const rows = run.map(({ part }) => part.rows);
+      this.add(kernel, ranges, table.severalAfter(norm.vectors, norm.name, run), rowsOf(kernel, rows));
+    }
+  }
+
+  /** What createNormGemvQ4 needs, where it is a gain. */
+  #narrow(projections: readonly Projection[]): { cols: number; eps: number; format: Affine4 } | undefined {
+    const { gpu, config } = this.context;
+    const [[first]] = projections as [Projection];
+    const { cols, format } = first;
+    const suits = config.moe && alike(projections).length === 1 && suitsNormGemv(gpu, first);
+    return suits && isAffine4(format) ? { cols, eps: config.rmsNormEps, format } : undefined;
+  }
+
+  /** All parts of the matrices, and where their rows go. */
+  #places(projections: readonly Projection[]): MatrixPlace[] {
+    return projections.flatMap(([matrix, y]) =>
+      matrix.parts.map((part): MatrixPlace => ({ matrix, part, at: this.#offset(y) / 4 })),
+    );
+  }
+
   /** In one dispatch for each slab, where the formats go together. */
-  override normAndProject(vectors: VectorBlock<'postAttentionNorm'>, matrices: MixtureMatrices, reader: MatrixBlocks): void {
+  override normAndProject(
+    layer: number,
+    vectors: VectorBlock<'postAttentionNorm'>,
+    matrices: MixtureMatrices,
+    reader: MatrixBlocks,
+  ): boolean {
     const { gpu, config, table, scratch } = this.context;
     const { format } = matrices.gate;
     const { format: bytes } = matrices.router;
@@ -116,19 +161,41 @@ export class DecodeRecorder extends Recorder {
       [matrices.router, matrices.sharedGate],
     ] as const;
     const alike = pairs.every(([a, b]) => JSON.stringify(a.format) === JSON.stringify(b.format));
-    if (!alike || !isAffine4(format) || !suitsProject(gpu, format, bytes)) {
-      super.normAndProject(vectors, matrices, reader);
-      return;
+    if (!alike || !isAffine4(format) || !suitsProject(gpu, format, bytes) || !holdsX(gpu, matrices.gate)) {
+      return super.normAndProject(layer, vectors, matrices, reader);
     }
     const kernel = createMoeProject(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps, format, bytes });
-    const ranges = { x: this.at('hidden'), normed: this.at('normed'), y: { buffer: scratch.projected } };
-    const places = Object.entries(matrices).flatMap(([y, matrix]) =>
-      matrix.parts.map((part): MatrixPlace => ({ matrix, part, at: this.#offset(y as Output) / 4 })),
-    );
-    for (const run of table.bySlab(places)) {
+    const own = { x: this.at('hidden'), saved: this.savedHidden(layer) };
+    const ranges = { ...own, normed: this.at('normed'), y: { buffer: scratch.projected } };
+    const projections = Object.entries(matrices).map(([y, matrix]): Projection => [matrix, y as Output]);
+    for (const run of table.bySlab(this.#places(projections))) {
       const rows = run.map(({ part }) => part.rows);
       this.add(kernel, ranges, table.severalAfter(vectors, 'postAttentionNorm', run), rowsOf(kernel, rows));
     }
+    return true;
+  }
+
+  /** The choice goes with the first product of the experts, but where the CPU asks for it in between. */
+  override mixture(layer: number, experts: ExpertLayer, sharedDown: MatrixBlocks, saved: boolean): void {
+    super.mixture(layer, experts, sharedDown, saved);
+    const section = this.sections.at(-1)!;
+    const { projected, choose, read, sum } = section.mixture!;
+    const ranked = saved && this.#rankedAct(layer, experts);
+    if (ranked)
+      section.dispatches = [...choose.slice(0, projected), ...choose.slice(projected + 1), ranked, ...read.slice(1), ...sum];
+  }
+
+  #rankedAct(layer: number, experts: ExpertLayer): Dispatch | undefined {
+    const { gpu, config, table } = this.context;
+    const { gateProj } = experts.matrices;
+    const { format } = gateProj;
+    if (!isAffine4(format) || !suitsRanked(gpu, gateProj)) return undefined;
+    const { shape, slab, picks, slots } = this.expertPlaces(layer);
+    const near = holdsX(gpu, { cols: gateProj.cols, experts: config.moe!.experts });
+    const kernel = createMoeRankedGateUpQ4(gpu, { ...shape, ...gateProj, format, near }, config.moe!);
+    const own = { logits: this.at('router'), picks, weights: this.at('pickWeights') };
+    const ranges = { ...own, x: this.at('normed'), slots, y: this.at('expertAct') };
+    return bound(kernel, ranges, table.expert(experts, slab, ['gateProj', 'upProj']));
   }
 
   override gateUp(gate: MatrixBlocks, up: MatrixBlocks, reader: MatrixBlocks): void {
@@ -265,8 +332,13 @@ export class DecodeRecorder extends Recorder {
     const sums = { sums: this.at('partSums'), stats: this.at('partStats') };
     const mixed = this.at('mixed');
     this.add(createAttentionSplit(gpu, split), { q: this.at('q'), ...cache, ...sums, step: this.step });
-    this.add(createAttentionCombine(gpu, split), { ...sums, qGate: this.at('qGate'), y: mixed, step: this.step });
+    const parts = { ...sums, qGate: this.at('qGate'), step: this.step };
     const dtype = this.#inputDtype([reader]);
+    if (shape.headDim % 32 === 0) {
+      this.add(createAttentionCombineUnits(gpu, { ...split, y: dtype }), { ...parts, units: this.#input('mixed', dtype) });
+      return;
+    }
+    this.add(createAttentionCombine(gpu, split), { ...parts, y: mixed });
     if (dtype !== 'f32')
       this.add(createQuantise(gpu, { cols: reader.cols, y: dtype }), {
         units: this.#input('mixed', dtype),
@@ -275,7 +347,18 @@ export class DecodeRecorder extends Recorder {
       });
   }
 
-  override deltaNet(vectors: DeltaNetLayer['vectors'], state: DeltaNetState, reader: MatrixBlocks): void {
+  override deltaNet(
+    vectors: DeltaNetLayer['vectors'],
+    norm: NormOf,
+    projections: readonly Projection[],
+    { state, reader }: { state: DeltaNetState; reader: MatrixBlocks },
+  ): void {
+    const narrow = this.#narrow(projections);
+    if (narrow) {
+      this.#narrowDeltaNet(vectors, projections, state, { reader, narrow });
+      return;
+    }
+    this.projectNormed(norm, projections);
     const { gpu, config, table } = this.context;
     const shape = deltaShape(config);
     const { step } = this;
@@ -289,6 +372,30 @@ export class DecodeRecorder extends Recorder {
     const rule = createDeltaStep(gpu, { ...shape, eps: config.rmsNormEps, y: dtype });
     const ranges = { units: this.#input('mixed', dtype), qkv, gates, z: this.at('z'), state: { buffer: state.recurrent }, step };
     this.add(rule, ranges, table.vectors(vectors, 'norm'));
+  }
+
+  /** The convolution goes with the products before it, norms and gates with the rule. */
+  #narrowDeltaNet(
+    vectors: DeltaNetLayer['vectors'],
+    projections: readonly Projection[],
+    state: DeltaNetState,
+    { reader, narrow }: { reader: MatrixBlocks; narrow: { cols: number; eps: number; format: Affine4 } },
+  ): void {
+    const { gpu, config, table, scratch } = this.context;
+    const shape = deltaShape(config);
+    const { step } = this;
+    const project = createDeltaProjectQ4(gpu, { ...narrow, channels: deltaChannels(shape) });
+    const ranges = { x: this.at('hidden'), y: { buffer: scratch.projected }, state: { buffer: state.conv }, step };
+    for (const run of table.bySlab(this.#places(projections))) {
+      const rows = run.map(({ part }) => part.rows);
+      this.add(project, ranges, table.severalAfter(vectors, 'inputNorm', run, 'conv1d'), rowsOf(project, rows));
+    }
+    const dtype = this.#inputDtype([reader]);
+    const at = { aAt: this.#offset('a') / 4, bAt: this.#offset('b') / 4 };
+    const rule = createDeltaStepRaw(gpu, { ...shape, ...at, eps: config.rmsNormEps, y: dtype });
+    const inputs = { qkv: this.at('qkvIn'), projected: { buffer: scratch.projected }, z: this.at('z') };
+    const out = { units: this.#input('mixed', dtype), state: { buffer: state.recurrent } };
+    this.add(rule, { ...inputs, ...out, step }, table.vectors(vectors, 'norm', 'negExpA', 'dtBias'));
   }
 
   protected override swiglu(reader: MatrixBlocks): void {

@@ -2,6 +2,7 @@
  * Qwen3.5: GatedDeltaNet layers with a gated full-attention layer in between, pre-norm, SwiGLU or a mixture of SwiGLU experts. The
  * reference is transformers' `modeling_qwen3_5.py`, `modeling_qwen3_5_moe.py` and `modeling_qwen3_next.py`.
  */
+import type { Dispatch } from '../gpu/dispatch';
 import type { MatrixBlocks } from '../plan/blocks';
 import type { HeadSlice, ModelLayer, ModelUnits, MoeLayer } from '../plan/units';
 import { DecodeRecorder, suitsUnits } from './decode_recorder';
@@ -42,9 +43,7 @@ export function recordModel(
   };
   const [decode, prefill] = [record('decode'), record('prefill')];
   const sections = recorders.flatMap((recorder) => recorder.sections);
-  const kernels = () => [
-    ...new Set(sections.flatMap(({ dispatches, resume = [] }) => [...dispatches, ...resume].map(({ kernel }) => kernel))),
-  ];
+  const kernels = () => [...new Set(sections.flatMap(everyDispatch).map(({ kernel }) => kernel))];
   return {
     decode,
     prefill,
@@ -59,6 +58,11 @@ export function recordModel(
       return Promise.all(kernels().map((k) => k.ready));
     },
   };
+}
+
+function everyDispatch({ dispatches, resume = [], mixture }: Section): Dispatch[] {
+  const parts = mixture ? [...mixture.choose, ...mixture.read, ...mixture.sum] : [];
+  return [...dispatches, ...resume, ...parts];
 }
 
 function recorderFor(context: RecordingContext, mode: Mode, step?: GPUBuffer): Recorder {
@@ -86,8 +90,7 @@ function mixer(r: Recorder, layer: ModelLayer, state: LayerState): void {
   const next = layer.moe ? undefined : feedForwardNorm(layer);
   if (layer.kind === 'full_attention' && state.kind === 'full_attention') {
     const { qProj, kProj, vProj, oProj } = layer.mixer;
-    r.norm(inputNorm(layer), 'normed');
-    r.project('normed', [
+    r.projectNormed(inputNorm(layer), [
       [qProj, 'qGate'],
       [kProj, 'k'],
       [vProj, 'v'],
@@ -96,14 +99,13 @@ function mixer(r: Recorder, layer: ModelLayer, state: LayerState): void {
     r.addTo('mixed', oProj, next);
   } else if (layer.kind === 'linear_attention' && state.kind === 'linear_attention') {
     const { inProjQkv, inProjZ, inProjB, inProjA, outProj } = layer.mixer;
-    r.norm(inputNorm(layer), 'normed');
-    r.project('normed', [
+    const projections = [
       [inProjQkv, 'qkvIn'],
       [inProjZ, 'z'],
       [inProjB, 'b'],
       [inProjA, 'a'],
-    ]);
-    r.deltaNet(layer.vectors, state, outProj);
+    ] as const;
+    r.deltaNet(layer.vectors, inputNorm(layer), projections, { state, reader: outProj });
     r.addTo('mixed', outProj, next);
   }
 }
@@ -135,9 +137,8 @@ const feedForwardNorm = ({ vectors, mlp: { gateProj, upProj } }: ModelLayer): No
 function mixture(r: Recorder, { vectors, mlp }: ModelLayer, { router, sharedGate, experts }: MoeLayer, index: number): void {
   const { gateProj, upProj, downProj } = mlp;
   const projections = { router, sharedGate, gate: gateProj, up: upProj };
-  r.normAndProject(vectors, projections, experts.matrices.gateProj);
-  r.route(index);
-  r.mixture(index, experts, downProj);
+  const saved = r.normAndProject(index, vectors, projections, experts.matrices.gateProj);
+  r.mixture(index, experts, downProj, saved);
 }
 
 /** Final norm and logits of rows [headStep.firstRow, headStep.firstRow + headStep.tokens) of the residual stream. */

@@ -45,10 +45,11 @@ export type Section = {
   /** What the section before left in scratch beside the residual stream, made again: for when another token's sections ran in between. */
   resume?: Dispatch[];
   /**
-   * Of a mixture, the same dispatches in three parts: those that choose the experts of `layer`; those that read them, each of which must be
-   * in its slot by then; and those that add them up. The second part may run several times, with some of the experts each.
+   * Of a mixture, dispatches of the same result in three parts: those that choose the experts of `layer`; those that read them, each of which
+   * must be in its slot by then; and those that add them up. The second part may run several times, with some of the experts each. The first
+   * `projected` dispatches, of `choose` too, are those that the choice waits for: they write `logits`, the router's.
    */
-  mixture?: { layer: number; choose: Dispatch[]; read: Dispatch[]; sum: Dispatch[] };
+  mixture?: { layer: number; logits: BufferRange; projected: number; choose: Dispatch[]; read: Dispatch[]; sum: Dispatch[] };
 };
 /**
  * A dispatch that multiplies one token by a matrix, or by several with the same x: what is needed to put another kernel there. `input`,
@@ -121,18 +122,20 @@ export class Recorder {
 
   /**
    * The residual stream += every chosen expert that has a slot, and the shared one, whose last matrix is `sharedDown`: normed, and what
-   * `project` and `route` gave in.
+   * `normAndProject` gave in; `saved` is what that returned.
    */
-  mixture(layer: number, experts: ExpertLayer, sharedDown: MatrixBlocks): void {
+  mixture(layer: number, experts: ExpertLayer, sharedDown: MatrixBlocks, _saved: boolean): void {
     const section = this.sections.at(-1)!;
     const { dispatches } = section;
+    const projected = dispatches.length;
+    this.#route(layer);
     this.shared(sharedDown, experts);
     const first = dispatches.length;
     this.experts(layer, experts, sharedDown);
     const end = dispatches.length;
     this.sum(layer, experts, sharedDown);
     const [choose, read, sum] = [dispatches.slice(0, first), dispatches.slice(first, end), dispatches.slice(end)];
-    section.mixture = { layer, choose, read, sum };
+    section.mixture = { layer, logits: this.at('router'), projected, choose, read, sum };
   }
 
   /** Rows of the embedding into scratch.hidden. */
@@ -151,12 +154,27 @@ export class Recorder {
     this.add(kernel, ranges, table.vectors(vectors, name));
   }
 
-  /** norm, and project of a mixture's; the norm is for experts, `reader`, too. */
-  normAndProject(vectors: VectorBlock<'postAttentionNorm'>, matrices: MixtureMatrices, reader: MatrixBlocks): void {
+  /** norm, and project of a mixer's. */
+  projectNormed(norm: NormOf, projections: readonly Projection[]): void {
+    this.norm(norm, 'normed');
+    this.project('normed', projections);
+  }
+
+  /**
+   * norm, and project of a mixture's; the norm is for experts, `reader`, too. @returns whether it also keeps the residual stream of `layer`,
+   * for a token that must be computed again from here.
+   */
+  normAndProject(
+    _layer: number,
+    vectors: VectorBlock<'postAttentionNorm'>,
+    matrices: MixtureMatrices,
+    reader: MatrixBlocks,
+  ): boolean {
     const projections = Object.entries(matrices).map(([y, matrix]): Projection => [matrix, y as Output]);
     const readers = [...Object.values(matrices), reader];
     this.norm({ vectors, name: 'postAttentionNorm', readers }, 'normed');
     this.project('normed', projections);
+    return false;
   }
 
   /** y = W x for each. */
@@ -176,7 +194,7 @@ export class Recorder {
   }
 
   /** Which experts each token runs through: router in, picks and pickWeights out. */
-  route(layer: number): void {
+  #route(layer: number): void {
     const { gpu, config } = this.context;
     const own = { logits: this.at('router'), picks: this.picks(layer), weights: this.at('pickWeights') };
     if (this.#mode === 'prefill') {
@@ -184,9 +202,14 @@ export class Recorder {
       return;
     }
     const kernel = createMoeRouteOne(gpu, { ...config.moe!, cols: config.hiddenSize });
-    const bytes = savedStride(config.hiddenSize);
-    const saved = { buffer: this.context.scratch.savedHidden, offset: layer * bytes, size: config.hiddenSize * 4 };
-    this.add(kernel, { ...own, slots: this.expertSlots(layer), hidden: this.at('hidden'), saved });
+    const ranges = { ...own, slots: this.expertSlots(layer), hidden: this.at('hidden'), saved: this.savedHidden(layer) };
+    this.add(kernel, ranges);
+  }
+
+  /** Where a token keeps the residual stream before a mixture. */
+  protected savedHidden(layer: number): BufferRange {
+    const { hiddenSize } = this.context.config;
+    return { buffer: this.context.scratch.savedHidden, offset: layer * savedStride(hiddenSize), size: hiddenSize * 4 };
   }
 
   /** Of one token each layer has a place of its own. */
@@ -263,8 +286,14 @@ export class Recorder {
     return { shape, cache };
   }
 
-  /** Convolve q, k, v, normalise, gate, advance the recurrence, norm the output: qkvIn, z, a, b in, mixed out. */
-  deltaNet(vectors: DeltaNetLayer['vectors'], state: DeltaNetState, _reader: MatrixBlocks): void {
+  /** projectNormed; then convolve q, k, v, normalise, gate, advance the recurrence, norm the output: mixed out. */
+  deltaNet(
+    vectors: DeltaNetLayer['vectors'],
+    norm: NormOf,
+    projections: readonly Projection[],
+    { state }: { state: DeltaNetState; reader: MatrixBlocks },
+  ): void {
+    this.projectNormed(norm, projections);
     const { gpu, config, table } = this.context;
     const shape = deltaShape(config);
     const qkv = this.at('qkv');
@@ -284,8 +313,8 @@ export class Recorder {
       this.add(createDeltaChunkPrepare(gpu, shape), { qkv, gates, ...chunk, step });
       this.add(createDeltaChunkScan(gpu, shape), { qkv, gates, ...chunk, ...out });
     }
-    const norm = createGatedRmsNorm(gpu, { heads: shape.valueHeads, dim: shape.valueDim, eps: config.rmsNormEps });
-    this.add(norm, { o: this.at('o'), z: this.at('z'), y: this.at('mixed') }, table.vectors(vectors, 'norm'));
+    const gated = createGatedRmsNorm(gpu, { heads: shape.valueHeads, dim: shape.valueDim, eps: config.rmsNormEps });
+    this.add(gated, { o: this.at('o'), z: this.at('z'), y: this.at('mixed') }, table.vectors(vectors, 'norm'));
   }
 
   /** act = silu(gate x) * (up x), x normed, for `reader`. */
@@ -329,13 +358,14 @@ export class Recorder {
   }
 
   protected add(kernel: Kernel, ranges: Record<string, BufferRange>, weights?: WeightBinding, rows = 0): Dispatch {
-    const dispatch = this.dispatch(kernel, ranges, weights, rows);
+    const dispatch = bound(kernel, ranges, weights, rows);
     this.sections.at(-1)!.dispatches.push(dispatch);
     return dispatch;
   }
+}
 
-  protected dispatch(kernel: Kernel, ranges: Record<string, BufferRange>, weights?: WeightBinding, rows = 0): Dispatch {
-    const slab = weights?.slab ? { slab: weights.slab } : {};
-    return { kernel, activations: kernel.bind(ranges, weights), ...slab, rows };
-  }
+/** `rows` of the matrix part that `weights` is. */
+export function bound(kernel: Kernel, ranges: Record<string, BufferRange>, weights?: WeightBinding, rows = 0): Dispatch {
+  const slab = weights?.slab ? { slab: weights.slab } : {};
+  return { kernel, activations: kernel.bind(ranges, weights), ...slab, rows };
 }

@@ -88,11 +88,19 @@ export class WeightTable {
     return { slab: this.#slab(places[0]!.part.block), record: this.#record(key, words) };
   }
 
-  /** The same, and where in the small parameters `name` begins. */
-  severalAfter<Name extends string>({ block, at }: VectorBlock<Name>, name: Name, places: readonly MatrixPlace[]): WeightBinding {
-    const key = `${block.label} ${name}, ${places.map(({ part }) => part.block.label)}`;
-    const norm = this.#start(block) + at[name] / 16;
-    const words = places.flatMap((place) => [...this.#words(place).slice(0, 7), norm]);
+  /** The same, and where in the small parameters `name` begins; with `other` also that, in place of the columns. */
+  severalAfter<Name extends string>(
+    { block, at }: VectorBlock<Name>,
+    name: Name,
+    places: readonly MatrixPlace[],
+    other?: Name,
+  ): WeightBinding {
+    const key = `${block.label} ${name} ${other}, ${places.map(({ part }) => part.block.label)}`;
+    const start = (vector: Name) => this.#start(block) + at[vector] / 16;
+    const words = places.flatMap((place) => {
+      const own = this.#words(place);
+      return [...own.slice(0, 6), other === undefined ? own[6]! : start(other), start(name)];
+    });
     const { buffer } = this.#places.get(block)!;
     return { slab: this.#slab(places[0]!.part.block), parameters: buffer!, record: this.#record(key, words) };
   }

@@ -11,6 +11,7 @@ import { createAdvance } from '../../src/kernels/advance';
 import {
   createAttention,
   createAttentionCombine,
+  createAttentionCombineUnits,
   createAttentionDirect,
   createAttentionSplit,
   createAttentionTiled,
@@ -43,6 +44,7 @@ import {
   createMoeRoute,
   createMoeRouteOne,
 } from '../../src/kernels/moe';
+import { createDeltaProjectQ4, createNormGemvQ4 } from '../../src/kernels/norm_gemv';
 import { createQkNormRope } from '../../src/kernels/qk_norm_rope';
 import { createRmsNorm, createRmsNormUnits, createWeighUnits } from '../../src/kernels/rms_norm';
 import {
@@ -172,6 +174,10 @@ const wide = { ...linear, format: q4(64, 'bf16') };
 const expert = { rows: 8, cols: 64, format: q4(64, 'bf16'), chosen: 2, slotBytes: 1024 };
 const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> = {
   attention: { reference: 'attention', create: (gpu) => createAttention(gpu, heads) },
+  attention_combine_units: {
+    reference: 'attention',
+    create: (gpu) => createAttentionCombineUnits(gpu, { heads: 2, headDim: 32, parts: 2, y: 'f32' }),
+  },
   attention_combine: { reference: 'attention', create: (gpu) => createAttentionCombine(gpu, { ...heads, parts: 2 }) },
   attention_direct: { reference: 'attention', create: (gpu) => createAttentionDirect(gpu, heads) },
   attention_split: { reference: 'attention', create: (gpu) => createAttentionSplit(gpu, { ...heads, parts: 2 }) },
@@ -221,6 +227,11 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   },
   gemv_q4_staged: { reference: 'gemv', create: (gpu) => createGemvQ4Wide(gpu, { ...wide, team: { ...team, x: 'staged' } }) },
   gemv_q4_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q4(64, 'bf16') }) },
+  norm_gemv_q4: { reference: 'gemv', create: (gpu) => createNormGemvQ4(gpu, { cols: 64, eps: 1e-6, format: q4(64, 'bf16') }) },
+  delta_project_q4: {
+    reference: 'conv1d_silu',
+    create: (gpu) => createDeltaProjectQ4(gpu, { cols: 64, eps: 1e-6, format: q4(64, 'bf16'), channels: 16 }),
+  },
   interleave_pairs: { reference: 'interleave_pairs', create: (gpu) => createInterleavePairs(gpu) },
   moe_route: { reference: 'moe', create: (gpu) => createMoeRoute(gpu, { experts: 8, chosen: 2, renormalised: true }) },
   moe_route_one: {
@@ -281,7 +292,16 @@ type Declared = { binding: number; space: string; name: string };
 
 /** The `var<...>`s of group 0, in @binding order. */
 function declared(stem: string): Declared[] {
-  const source = readFileSync(join(root, 'wgsl', `${stem}.wgsl`), 'utf8');
+  const own = readFileSync(join(root, 'wgsl', `${stem}.wgsl`), 'utf8');
+  // What several kernels bind alike, a file declares that comes before theirs.
+  const before = {
+    picks_given: /\bpickOf\(/,
+    part_sums: /\bcombined\(/,
+    x_normed: /\bstageNormed\(/,
+    heads_ready: /\bloadKey\(/,
+  };
+  const used = Object.entries(before).filter(([, calls]) => calls.test(own));
+  const source = used.map(([name]) => readFileSync(join(root, `wgsl/shared/${name}.wgsl`), 'utf8')).join('') + own;
   const found = [...source.matchAll(/@group\(0\)\s*@binding\((\d+)\)\s*var<([^>]+)>\s*(\w+)/g)];
   return found
     .map(([, binding, space, name]) => ({ binding: Number(binding), space: space!, name: name! }))

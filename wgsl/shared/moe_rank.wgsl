@@ -1,47 +1,75 @@
-// moe_rank: the CHOSEN largest of a token's logits, the lower index first where two are equal, by 256 threads. An expert's rank is the
-// number of those that come before it, which a thread counts by itself.
+// moe_rank: the CHOSEN largest of a token's logits, the lower index first where two are equal, by RANKERS threads.
+// The least of the maxima of so many groups as there are chosen ones or more is a bound that no chosen one is below. Few experts reach
+// it, and only among these ranks are counted: the rank of one is how many come before it.
 override EXPERTS: u32; // 1024 at most
 override CHOSEN: u32; // 64 at most
 override RENORMALISED: bool;
-override QUADS: u32 = (EXPERTS + 3u) / 4u;
-const THREADS = 256u;
+override RANKERS: u32; // a power of two, 64 at least
+override GROUPS: u32; // a power of two, CHOSEN at least, RANKERS at most
+override OWN: u32 = (EXPERTS + RANKERS - 1u) / RANKERS;
 const LOWEST = -3.0e38; // not -inf: compilers may assume that none occurs
-var<workgroup> own: array<vec4f, 256>;
-var<workgroup> chosen: array<f32, 64>;
+var<workgroup> maxima: array<f32, RANKERS>;
+var<workgroup> bounds: array<f32, GROUPS>;
+var<workgroup> reachCount: atomic<u32>;
+var<workgroup> reachLogits: array<f32, EXPERTS>;
+var<workgroup> reachExperts: array<u32, EXPERTS>;
+var<workgroup> chosenLogits: array<f32, CHOSEN>;
+var<workgroup> chosenExperts: array<u32, CHOSEN>;
 
-/// Logits [first, first + EXPERTS) into workgroup memory.
-fn loadLogits(first: u32, thread: u32) {
-  if (thread < QUADS) {
-    let e = 4u * thread;
-    own[thread] = vec4f(logit(first, e), logit(first, e + 1u), logit(first, e + 2u), logit(first, e + 3u));
+/// Fills chosenLogits and chosenExperts from logits [first, first + EXPERTS). All RANKERS threads call it, once.
+fn rank(first: u32, thread: u32) {
+  var own: array<f32, OWN>;
+  var most = LOWEST;
+  for (var i = 0u; i < OWN; i++) {
+    let expert = i * RANKERS + thread;
+    own[i] = select(LOWEST, logits[first + min(expert, EXPERTS - 1u)], expert < EXPERTS);
+    most = max(most, own[i]);
   }
+  maxima[thread] = most;
+  workgroupBarrier();
+  if (thread < GROUPS) {
+    for (var i = GROUPS; i < RANKERS; i += GROUPS) { most = max(most, maxima[i + thread]); }
+    bounds[thread] = most;
+  }
+  workgroupBarrier();
+  var bound = bounds[0];
+  for (var i = 1u; i < GROUPS; i++) { bound = min(bound, bounds[i]); }
+  for (var i = 0u; i < OWN; i++) {
+    let expert = i * RANKERS + thread;
+    if (own[i] < bound || expert >= EXPERTS) { continue; }
+    let place = atomicAdd(&reachCount, 1u);
+    reachLogits[place] = own[i];
+    reachExperts[place] = expert;
+  }
+  workgroupBarrier();
+  let count = atomicLoad(&reachCount);
+  for (var i = thread; i < count; i += RANKERS) { countBefore(i, count); }
   workgroupBarrier();
 }
 
-fn logit(first: u32, expert: u32) -> f32 { return select(LOWEST, logits[first + min(expert, EXPERTS - 1u)], expert < EXPERTS); }
-
-/// Once the logits are there. CHOSEN or more: not chosen.
-fn rankOf(expert: u32) -> u32 {
-  let value = own[expert / 4u][expert % 4u];
-  var before = vec4u();
-  for (var quad = 0u; quad < QUADS; quad++) {
-    let others = own[quad];
-    let index = vec4u(4u * quad) + vec4u(0u, 1u, 2u, 3u);
-    before += select(vec4u(), vec4u(1u), (others > vec4f(value)) | ((others == vec4f(value)) & (index < vec4u(expert))));
+/// Gives the expert at place `own` of those that reach the bound its rank.
+fn countBefore(own: u32, count: u32) {
+  let value = reachLogits[own];
+  let expert = reachExperts[own];
+  var before = 0u;
+  for (var i = 0u; i < count; i++) {
+    let other = reachLogits[i];
+    before += select(0u, 1u, other > value || (other == value && reachExperts[i] < expert));
   }
-  let rank = before.x + before.y + before.z + before.w;
-  if (rank < CHOSEN) { chosen[rank] = value; }
-  return rank;
+  if (before < CHOSEN) {
+    chosenLogits[before] = value;
+    chosenExperts[before] = expert;
+  }
 }
 
-/// The weight of rank `rank`, once all ranks are counted: softmax over all experts, or over the chosen ones.
-fn weightOf(rank: u32) -> f32 {
-  let most = chosen[0];
+/// The weight of rank `place`, once all ranks are counted: softmax over all experts, or over the chosen ones.
+fn weightOf(place: u32, first: u32) -> f32 {
+  let most = chosenLogits[0];
   var sum = 0.0;
   if (RENORMALISED) {
-    for (var i = 0u; i < CHOSEN; i++) { sum += exp(chosen[i] - most); }
+    for (var i = 0u; i < CHOSEN; i++) { sum += exp(chosenLogits[i] - most); }
   } else {
-    for (var e = 0u; e < EXPERTS; e++) { sum += exp(own[e / 4u][e % 4u] - most); }
+    for (var e = 0u; e < EXPERTS; e++) { sum += exp(logits[first + e] - most); }
   }
-  return exp(chosen[rank] - most) / sum;
+  return exp(chosenLogits[place] - most) / sum;
 }

@@ -7,8 +7,5 @@ fn finish(place: Place, thread: Thread) {
   let sum = teamSum(place, thread);
   if (place.lane == 4u * ROW_BLOCKS) { scales[place.team] = normScale(sum); }
   workgroupBarrier();
-  let row = place.row + place.lane / 4u * ROWS + place.lane % 4u;
-  if (place.lane < 4u * ROW_BLOCKS && place.lane % 4u < ROWS && row < record.a.z) {
-    y[record.a.w + row] = sum * scales[place.team];
-  }
+  writeRow(sum * scales[place.team], place);
 }
