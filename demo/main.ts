@@ -38,7 +38,7 @@ import { setUpTheme } from './theme';
 const HINT_READY = 'Enter sends · Shift+Enter starts a new line · Esc stops';
 const HINT_TEMPORARY = 'Temporary chat: nothing is stored';
 const HINT_LOADING = 'You can send while the model loads.';
-const HINT_WAITING = 'It begins with the model · Esc takes it back';
+const HINT_WAITING = 'Esc takes the message back';
 const HINT_NO_MODEL = 'No model is loaded.';
 const ERASED = 'This page keeps nothing in this browser any more. Close it, or start over: the story model is then stored again.';
 const UPDATE: Problem = {
