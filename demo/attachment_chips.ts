@@ -49,6 +49,12 @@ export class AttachmentTray {
     return files;
   }
 
+  /** In front of those that have come since; there may be too many then, and none is lost. */
+  putBack(files: readonly Attachment[]): void {
+    this.#files = [...files, ...this.#files];
+    this.#show();
+  }
+
   #refusal(): string | undefined {
     return this.#files.length < MOST_ATTACHMENTS ? undefined : `A message takes ${MOST_ATTACHMENTS} files.`;
   }

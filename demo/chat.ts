@@ -1,4 +1,7 @@
-/** The conversation on the page: sends turns to the engine, streams replies, stops, makes anew, edits, and goes from branch to branch. */
+/**
+ * The conversation on the page: sends turns to the engine, streams replies, stops, makes anew, edits, and goes from branch to branch. A message
+ * that comes before its model waits as what a closed page leaves behind, a reply that is cut off, so that both begin in one way.
+ */
 import type { ChatCompletionChunk, ChatRequest, Engine, Timings, Usage } from '../src/api';
 import type { Attachment } from './attachments';
 import {
@@ -18,6 +21,8 @@ import { ReplyView, type TurnView, UserView } from './turn_view';
 
 export type ChatHooks = {
   engine(): Engine | undefined;
+  /** A model is on its way, so that a message may wait for it. */
+  expectsEngine(): boolean;
   /** Before a request: gives the engine what it once knew of this conversation. Never rejects. */
   prepare(engine: Engine, id: string): Promise<void>;
   sampling(): Partial<ChatRequest>;
@@ -25,6 +30,10 @@ export type ChatHooks = {
   onGrow(): void;
   onTurnAdded(): void;
   onBusy(busy: boolean): void;
+  /** Something on the page waits for a model, or no longer does. */
+  onWaiting(waiting: boolean): void;
+  /** A message that waited is taken back, and is on the page no more. */
+  onTakenBack(text: string, attachments: readonly Attachment[]): void;
   onLiveRate(rate: { tokens: number; ms: number }): void;
   onEnd(end: ReplyEnd, timings: Timings | undefined): void;
   onError(error: unknown, engine: Engine): void;
@@ -43,6 +52,7 @@ export class Chat {
   #conversation = newConversation(Date.now());
   #shown: Shown[] = [];
   #running: Running | undefined;
+  #waiting = false;
 
   constructor(
     private readonly list: HTMLElement,
@@ -66,7 +76,12 @@ export class Chat {
     return this.busy || this.#lastReply()?.turn.end === 'failed';
   }
 
-  /** False, with nothing done, while a reply runs or no model is ready. */
+  /** The newest reply begins, or goes on, as soon as there is a model. */
+  get waiting(): boolean {
+    return !this.busy && this.#lastReply()?.turn.end === 'cut-off';
+  }
+
+  /** False, with nothing done, while a reply runs or waits, and where there is no model, nor one on its way. */
   send(text: string, attachments: readonly Attachment[] = []): boolean {
     return this.#ask({ parent: this.#conversation.leaf, text, attachments });
   }
@@ -94,8 +109,33 @@ export class Chat {
     return true;
   }
 
-  stop(): void {
+  /** Ends the reply that runs; what it said stays. */
+  interrupt(): void {
     this.#running?.stop.abort();
+  }
+
+  /** As `interrupt`; and what waits for a model does so no more. */
+  stop(): void {
+    this.interrupt();
+    if (!this.waiting || this.takeBack()) return;
+    const { index, turn } = this.#lastReply()!;
+    turn.end = 'stopped';
+    this.#showPath(this.#shown.findIndex((shown) => shown.index === index));
+    this.#keep();
+    this.hooks.onEnd('stopped', undefined);
+  }
+
+  /** The message that waits for a model, if nothing has been said to it. False where there is none. */
+  takeBack(): boolean {
+    const { turns } = this.#conversation;
+    const reply = this.#lastReply();
+    if (!this.waiting || !reply || !saysNothing(reply.turn) || reply.turn.parent !== turns.length - 2) return false;
+    const [question] = turns.splice(reply.turn.parent);
+    this.#conversation.leaf = question!.parent;
+    this.#showPath(this.#shown.length - 2);
+    if (!this.empty) this.#keep();
+    this.hooks.onTakenBack(question!.text, question!.attachments ?? []);
+    return true;
   }
 
   clear(): void {
@@ -113,7 +153,7 @@ export class Chat {
 
   #ask({ parent, text, attachments }: { parent: number; text: string; attachments: readonly Attachment[] }): boolean {
     const engine = this.hooks.engine();
-    if (!engine || this.busy) return false;
+    if (this.busy || this.waiting || !(engine || this.hooks.expectsEngine())) return false;
     const { turns } = this.#conversation;
     const user: Turn = { parent, role: 'user', text, ...(attachments.length > 0 ? { attachments: [...attachments] } : {}) };
     if (this.#conversation.title === '') this.#conversation.title = titleOf(user);
@@ -121,7 +161,8 @@ export class Chat {
     const reply = this.#addReply(asked);
     this.#showPath(this.#shown.findIndex(({ index }) => turns[index]!.parent === parent));
     this.hooks.onTurnAdded();
-    void this.#answer(engine, reply);
+    if (engine) void this.#answer(engine, reply);
+    else this.#keep();
     return true;
   }
 
@@ -130,7 +171,7 @@ export class Chat {
     const engine = this.hooks.engine();
     const turn = this.#conversation.turns[index]!;
     if (!engine || this.busy) return false;
-    const broken = turn.end === 'failed' || (turn.text === '' && !turn.calls);
+    const broken = turn.end === 'failed' || saysNothing(turn);
     const at = this.#shown.findIndex((shown) => shown.index === index);
     const reply = broken ? index : this.#addReply(turn.parent);
     this.#conversation.leaf = reply;
@@ -150,12 +191,18 @@ export class Chat {
     const sent = this.#ask({ parent, text, attachments });
     const edited = sent ? this.#shown.at(-2)?.view : undefined;
     if (edited instanceof UserView) edited.focusEdit();
-    if (!sent) this.hooks.say(this.busy ? 'A reply is running. Escape stops it.' : 'The model is not ready yet.');
+    if (!sent) this.hooks.say(this.refusal);
     return false; // the editor went with its turn, or stays
   }
 
+  /** Why nothing can be sent now. */
+  get refusal(): string {
+    if (this.busy) return 'A reply is running. Escape stops it.';
+    return this.waiting ? 'A message waits for the model. Escape takes it back.' : 'No model is loaded.';
+  }
+
   #branch(index: number, step: -1 | 1): void {
-    if (this.busy) return;
+    if (this.busy || this.waiting) return;
     const branches = branchesAt(this.#conversation, index);
     const next = branches[branches.indexOf(index) + step];
     if (next === undefined) return;
@@ -166,6 +213,7 @@ export class Chat {
     this.hooks.onGrow();
     this.#keep();
     this.hooks.say(`Version ${branches.indexOf(next) + 1} of ${branches.length}`);
+    this.resume();
   }
 
   /** Shows the branch that ends with the leaf; views before position `from` are right already. -1: only what is missing at the end. */
@@ -182,6 +230,15 @@ export class Chat {
       this.list.append(view.root);
     }
     this.#showPlaces();
+    this.#showFreedom();
+  }
+
+  /** While a reply runs or waits, the conversation stays as it is. */
+  #showFreedom(): void {
+    for (const { view } of this.#shown) view.setFree(!this.busy && !this.waiting);
+    if (this.#waiting === this.waiting) return;
+    this.#waiting = this.waiting;
+    this.hooks.onWaiting(this.#waiting);
   }
 
   #showPlaces(): void {
@@ -285,10 +342,12 @@ export class Chat {
   }
 
   #setBusy(busy: boolean): void {
-    for (const { view } of this.#shown) view.setFree(!busy);
+    this.#showFreedom();
     this.hooks.onBusy(busy);
   }
 }
+
+const saysNothing = ({ text, calls }: Turn): boolean => text === '' && !calls;
 
 type Result = { end: ReplyEnd; timings?: Timings; usage?: Usage };
 

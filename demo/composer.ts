@@ -20,7 +20,9 @@ export class Composer {
   readonly #problem = required('composer-problem', HTMLElement);
   readonly #tray: AttachmentTray;
   #busy = false;
-  #ready = false;
+  /** A message waits for the model. */
+  #waiting = false;
+  #open = false;
 
   constructor(private readonly hooks: ComposerHooks) {
     this.#tray = new AttachmentTray(required('attachments', HTMLElement), required('attach', HTMLButtonElement), {
@@ -45,8 +47,17 @@ export class Composer {
     this.#refresh();
   }
 
-  setReady(ready: boolean, hint: string): void {
-    this.#ready = ready;
+  setWaiting(waiting: boolean): void {
+    this.#waiting = waiting;
+    const [label, title] = waiting ? ['Take the message back', 'Take back (Esc)'] : ['Stop the reply', 'Stop (Esc)'];
+    this.#stop.setAttribute('aria-label', label);
+    this.#stop.title = title;
+    this.#refresh();
+  }
+
+  /** `ready`: a message is answered at once. `open`: it is taken, and waits where it must. */
+  setReady({ ready, open }: { ready: boolean; open: boolean }, hint: string): void {
+    this.#open = open;
     this.#hint.textContent = hint;
     this.#form.dataset.ready = String(ready);
     this.#refresh();
@@ -55,6 +66,12 @@ export class Composer {
   attach(files: readonly File[]): void {
     this.#showProblem('');
     void this.#tray.add(files);
+  }
+
+  /** A message that was sent is here again, in front of what has been written since. */
+  takeBack(text: string, files: readonly Attachment[]): void {
+    this.#tray.putBack(files);
+    this.fill([text, this.input.value].filter((each) => each.trim() !== '').join('\n\n'));
   }
 
   fill(text: string): void {
@@ -97,13 +114,17 @@ export class Composer {
 
   #onEscape(event: KeyboardEvent): void {
     if (event.key !== 'Escape' || event.isComposing || document.querySelector('dialog[open]')) return;
-    if (this.#busy) this.hooks.onStop();
+    if (this.#occupied) this.hooks.onStop();
+  }
+
+  get #occupied(): boolean {
+    return this.#busy || this.#waiting;
   }
 
   #refresh(): void {
-    document.body.dataset.busy = String(this.#busy);
-    setUnavailable(this.#send, this.#busy || !this.#ready || !this.#hasContent());
-    setUnavailable(this.#stop, !this.#busy);
+    document.body.dataset.busy = String(this.#occupied);
+    setUnavailable(this.#send, this.#occupied || !this.#open || !this.#hasContent());
+    setUnavailable(this.#stop, !this.#occupied);
     this.#fit();
   }
 

@@ -80,6 +80,13 @@ export class Conversations {
     this.#switch(() => this.hooks.chat().clear(), temporary);
   }
 
+  /** The only message of the conversation on the page was taken back: nothing of it stays. */
+  withdraw(): void {
+    const { id } = this.hooks.chat().conversation;
+    this.startNew(this.#temporary);
+    void this.#store.delete(id).then(() => this.#panel.refresh());
+  }
+
   /** The chat's conversation has changed. */
   changed(conversation: Conversation): void {
     if (this.#temporary) return;

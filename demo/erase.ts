@@ -14,7 +14,7 @@ export async function eraseEverything(): Promise<void> {
     'models and saved states': deleteFiles,
     conversations: deleteKeptStore,
     settings: async () => deleteSettings(),
-    'what was measured of this GPU': deleteKernelChoices,
+    'what was measured of this GPU': deleteEarlierChoices,
     'the offline copy of this page': deleteOffline,
   };
   const left: string[] = [];
@@ -37,13 +37,13 @@ async function deleteFiles(): Promise<void> {
   }
 }
 
-/** What the engine's worker keeps: see workers/engine.worker.ts. Its connection goes with it. */
-function deleteKernelChoices(): Promise<void> {
+/** Where an engine's worker of an earlier version kept it: it lies beside the models now. */
+function deleteEarlierChoices(): Promise<void> {
   return new Promise((resolve, reject) => {
     const request = indexedDB.deleteDatabase('sluice-kernels');
     request.onsuccess = () => resolve();
     request.onerror = () => reject(request.error);
-    // The worker of this page has just been ended; whoever still has it open is another tab.
+    // Whoever still has it open is another tab.
     request.onblocked = () => setTimeout(() => reject(new Error('blocked')), 2000);
   });
 }

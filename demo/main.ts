@@ -37,7 +37,8 @@ import { setUpTheme } from './theme';
 
 const HINT_READY = 'Enter sends · Shift+Enter starts a new line · Esc stops';
 const HINT_TEMPORARY = 'Temporary chat: nothing is stored';
-const HINT_LOADING = 'You can write while the model loads.';
+const HINT_LOADING = 'You can send while the model loads.';
+const HINT_WAITING = 'Esc takes the message back';
 const HINT_NO_MODEL = 'No model is loaded.';
 const ERASED = 'This page keeps nothing in this browser any more. Close it, or start over: the story model is then stored again.';
 const UPDATE: Problem = {
@@ -133,12 +134,15 @@ const conversations: Conversations = new Conversations({
 });
 const chat: Chat = new Chat(required('messages', HTMLElement), {
   engine: () => session.engine,
+  expectsEngine: () => session.state.kind === 'loading',
   prepare: (engine, id) => conversations.states.prepare(engine, id),
   sampling: () => samplingOf(settings.current),
   system: () => settings.current.system ?? '',
   onGrow: () => follow.contentChanged(),
   onTurnAdded: showConversation,
   onBusy: showBusy,
+  onWaiting: showWaiting,
+  onTakenBack: takeBack,
   onLiveRate: showLiveRate,
   onEnd: showEnd,
   onError: showReplyError,
@@ -160,12 +164,12 @@ setUpFileDrop(
   (files) => composer.attach(files),
 );
 required('messages', HTMLElement).addEventListener('click', (event) => void copyCode(event));
-performance.mark('sluice.composer'); // one can write from here on; what comes later is not waited for
 loadModel(loadHubChoice() ?? { kind: 'bundled' }); // a download that a closed page broke off goes on
+performance.mark('sluice.composer'); // one can write and send from here on; what comes later is not waited for
 void conversations.bringBack(); // a reply that a closed page cut off goes on as soon as there is a model
 
 function loadModel(choice: ModelChoice): void {
-  chat.stop();
+  chat.interrupt();
   pressure = undefined;
   void session.load(choice, engineConfigOf(settings.current));
 }
@@ -197,9 +201,11 @@ function showSession(state: SessionState): void {
 }
 
 function showReadiness(): void {
+  const { kind } = session.state;
   const ready = temporary ? HINT_TEMPORARY : HINT_READY;
-  const hints = { loading: HINT_LOADING, ready, cancelled: HINT_NO_MODEL, failed: HINT_NO_MODEL };
-  composer.setReady(session.state.kind === 'ready', hints[session.state.kind]);
+  const loading = chat.waiting ? HINT_WAITING : HINT_LOADING;
+  const hints = { loading, ready, cancelled: HINT_NO_MODEL, failed: HINT_NO_MODEL };
+  composer.setReady({ ready: kind === 'ready', open: kind === 'ready' || kind === 'loading' }, hints[kind]);
 }
 
 function showTransition(state: SessionState, label: string): void {
@@ -227,7 +233,8 @@ function showReady(engine: Engine, label: string): void {
   const cost = describeNetworkCost(engine.plan);
   if (cost) notice.showCaution(cost);
   else notice.dismiss();
-  announcer.say([`${label} is ready`, cost?.text].filter(Boolean).join('. '));
+  const returned = cost !== undefined && chat.takeBack(); // it was sent before anybody could know what an answer costs
+  announcer.say([`${label} is ready`, cost?.text, returned && 'The message is in the box again'].filter(Boolean).join('. '));
   watchDevice(engine);
   performance.mark('sluice.ready'); // one can send from here on
   whenIdle(loadMarkdown); // in time for the first reply, and after everything that a first message needs
@@ -293,11 +300,12 @@ function showReplyError(error: unknown, engine: Engine): void {
 
 function send(text: string, files: readonly Attachment[] = []): boolean {
   const sent = chat.send(text, files);
-  if (!sent) announcer.say(chat.busy ? 'A reply is running. Escape stops it.' : 'The model is not ready yet.');
+  if (!sent) announcer.say(chat.refusal);
+  else if (chat.waiting) announcer.say('The message is sent. The reply begins when the model is ready.');
   return sent;
 }
 
-/** Before the model is ready a suggestion waits in the message box. */
+/** Where no model is loaded, nor loads, a suggestion waits in the message box. */
 function useSuggestion(text: string): void {
   if (!send(text)) composer.fill(text);
 }
@@ -340,7 +348,7 @@ async function copyCode(event: Event): Promise<void> {
 
 /** Nothing is written after it, so the page stays as it is until it is loaded again, or a model is. */
 async function eraseAll(): Promise<void> {
-  chat.stop();
+  chat.interrupt();
   await Promise.all([conversations.close(), offline.close()]);
   await session.end();
   conversations.startNew();
@@ -378,6 +386,17 @@ function showBusy(busy: boolean): void {
   void loadMarkdown();
   notice.dismiss();
   announcer.say('The reply has started');
+}
+
+function showWaiting(waiting: boolean): void {
+  composer.setWaiting(waiting);
+  showReadiness();
+}
+
+function takeBack(text: string, files: readonly Attachment[]): void {
+  if (chat.empty) conversations.withdraw();
+  composer.takeBack(text, files);
+  announcer.say('The message is in the box again');
 }
 
 function showEnd(end: ReplyEnd, timings: Timings | undefined): void {

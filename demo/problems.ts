@@ -99,7 +99,7 @@ function messageOf(error: unknown): string {
 }
 
 const BROWSERS =
-  'Sluice needs WebGPU: Chrome or Edge 113 and later, Safari 26 and later, or Firefox 141 and later. On Linux, WebGPU may have to be switched on in the browser first.';
+  'Sluice needs WebGPU: Chrome or Edge 121 and later, Safari 26 and later, or Firefox 141 and later. On Linux, WebGPU may have to be switched on in the browser first.';
 
 const GPU_HELP =
   'If other WebGPU pages fail too, update the browser and the graphics driver, and switch hardware acceleration on.';

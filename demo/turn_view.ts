@@ -20,7 +20,7 @@ export type TurnHooks = {
 
 export interface TurnView {
   readonly root: HTMLElement;
-  /** False while a reply runs: the conversation stays as it is then. */
+  /** False while a reply runs or waits: the conversation stays as it is then. */
   setFree(free: boolean): void;
   showPlace(place: Place): void;
   focusBranch(step: -1 | 1): void;
@@ -168,7 +168,9 @@ export class ReplyView implements TurnView {
     this.#words.append(text);
     this.#thoughts.flush();
     this.#words.end({ now: false });
-    this.#finish(end, describeEnd(end, undefined, undefined));
+    const begun = text !== '' || thoughts !== '' || calls.length > 0;
+    if (end === 'cut-off' && !begun) this.#finish('queued', 'Waiting for the model');
+    else this.#finish(end, describeEnd(end, undefined, undefined));
   }
 
   append(text: string): void {
@@ -225,7 +227,7 @@ export class ReplyView implements TurnView {
     return view;
   }
 
-  #finish(end: ReplyEnd, note: string): void {
+  #finish(end: ReplyEnd | 'queued', note: string): void {
     this.root.dataset.state = end;
     this.#note(note);
     this.#setActions(true);

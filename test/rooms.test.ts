@@ -47,7 +47,7 @@ const map: Record<string, Rule> = {
   element: { rooms: ['api'] },
   adapters: { rooms: ['api'], packages: ['ai', '@ai-sdk/provider'] },
   node: { rooms: [...readers, 'engine', 'synth', 'bench'], packages: ['webgpu'], node: true },
-  workers: { rooms: ['engine', 'text', 'protocol', 'storage', 'bench', 'doctor'], packages: ['idb-keyval'] },
+  workers: { rooms: ['engine', 'text', 'protocol', 'storage', 'bench', 'doctor'] },
   demo: {
     rooms: ['api', 'element', 'bench', 'doctor'],
     packages: ['idb-keyval', 'markdown-it', 'lowlight', 'highlight.js', 'temml', 'dompurify'],

@@ -9,19 +9,12 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { chromium } from 'playwright-core';
 import { build, preview } from 'vite';
-import { findBrowsers } from '../../scripts/browsers.mjs';
 import { report } from './peers/report.js';
+import { runPage } from './run_page.mjs';
 
 const folder = join(dirname(fileURLToPath(import.meta.url)), 'peers');
 const configFile = join(folder, 'vite.config.mjs');
-const usual = ['--enable-unsafe-webgpu', '--disable-background-networking', '--disable-component-update', '--no-first-run'];
-/** On Linux Chromium asks for these before it lets WebGPU near a GPU; without one there is SwiftShader. */
-const adapters =
-  process.platform === 'linux'
-    ? [['--enable-features=Vulkan', '--use-angle=vulkan', '--ignore-gpu-blocklist'], ['--use-webgpu-adapter=swiftshader']]
-    : [[]];
 /** wllama uses threads where it may share memory. */
 const headers = { 'Cross-Origin-Opener-Policy': 'same-origin', 'Cross-Origin-Embedder-Policy': 'require-corp' };
 
@@ -45,7 +38,7 @@ async function main() {
     const query = new URLSearchParams(
       ['only', 'tokens', 'preset'].flatMap((name) => (values[name] ? [[name, values[name]]] : [])),
     );
-    const outcome = await runPage(`${server.resolvedUrls.local[0]}?${query}`, !values.headed, positionals);
+    const outcome = await runPage(`${server.resolvedUrls.local[0]}?${query}`, { headless: !values.headed, flags: positionals });
     if (values.json) writeFileSync(values.json, `${JSON.stringify(outcome, null, 1)}\n`);
     if (outcome.error) throw new Error(outcome.error);
     console.log(report(outcome));
@@ -59,30 +52,4 @@ function installPeers() {
   console.error('installing the peers …');
   const { status } = spawnSync('npm', ['ci'], { cwd: folder, stdio: ['ignore', 2, 2], shell: process.platform === 'win32' });
   if (status !== 0) throw new Error(`npm ci failed in ${folder}`);
-}
-
-/** On the machine's GPU where Chromium finds one. */
-async function runPage(url, headless, flags) {
-  const executablePath = findBrowsers().chromium?.path;
-  if (!executablePath) throw new Error('Chromium is missing. Run: node scripts/browsers.mjs --install');
-  for (const adapter of adapters) {
-    const browser = await chromium.launch({ executablePath, headless, args: [...usual, ...adapter, ...flags, ...sandbox()] });
-    try {
-      const page = await browser.newPage();
-      page.on('console', (message) => {
-        if (process.env.SLUICE_DEBUG) console.error(message.text());
-      });
-      await page.goto(url);
-      const found = await page.evaluate(async () => (await navigator.gpu?.requestAdapter()) != null);
-      if (!found && adapter !== adapters.at(-1)) continue;
-      return await page.evaluate(() => globalThis.outcome);
-    } finally {
-      await browser.close();
-    }
-  }
-}
-
-/** Chromium's sandbox does not start for root. */
-function sandbox() {
-  return process.getuid?.() === 0 ? ['--no-sandbox'] : [];
 }

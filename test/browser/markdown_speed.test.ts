@@ -3,6 +3,7 @@ import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { findBrowsers } from '../../scripts/browsers.mjs';
 import { CHROMIUM_FLAGS } from './launch';
+import { CHARACTERS_PER_SECOND, longReply, SECTION } from './long_reply';
 import type { MarkdownPage } from './markdown';
 import { startDevServer, type TestServer } from './servers';
 import { traceTasks } from './trace';
@@ -10,9 +11,6 @@ import { traceTasks } from './trace';
 type WithMarkdown = { markdown: MarkdownPage };
 
 const LONGEST_MS = 50;
-/** A token of English is about four characters; 200 tokens a second. */
-const CHARACTERS_PER_SECOND = 800;
-const REPLY_CHARACTERS = 16_000;
 
 let server: TestServer;
 let browser: Browser;
@@ -31,36 +29,8 @@ afterAll(async () => {
   await server?.close();
 });
 
-const SECTION = `## How a lock works
-
-A canal **lock** has *two gates* and a chamber. The \`sluice\` lets water in; see [the page](https://example.com/locks).
-
-1. Close the lower gate.
-2. Open the upper sluice until the levels agree: $h_1 = h_2$.
-3. Open the gate.
-
-\`\`\`python
-def fill(chamber, rate=2.5):
-    """Fills the chamber."""
-    while chamber.level < chamber.upper:
-        chamber.level += rate * 0.1  # metres
-    return chamber
-\`\`\`
-
-| step | seconds | litres |
-|:-----|--------:|-------:|
-| fill |     180 | 90,000 |
-| wait |      20 |      0 |
-
-$$Q = C_d A \\sqrt{2 g h} \\quad \\text{for a sluice of area } A$$
-
-> It takes patience, and a good windlass.
-
-`;
-const reply = SECTION.repeat(Math.ceil(REPLY_CHARACTERS / SECTION.length)).slice(0, REPLY_CHARACTERS);
-
 test('a reply of 4,000 tokens with code and maths at 200 tokens/s', async () => {
-  const tasks = await traceTasks(browser, page, () => replay(reply, { rate: CHARACTERS_PER_SECOND }));
+  const tasks = await traceTasks(browser, page, () => replay(longReply, { rate: CHARACTERS_PER_SECOND }));
   console.log(JSON.stringify({ why: '4,000 tokens', ...tasks }));
   expect(tasks.longestMs).toBeLessThan(LONGEST_MS);
 });

@@ -5,8 +5,8 @@ import { expect, test } from 'vitest';
 import { NOTICES } from '../../scripts/notices.mjs';
 import { repository } from './servers';
 
-const ENGINE = ['@huggingface/jinja', '@huggingface/tokenizers', '@mlc-ai/web-xgrammar', 'comlink', 'hash-wasm', 'idb-keyval'];
-const PAGE = ['markdown-it', 'linkify-it', 'dompurify', 'lowlight', 'highlight.js', 'temml'];
+const ENGINE = ['@huggingface/jinja', '@huggingface/tokenizers', '@mlc-ai/web-xgrammar', 'comlink', 'hash-wasm'];
+const PAGE = ['idb-keyval', 'markdown-it', 'linkify-it', 'dompurify', 'lowlight', 'highlight.js', 'temml'];
 
 test.each([
   { folder: 'dist/lib', libraries: [...ENGINE, 'eventsource-parser'] },

@@ -67,6 +67,18 @@ describe.each(['chromium', 'firefox'] as const)('the model store in %s', (name) 
       { everyMs: 20 },
     );
 
+  test('short texts by key are there for another tab', async () => {
+    const tab = await storeTab();
+    await tab.evaluate(() => window.storeTab!.keepText('a kernel', 'fast'));
+    const other = await storeTab();
+    const texts = await other.evaluate(async () => [
+      await window.storeTab!.keptText('a kernel'),
+      await window.storeTab!.keptText('another'),
+    ]);
+    expect(texts).toEqual(['fast', undefined]);
+    for (const each of [tab, other]) await each.close();
+  });
+
   /** Ranges asked for more than once; a probe asks from byte 0, and no chunk lies there. */
   function fetchedAnew(): number {
     const ranges = [...model.originals.keys()].flatMap((file) =>

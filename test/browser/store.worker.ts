@@ -1,6 +1,7 @@
 /** The store in the worker that it is made for, over real OPFS and real HTTP, with a model that the test knows byte by byte. */
 import { expose } from 'comlink';
 import { openHttp } from '../../src/storage/http';
+import { openKeptTexts } from '../../src/storage/kept_texts';
 import { openModelStore } from '../../src/storage/store/store';
 import type { Download, DownloadOptions, DownloadProgress, ModelStore, StoreEntry } from '../../src/storage/store/types';
 import { type TestModel, type TestModelOptions, testModel, withSha256 } from '../storage/store/test_model';
@@ -35,6 +36,9 @@ const api = {
     });
     return before;
   },
+
+  keepText: async (key: string, text: string) => (await openKeptTexts('texts')).set(key, text),
+  keptText: async (key: string) => (await openKeptTexts('texts')).get(key),
 
   progress: (): DownloadProgress => download!.progress(),
 

@@ -1,29 +1,55 @@
 /**
- * Sluice for the Vercel AI SDK (`ai` 6): a LanguageModelV3, for generateText, streamText, agents and all that is built on them.
+ * Sluice for the Vercel AI SDK (`ai` 6 and 7): a LanguageModelV3, or V4, for generateText, streamText, agents and all that is built on them.
  *
  *   const model = sluice(() => createEngine('owner/name', { gpuBudget: '4GB' }));
  *   const { textStream } = streamText({ model, prompt: 'Tell a story.' });
  */
 import type {
   LanguageModelV3,
-  LanguageModelV3CallOptions,
-  LanguageModelV3Content,
   LanguageModelV3GenerateResult,
-  LanguageModelV3StreamPart,
+  LanguageModelV3Reasoning,
+  LanguageModelV3Text,
+  LanguageModelV3ToolCall,
 } from '@ai-sdk/provider';
 import type { ChatCompletionChunk, ChatEngine } from '../../api';
 import { EngineError, isAbort } from '../../errors';
-import { Parts } from './parts';
-import { requestOf } from './request';
+import { type Part, Parts } from './parts';
+import { type CallOptions, requestOf } from './request';
 
 /** An engine, on this device or at an endpoint, or a way to get one, which is called when the first reply is asked for. */
 export type EngineSource = ChatEngine | (() => Promise<ChatEngine>);
 
+/** A whole reply: what both specifications have of it. */
+export type SluiceReply = Omit<LanguageModelV3GenerateResult, 'content'> & {
+  content: (LanguageModelV3Text | LanguageModelV3Reasoning | LanguageModelV3ToolCall)[];
+};
+
+/**
+ * A LanguageModelV4, for `ai` 7, by its shape: the types of that name are in `@ai-sdk/provider` 4 alone, and this module is to be read with 3
+ * as well.
+ */
+export type SluiceModelV4 = {
+  readonly specificationVersion: 'v4';
+  readonly provider: string;
+  readonly modelId: string;
+  readonly supportedUrls: Record<string, RegExp[]>;
+  doStream(options: CallOptions): Promise<{ stream: ReadableStream<Part> }>;
+  doGenerate(options: CallOptions): Promise<SluiceReply>;
+};
+
+/** `modelId`: a name for logs; default the engine's model where that is known. */
+export type SluiceOptions = { modelId?: string };
+
 /**
  * `providerOptions: { sluice: { … } }` of a call are further fields of the request: min_p, chat_template_kwargs, ….
- * `modelId`: a name for logs; default the engine's model where that is known.
+ * `specification`: of the model that comes back. `ai` 7 takes both, and tells a 'v4' how much it is to think. Default 'v3'.
  */
-export function sluice(source: EngineSource, { modelId }: { modelId?: string } = {}): LanguageModelV3 {
+export function sluice(source: EngineSource, options: SluiceOptions & { specification: 'v4' }): SluiceModelV4;
+export function sluice(source: EngineSource, options?: SluiceOptions & { specification?: 'v3' }): LanguageModelV3;
+export function sluice(
+  source: EngineSource,
+  { modelId, specification = 'v3' }: SluiceOptions & { specification?: 'v3' | 'v4' } = {},
+): LanguageModelV3 | SluiceModelV4 {
   let known: Promise<ChatEngine> | undefined;
   const engine = (): Promise<ChatEngine> => {
     if (typeof source !== 'function') return Promise.resolve(source);
@@ -33,20 +59,20 @@ export function sluice(source: EngineSource, { modelId }: { modelId?: string } =
     });
     return known;
   };
-  return {
-    specificationVersion: 'v3',
+  const model = {
     provider: 'sluice',
     modelId: modelId ?? (typeof source === 'function' ? 'sluice' : source.info.model),
     supportedUrls: {},
-    doStream: async (options) => ({ stream: (await start(await engine(), options)).stream }),
-    doGenerate: async (options) => collect(await start(await engine(), options)),
+    doStream: async (options: CallOptions) => ({ stream: (await start(await engine(), options)).stream }),
+    doGenerate: async (options: CallOptions) => collect(await start(await engine(), options)),
   };
+  return specification === 'v4' ? { ...model, specificationVersion: 'v4' } : { ...model, specificationVersion: 'v3' };
 }
 
-type Started = { stream: ReadableStream<LanguageModelV3StreamPart>; warnings: LanguageModelV3GenerateResult['warnings'] };
+type Started = { stream: ReadableStream<Part>; warnings: LanguageModelV3GenerateResult['warnings'] };
 
 /** Waits for the first chunk, which comes when the request is known to be sound: what is wrong with it is thrown, not streamed. */
-async function start(engine: ChatEngine, options: LanguageModelV3CallOptions): Promise<Started> {
+async function start(engine: ChatEngine, options: CallOptions): Promise<Started> {
   const { request, warnings } = requestOf(options);
   const chunks = await engine.chat.completions.create(request, { signal: options.abortSignal });
   const iterator = chunks[Symbol.asyncIterator]();
@@ -58,16 +84,16 @@ function streamOf(
   chunks: AsyncIterator<ChatCompletionChunk>,
   first: IteratorResult<ChatCompletionChunk>,
   warnings: Started['warnings'],
-): ReadableStream<LanguageModelV3StreamPart> {
+): ReadableStream<Part> {
   const parts = new Parts();
   let next: IteratorResult<ChatCompletionChunk> | undefined = first;
   /** The parts of the next chunk, of which there may be none; undefined: it was the last one. */
-  const step = async (): Promise<LanguageModelV3StreamPart[] | undefined> => {
+  const step = async (): Promise<Part[] | undefined> => {
     const { done, value } = next ?? (await chunks.next());
     next = undefined;
     return done ? undefined : [...parts.of(value)];
   };
-  return new ReadableStream<LanguageModelV3StreamPart>({
+  return new ReadableStream<Part>({
     start: (controller) => controller.enqueue({ type: 'stream-start', warnings }),
     // A stream does not ask again after a pull that brought nothing.
     async pull(controller) {
@@ -89,8 +115,8 @@ function streamOf(
 }
 
 /** A whole reply from its stream. */
-async function collect({ stream, warnings }: Started): Promise<LanguageModelV3GenerateResult> {
-  const content: LanguageModelV3Content[] = [];
+async function collect({ stream, warnings }: Started): Promise<SluiceReply> {
+  const content: SluiceReply['content'] = [];
   const response: LanguageModelV3GenerateResult['response'] = {};
   const reader = stream.getReader();
   for (;;) {

@@ -2,7 +2,20 @@
 import type { LanguageModelV3FinishReason, LanguageModelV3StreamPart, LanguageModelV3Usage } from '@ai-sdk/provider';
 import type { ChatCompletionChunk, ToolCallDelta, Usage } from '../../api';
 
-type Part = LanguageModelV3StreamPart;
+/** Of the parts of a stream those that are made here, which both specifications have. */
+export type Part = Extract<
+  LanguageModelV3StreamPart,
+  {
+    type:
+      | 'stream-start'
+      | 'response-metadata'
+      | `${'text' | 'reasoning'}-${'start' | 'delta' | 'end'}`
+      | `tool-input-${'start' | 'delta' | 'end'}`
+      | 'tool-call'
+      | 'finish'
+      | 'error';
+  }
+>;
 type Block = { kind: 'text' | 'reasoning'; id: string };
 type Call = { id: string; name: string; input: string };
 
