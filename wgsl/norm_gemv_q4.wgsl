@@ -9,16 +9,11 @@ override COUNT: u32 = (UNITS + LANES - 1u) / LANES;
 @compute @workgroup_size(THREADS)
 fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let place = placeOf(thread.index, wg.y * grid.x + wg.x); // workgroups past 65,535 fold into grid.y
-  var rows = Rows(); // the first of them are on their way while x is copied
-  if (place.lane < UNITS) { rows = readRows(place.row, place.lane); }
   stageNormed(thread.index);
   var sums = vec4f();
   for (var t = 0u; t < COUNT; t++) {
     let unit = t * LANES + place.lane;
-    if (unit < UNITS) {
-      if (t > 0u) { rows = readRows(place.row, unit); }
-      sums += addRows(rows, tileUnit(unit));
-    }
+    if (unit < UNITS) { sums += addRows(readRows(place.row, unit), tileUnit(unit)); }
   }
   teamPut(0u, sums, place, thread);
   writeRow(teamSum(place, thread) * normScale(), place);
