@@ -179,6 +179,7 @@ const rankedCases = [
         await bench.run({ kernel, bindings: { ...own, picks: apart.picks, y: apartY }, weights });
         const both = createMoeRankedGateUpQ4(gpu, { ...shape, near }, choice);
         await bench.run({ kernel: both, bindings: { ...own, ...ranked, logits: input, y: rankedY }, weights });
+        const want = moeRouteReference(logits, { ...choice, tokens: 1 }).weights;
         const same = async (what: string, got: Output, want: Output) => {
           const bits = async (own: Output) => new Uint32Array((await bench.read(own)).slice().buffer);
           return compare(what, await bits(got), await bits(want), 0, 1);
@@ -187,6 +188,13 @@ const rankedCases = [
           await same('picks, missing', ranked.picks, apart.picks),
           await same('weights', ranked.weights, apart.weights),
           await same('y', rankedY, apartY),
+          compare(
+            'weights by reference',
+            await bench.read(ranked.weights),
+            want,
+            (expUlps(18) + chosen + 4) * ulp,
+            largest(want),
+          ),
         );
       });
     },

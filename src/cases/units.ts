@@ -1,9 +1,9 @@
 /** What a decode step runs between its products: kernels that write whole units of 32 activations, as f32 or as integers. */
 import type { Gpu } from '../gpu/device';
-
 import type { Kernel } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
 import { createAttentionCombineUnits } from '../kernels/attention';
+import { combineReference } from '../kernels/reference/attention';
 import { rmsNormReference } from '../kernels/reference/rms_norm';
 import { swigluReference } from '../kernels/reference/swiglu';
 import { createRmsNormUnits } from '../kernels/rms_norm';
@@ -97,16 +97,7 @@ const combineCases = combineRows.flatMap(({ heads, headDim, parts, position, why
     const sums = uniform(next, parts * heads * headDim);
     const stats = uniform(next, parts * heads * 2, 1, 3);
     const qGate = uniform(next, heads * 2 * headDim, -4, 4);
-    const want = Float64Array.from({ length: heads * headDim }, (_, i) => {
-      const head = Math.floor(i / headDim);
-      let [sum, total] = [0, 0];
-      for (let part = 0; part < used; part++) {
-        const weight = Math.exp(stats[2 * (part * heads + head)]!);
-        sum += weight * sums[part * heads * headDim + i]!;
-        total += weight * stats[2 * (part * heads + head) + 1]!;
-      }
-      return sum / total / (1 + Math.exp(-qGate[(2 * head + 1) * headDim + (i % headDim)]!));
-    });
+    const want = combineReference({ sums, stats, qGate }, { heads, headDim, used });
     const buffers = { sums: bench.input(sums), stats: bench.input(stats), qGate: bench.input(qGate) };
     return {
       kernel: createAttentionCombineUnits(gpu, { heads, headDim, parts, y }),

@@ -60,10 +60,10 @@ const wideSource = { staged: sourceStaged, held: sourceHeld };
  * y = W x for one token as createGemvQ4 computes it, in 16-byte reads.
  * @throws EngineError 'shape' unless 32 divides group, group divides cols, and the team suits cols.
  */
-export function createGemvQ4Wide(gpu: Gpu, shape: TeamShape<WideTeam>): Kernel {
+export function createGemvQ4Wide(gpu: Gpu, shape: Omit<TeamShape<WideTeam>, 'write'>): Kernel {
   const { cols, team } = shape;
   const spec = teamSpec(gpu, `gemv_q4_${team.x}`, shape, blocksOf(team));
-  const chunk = chunkUnits(gpu, cols / 32, team, shape.write);
+  const chunk = chunkUnits(gpu, cols / 32, team);
   if (chunk === undefined) throw new EngineError('shape', `${spec.label}: the team does not suit ${cols} columns.`);
   return createKernel(gpu, {
     ...spec,
@@ -236,11 +236,9 @@ const blocksOf = (team: Team | WideTeam): number => ('x' in team && team.x === '
 const unitBytes = 9 * 16;
 
 /** Units of 32 columns that are staged at a time, in equal chunks; undefined if the team does not suit so many units. */
-function chunkUnits(gpu: Gpu, units: number, team: WideTeam, write?: Write): number | undefined {
+function chunkUnits(gpu: Gpu, units: number, team: WideTeam): number | undefined {
   const { lanes, teams, kib, x } = team;
-  const blocks = blocksOf(team) + (write?.kind === 'normed' ? 1 : 0);
-  const reduceBytes = teamReduction(gpu, { lanes, teams, blocks }).bytes + (write ? 128 : 0);
-  const room = Math.floor((kib * 1024 - reduceBytes) / unitBytes);
+  const room = Math.floor((kib * 1024 - teamReduction(gpu, { lanes, teams, blocks: blocksOf(team) }).bytes) / unitBytes);
   if (x === 'held') return units <= lanes && room >= 1 ? equalShare(units, room) : undefined;
   return room >= lanes ? equalShare(Math.ceil(units / lanes), Math.floor(room / lanes)) * lanes : undefined;
 }

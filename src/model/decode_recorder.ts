@@ -151,7 +151,7 @@ export class DecodeRecorder extends Recorder {
     layer: number,
     vectors: VectorBlock<'postAttentionNorm'>,
     matrices: MixtureMatrices,
-    reader: MatrixBlocks,
+    _reader: MatrixBlocks,
   ): boolean {
     const { gpu, config, table, scratch } = this.context;
     const { format } = matrices.gate;
@@ -162,7 +162,8 @@ export class DecodeRecorder extends Recorder {
     ] as const;
     const alike = pairs.every(([a, b]) => JSON.stringify(a.format) === JSON.stringify(b.format));
     if (!alike || !isAffine4(format) || !suitsProject(gpu, format, bytes) || !holdsX(gpu, matrices.gate)) {
-      return super.normAndProject(layer, vectors, matrices, reader);
+      this.#normedF32(vectors, matrices);
+      return false;
     }
     const kernel = createMoeProject(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps, format, bytes });
     const own = { x: this.at('hidden'), saved: this.savedHidden(layer) };
@@ -173,6 +174,17 @@ export class DecodeRecorder extends Recorder {
       this.add(kernel, ranges, table.severalAfter(vectors, 'postAttentionNorm', run), rowsOf(kernel, rows));
     }
     return true;
+  }
+
+  /** The same in dispatches of their own: experts read f32, so all do. */
+  #normedF32(vectors: VectorBlock<'postAttentionNorm'>, matrices: MixtureMatrices): void {
+    const { gpu, config, table } = this.context;
+    const kernel = createRmsNormUnits(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps, y: 'f32' });
+    const ranges = { units: this.at('normed'), x: this.at('hidden'), step: this.step };
+    this.add(kernel, ranges, table.vectors(vectors, 'postAttentionNorm'));
+    const projections = Object.entries(matrices).map(([y, matrix]): Projection => [matrix, y as Output]);
+    this.#half = false;
+    for (const group of alike(projections)) this.#projectGroup('normed', 'f32', group);
   }
 
   /** The choice goes with the first product of the experts, but where the CPU asks for it in between. */

@@ -1,4 +1,5 @@
-// team_subgroups: sums over the LANES lanes of a team that is one or several subgroups, of any size that divides LANES.
+// team_subgroups: sums over the LANES lanes of a team that is one or several subgroups, of any size that divides LANES. They are added in
+// pairs, as subgroupRow does within one: a driver chooses the size for each pipeline, and two that stand in for each other give the same bits.
 override SMALLEST: u32; // lanes of the smallest subgroup that the device makes, 4 at least
 override LARGEST: u32;
 override SUBGROUPS: u32 = THREADS / SMALLEST;
@@ -19,7 +20,10 @@ fn teamSum(at: Place, thread: Thread) -> f32 {
   if (at.lane >= 4u * BLOCKS) { return 0.0; }
   let count = LANES / thread.subgroupSize;
   let first = (at.lane / 4u * SUBGROUPS + at.team * count) * 4u + at.lane % 4u;
-  var sum = 0.0;
-  for (var i = 0u; i < count; i++) { sum += partials[first + i * 4u]; }
-  return sum;
+  var sums: array<f32, LANES / SMALLEST>;
+  for (var i = 0u; i < count; i++) { sums[i] = partials[first + i * 4u]; }
+  for (var width = 1u; width < count; width *= 2u) {
+    for (var i = 0u; i + width < count; i += 2u * width) { sums[i] += sums[i + width]; }
+  }
+  return sums[0];
 }

@@ -39,3 +39,23 @@ export function attentionReference(
   }
   return y;
 }
+
+/**
+ * The first `used` parts of a context put together as one softmax, gated: sums [parts, heads, headDim], stats [parts, heads] (largest score,
+ * sum of e^(score - largest)), qGate [heads, 2, headDim] -> [heads, headDim].
+ */
+export function combineReference(
+  { sums, stats, qGate }: Record<'sums' | 'stats' | 'qGate', ArrayLike<number>>,
+  { heads, headDim, used }: { heads: number; headDim: number; used: number },
+): Float64Array {
+  return Float64Array.from({ length: heads * headDim }, (_, i) => {
+    const head = Math.floor(i / headDim);
+    let [sum, total] = [0, 0];
+    for (let part = 0; part < used; part++) {
+      const weight = Math.exp(stats[2 * (part * heads + head)]!);
+      sum += weight * sums[part * heads * headDim + i]!;
+      total += weight * stats[2 * (part * heads + head) + 1]!;
+    }
+    return sum / total / (1 + Math.exp(-qGate[(2 * head + 1) * headDim + (i % headDim)]!));
+  });
+}

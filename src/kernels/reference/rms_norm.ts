@@ -9,3 +9,10 @@ export function rmsNormReference(x: ArrayLike<number>, w: ArrayLike<number>, eps
   }
   return y;
 }
+
+/** The half of it that needs no sum over all of x [cols]: x * w, and the sum of squares of every 32 values [cols/32]. */
+export function weighReference(x: ArrayLike<number>, w: ArrayLike<number>): { weighed: Float64Array; squares: Float64Array } {
+  const squares = new Float64Array(x.length / 32);
+  for (let i = 0; i < x.length; i++) squares[Math.floor(i / 32)]! += x[i]! ** 2;
+  return { weighed: Float64Array.from(x, (value, i) => value * w[i]!), squares };
+}
