@@ -1,4 +1,5 @@
 /** The worker's request from a chat request: messages, tools and formats, each checked by name. */
+import { EngineError } from '../errors';
 import type { ChatRequest, Constraint, ToolDefinition } from '../protocol/chat';
 import type { GenerateRequest } from '../protocol/engine';
 import {
@@ -61,6 +62,12 @@ function checkMessages(messages: unknown): void {
     if (role === 'tool') checkAnswer(callId, messages.slice(0, i), field);
     if (reasoning !== undefined && reasoning !== null && typeof reasoning !== 'string')
       throw fieldError(`${field}.reasoning_content`, 'must be a string');
+    if (message.audio !== undefined && message.audio !== null)
+      throw new EngineError('unsupported-content', `'${field}.audio' cannot be read: this model reads text only. Remove it.`, {
+        field: `${field}.audio`,
+      });
+    if (message.function_call !== undefined && message.function_call !== null)
+      throw fieldError(`${field}.function_call`, 'is the form before tools; use tool_calls');
     if (calls === undefined || calls === null) continue;
     if (role !== 'assistant') throw fieldError(`${field}.tool_calls`, "belongs in a message of the assistant's");
     checkCalls(calls, `${field}.tool_calls`);

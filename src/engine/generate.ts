@@ -164,7 +164,9 @@ async function openLoop(run: Run): Promise<void> {
   const { g, request, reply, limits, window, row } = run;
   const { topLogprobs, reasoningBudgetTokens, constraint } = request;
   const { session, vocab, stopIds, cache } = g;
-  const seen = topLogprobs !== undefined || reasoningBudgetTokens !== undefined || constraint !== undefined;
+  // Without thinking (a budget of 0) nothing is closed unless the model opens a block unasked, which `decode` then goes back for.
+  const closes = reasoningBudgetTokens !== undefined && (reasoningBudgetTokens > 0 || run.output.thinks);
+  const seen = topLogprobs !== undefined || closes || constraint !== undefined;
   if (seen || reply.params.logitBias || !TokenLoops.suits(stopIds)) return;
   const loops = session.tokenLoops(vocab);
   if (!loops) return;
@@ -313,9 +315,11 @@ async function* decode(run: Run): AsyncGenerator<Event<'prefill'> | SaidEvent, R
       break;
     }
     if (output.thinks && mustStopThinking(run)) {
+      if (run.loop) yield* reread(run); // the GPU has read on
       const ids = reply.force(closing.ids, run.limits.maxTokens);
       yield* await say(run, ids);
       end = output.stopped ? 'stop' : yield* advance(run, ids);
+      if (end === undefined && !run.loop && !output.thinks) await openLoop(run);
       continue;
     }
     const { token, done } = await nextToken(run);
@@ -408,16 +412,22 @@ async function* advance(run: Run, tokens: readonly number[]): AsyncGenerator<Eve
 
 /** Where turns can be dropped, reads what stays of the prompt and the reply so far, in place of what was read. Returns whether. */
 async function* rereadWithoutOldest(run: Run): AsyncGenerator<Event<'prefill'>, boolean, undefined> {
-  const { g, limits, window, reply, signal, times } = run;
-  const started = performance.now();
+  const { limits, window, reply, signal } = run;
   if (!(await makeRoom(window, reply.ids.length, limits, signal))) return false;
-  const tokens = withReply(window, reply.ids);
   const looped = run.loop !== undefined;
+  yield* reread(run);
+  if (looped) await openLoop(run);
+  return true;
+}
+
+/** Brings the sequence to prompt and reply as they are, and ends the loop. */
+async function* reread(run: Run): AsyncGenerator<Event<'prefill'>, void, undefined> {
+  const { g, window, reply, times } = run;
+  const started = performance.now();
+  const tokens = withReply(window, reply.ids);
   await closeLoop(run);
   const cached = g.cache?.known(tokens) ?? 0;
   yield* prefill(run, tokens, await turnEndOf(run, window), cached);
-  if (looped) await openLoop(run);
   times.prefillTokens += tokens.length - cached;
   times.rereadMs += performance.now() - started;
-  return true;
 }

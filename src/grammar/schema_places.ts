@@ -33,11 +33,16 @@ export class SchemaPlaces {
     return ok ? found : undefined;
   }
 
+  /** @throws EngineError 'unsupported-schema', 'invalid-request' for a keyword of this schema */
+  check(schema: SchemaObject, pointer: string): void {
+    if (!this.#checked.has(schema)) checkKeywords(schema, pointer);
+    this.#checked.add(schema);
+  }
+
   #add(found: Conjunct[], { schema, pointer }: Place, path: readonly SchemaObject[]): boolean {
     if (typeof schema === 'boolean') return schema;
     if (path.includes(schema)) throw unsupportedSchema(pointer, 'it refers to itself without an object or array in between.');
-    if (!this.#checked.has(schema)) checkKeywords(schema, pointer);
-    this.#checked.add(schema);
+    this.check(schema, pointer);
     const inner = [...path, schema];
     const known = found.some((conjunct) => conjunct.schema === schema);
     if (!known && !annotationsOnly(schema)) found.push({ schema, pointer, chosen: new Set() });

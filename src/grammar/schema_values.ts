@@ -28,6 +28,7 @@ export class ValueCheck {
 
   satisfies(value: unknown, schema: SchemaObject | boolean, pointer: string): boolean {
     if (typeof schema === 'boolean') return schema;
+    this.#places.check(schema, pointer);
     if (++this.#depth > maxDepth) throw unsupportedSchema(pointer, 'it is nested too deep.');
     try {
       return this.#generic(value, schema, pointer) && this.#byType(value, schema, pointer);
@@ -60,8 +61,8 @@ export class ValueCheck {
   }
 
   #byType(value: unknown, schema: SchemaObject, pointer: string): boolean {
-    if (typeof value === 'string') return stringFits(value, schema);
-    if (typeof value === 'number') return numberFits(value, schema);
+    if (typeof value === 'string') return stringFits(value, schema, pointer);
+    if (typeof value === 'number') return numberFits(value, schema, pointer);
     if (Array.isArray(value)) return this.#arrayFits(value, schema, pointer);
     return isObject(value) ? this.#objectFits(value, schema, pointer) : true;
   }
@@ -88,7 +89,7 @@ export class ValueCheck {
     return entries.every(([name, item]) => {
       const byName = own(properties, name) as SchemaObject | boolean | undefined;
       const byPattern = patterns
-        .filter(([pattern]) => new RegExp(pattern, 'u').test(name))
+        .filter(([pattern]) => patternOf(pattern, child(pointer, 'patternProperties', pattern)).test(name))
         .map(([, part]) => part as SchemaObject);
       const schemas = [...(byName === undefined ? [] : [byName]), ...byPattern];
       const at = child(pointer, 'properties', name);
@@ -121,21 +122,37 @@ export function equal(a: unknown, b: unknown): boolean {
   return names.length === Object.keys(b).length && names.every((name) => Object.hasOwn(b, name) && equal(a[name], b[name]));
 }
 
-function stringFits(value: string, schema: SchemaObject): boolean {
+function stringFits(value: string, schema: SchemaObject, pointer: string): boolean {
   const { minLength = 0, maxLength = Number.POSITIVE_INFINITY } = schema as Record<string, number>;
   const length = Array.from(value).length;
   const { pattern, format } = schema as Record<string, string>;
-  const patterns = [pattern, format === undefined ? undefined : formatPatterns.get(format)].filter((text) => text !== undefined);
-  return length >= minLength && length <= maxLength && patterns.every((text) => new RegExp(text, 'u').test(value));
+  const form = format === undefined ? undefined : formatPatterns.get(format);
+  if (format !== undefined && form === undefined) throw unsupportedSchema(child(pointer, 'format'), 'the format is not known.');
+  const patterns = [
+    pattern === undefined ? undefined : patternOf(pattern, child(pointer, 'pattern')),
+    form === undefined ? undefined : new RegExp(form, 'u'),
+  ];
+  return length >= minLength && length <= maxLength && patterns.every((each) => !each || each.test(value));
 }
 
-function numberFits(value: number, schema: SchemaObject): boolean {
-  const { minimum, maximum, exclusiveMinimum, exclusiveMaximum } = schema as Record<string, number>;
+/** @throws EngineError 'unsupported-schema' */
+export function patternOf(pattern: string, pointer: string): RegExp {
+  try {
+    return new RegExp(pattern, 'u');
+  } catch {
+    throw unsupportedSchema(pointer, 'it is no regular expression in Unicode mode.');
+  }
+}
+
+function numberFits(value: number, schema: SchemaObject, pointer: string): boolean {
+  const { minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf } = schema as Record<string, number>;
+  if (multipleOf !== undefined && multipleOf !== 1)
+    throw unsupportedSchema(child(pointer, 'multipleOf'), 'only multipleOf 1 is, as type integer.');
   return (
     value >= (minimum ?? Number.NEGATIVE_INFINITY) &&
     value <= (maximum ?? Number.POSITIVE_INFINITY) &&
     value > (exclusiveMinimum ?? Number.NEGATIVE_INFINITY) &&
     value < (exclusiveMaximum ?? Number.POSITIVE_INFINITY) &&
-    ((schema.multipleOf as number | undefined) !== 1 || Number.isInteger(value))
+    (multipleOf === undefined || Number.isInteger(value))
   );
 }

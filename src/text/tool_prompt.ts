@@ -12,7 +12,7 @@ export function withToolPrompt(messages: readonly Message[], tools: readonly unk
   if (tools.length === 0) return joinResults(told);
   const prompt = toolPrompt(tools);
   const [first, ...rest] = told;
-  if (first?.role !== 'system') return joinResults([{ role: 'system', content: prompt }, ...told]);
+  if (first?.role !== 'system' && first?.role !== 'developer') return joinResults([{ role: 'system', content: prompt }, ...told]);
   return joinResults([{ ...first, content: `${first.content}\n\n${prompt}` }, ...rest]);
 }
 

@@ -203,6 +203,7 @@ const wrongInChat: [string, unknown][] = [
   ['messages[0].tool_calls', [{ ...calling('c'), role: 'user', content: 'x' }]],
   ['messages[0].reasoning_content', [{ role: 'assistant', content: '', reasoning_content: {} }]],
   ['messages[0].tool_calls', [{ role: 'assistant', tool_calls: {} }]],
+  ['messages[0].function_call', [{ role: 'assistant', content: '', function_call: { name: 'f', arguments: '' } }]],
   ['messages[0].tool_calls[0]', [{ role: 'assistant', tool_calls: [{ id: '1', type: 'function', function: { name: 'f' } }] }]],
   [
     'messages[0].tool_calls[0]',

@@ -1,5 +1,5 @@
 /** What the GPU's own decoding reads is known to the prefix cache: a second turn reuses it, and says what it says without a cache. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type Generation, generate } from '../../src/engine/generate';
 import { newJournal } from '../../src/engine/journal';
 import { ModelSession } from '../../src/engine/model_session';
@@ -12,6 +12,8 @@ import { openCheckpoint } from '../../src/stream/open_checkpoint';
 
 type Reply = { ids: number[]; cached: number };
 
+/** Stands for what closes a think block. */
+const closing = [77, 78, 79];
 const prompt = [1, 300, 1200, 45, 700, 90, 12, 13];
 const signal = new AbortController().signal;
 let gpu: Gpu;
@@ -32,17 +34,23 @@ type Asked = Partial<GenerateRequest> & {
   stopAfter?: number;
   known?: PrefixCache;
   journal?: { ids: number[] };
+  thinkAt?: number;
 };
 
-/** `stopAfter`: the text of so many ids completes a stop string. */
-async function run(ids: number[], { stopIds = [], stopAfter = Number.POSITIVE_INFINITY, known, journal, ...asked }: Asked) {
+/** `stopAfter`: the text of so many ids completes a stop string. `thinkAt`: the last of so many opens a think block, in a reply to messages. */
+async function run(
+  ids: number[],
+  { stopIds = [], stopAfter = Number.POSITIVE_INFINITY, known, journal, thinkAt, ...asked }: Asked,
+) {
   const reply: Reply = { ids: [], cached: 0 };
   const text = {
-    encode: async () => ids,
+    encode: async (written: string) => (written.includes('</think>') ? closing : ids),
+    encodeChat: async () => ({ ids, opensThinking: false }),
     openStream: () => ({
       push: async (added: readonly number[]) => {
         reply.ids.push(...added);
-        return { text: 'x'.repeat(added.length), stopped: reply.ids.length >= stopAfter, used: added.length };
+        const tag = added.join() === closing.join() ? '</think>' : reply.ids.length === thinkAt ? '<think>' : undefined;
+        return { text: tag ?? 'x'.repeat(added.length), stopped: reply.ids.length >= stopAfter, used: added.length };
       },
       finish: async () => '',
       close: () => {},
@@ -100,6 +108,27 @@ test('a reply that goes on elsewhere draws the rest with the numbers that come n
   cache.forget();
   const rest = await run(prompt, { sampling, known: cache, journal: { ids: whole.ids.slice(0, 9) } });
   expect(rest.ids).toEqual(whole.ids);
+});
+
+test('without thinking the loop draws too, and goes back for a think block that opens unasked', async () => {
+  const begun = vi.spyOn(session, 'tokenLoops');
+  const usual = await run(prompt, { sampling });
+  const off = { reasoningBudgetTokens: 0, prompt: { messages: [{ role: 'user', content: 'x' }] } } as Partial<GenerateRequest>;
+  begun.mockClear();
+  expect(await run(prompt, { sampling, ...off })).toEqual(usual);
+  expect(begun).toHaveBeenCalledTimes(1);
+  begun.mockClear();
+  cache.forget();
+  const greedy = { temperature: 0, repetition_penalty: 1.3 };
+  const opened = await run(prompt, { sampling: greedy, ...off, thinkAt: 1, known: cache });
+  expect(begun).toHaveBeenCalledTimes(2); // before the block and behind it
+  expect(opened.ids.slice(1, 4)).toEqual(closing);
+  expect(opened.ids.length).toBe(24);
+  begun.mockClear();
+  const byCpu = await run(prompt, { sampling: { ...greedy, logit_bias: { 5: 0 } }, ...off, thinkAt: 1 });
+  expect(begun).not.toHaveBeenCalled();
+  expect(byCpu.ids).toEqual(opened.ids);
+  begun.mockRestore();
 });
 
 test.each([

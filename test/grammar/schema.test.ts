@@ -25,6 +25,15 @@ describe('what cannot be enforced is refused where it stands', () => {
   test.each([
     ['multipleOf', { type: 'integer', multipleOf: 5 }, '/multipleOf'],
     ['multipleOf of any number', { multipleOf: 0.1 }, '/multipleOf'],
+    ['multipleOf beside enum', { enum: [3, 4], multipleOf: 2 }, '/multipleOf'],
+    ['multipleOf beside const', { const: 3, multipleOf: 2 }, '/multipleOf'],
+    [
+      'not within what an enum names',
+      { enum: [{ a: 1 }, { a: 2 }], properties: { a: { not: { const: 1 } } } },
+      '/properties/a/not',
+    ],
+    ['a pattern beside enum that is none', { enum: ['a'], pattern: '(' }, '/pattern'],
+    ['an unknown format beside enum', { enum: ['a'], format: 'telephone' }, '/format'],
     ['uniqueItems', { type: 'array', uniqueItems: true }, '/uniqueItems'],
     ['not', { not: { type: 'null' } }, '/not'],
     ['if', JSON.parse('{"if": {}, "then": {}}'), '/if'],
