@@ -46,6 +46,7 @@ export default defineConfig({
         '@huggingface/tokenizers',
         '@mlc-ai/web-xgrammar',
         'hash-wasm',
+        'hash-wasm/dist/sha256.umd.min.js',
         'idb-keyval',
       ],
       ...['openai', 'ai', 'zod'],

@@ -236,7 +236,7 @@ function showReady(engine: Engine, label: string): void {
   const returned = cost !== undefined && chat.takeBack(); // it was sent before anybody could know what an answer costs
   announcer.say([`${label} is ready`, cost?.text, returned && 'The message is in the box again'].filter(Boolean).join('. '));
   watchDevice(engine);
-  performance.mark('sluice.ready'); // one can send from here on
+  performance.mark('sluice.ready'); // replies begin from here on
   whenIdle(loadMarkdown); // in time for the first reply, and after everything that a first message needs
   if (continuing) regenerate();
   else chat.resume();

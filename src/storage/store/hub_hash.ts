@@ -2,7 +2,7 @@
  * sha256 of the original files, in file order, behind a download that comes in another order. Bytes that left memory are read back
  * from disk, so the window is the disk; how far each hash came is journaled, so a restart does not begin anew.
  */
-import { createSHA256 } from 'hash-wasm';
+import type { IHasher } from 'hash-wasm';
 import { EngineError, throwIfAborted } from '../../errors';
 import type { ChunkBoard } from './board';
 import { readChunk } from './chunk_io';
@@ -25,7 +25,7 @@ type Walk = {
   spans: Span[];
   position: number;
   saved: number;
-  hasher?: Awaited<ReturnType<typeof createSHA256>>;
+  hasher?: IHasher;
 };
 
 export type HubHashOptions = {
@@ -158,7 +158,9 @@ export class HubHash {
   }
 
   private async begin(walk: Walk): Promise<NonNullable<Walk['hasher']>> {
-    const hasher = await createSHA256();
+    // Loaded when a file is hashed, which few visits do.
+    const { default: library } = await import('hash-wasm/dist/sha256.umd.min.js');
+    const hasher = await library.createSHA256();
     hasher.init();
     const known = this.options.journal.state.sha256.get(walk.origin.file);
     if (known && known.position <= walk.origin.byteLength && loadState(hasher, known.state)) walk.position = known.position;
