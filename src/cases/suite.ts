@@ -3,6 +3,7 @@ import { advanceCases } from './advance';
 import { attentionCases } from './attention';
 import { conv1dSiluCases } from './conv1d_silu';
 import { deltaCases } from './delta';
+import { deltaInputCases } from './delta_inputs';
 import { embedCases } from './embed';
 import { gatedRmsNormCases } from './gated_rms_norm';
 import { gemmCases } from './gemm';
@@ -12,6 +13,7 @@ import { gemvIntCases } from './gemv_int';
 import type { KernelCase } from './harness';
 import { interleavePairsCases } from './interleave_pairs';
 import { moeCases } from './moe';
+import { moeChoiceCases } from './moe_choice';
 import { normGemvCases } from './norm_gemv';
 import { normHalvesCases } from './norm_halves';
 import { qkNormRopeCases } from './qk_norm_rope';
@@ -32,11 +34,13 @@ export const kernelCases: KernelCase[] = [
   ...qkNormRopeCases,
   ...attentionCases,
   ...conv1dSiluCases,
+  ...deltaInputCases,
   ...deltaCases,
   ...gatedRmsNormCases,
   ...swigluCases,
   ...unitsCases,
   ...normHalvesCases,
+  ...moeChoiceCases,
   ...moeCases,
   ...normGemvCases,
   ...advanceCases,
