@@ -1,11 +1,10 @@
 // delta_project_q4: norm_gemv_q4 of all that a delta rule reads, and behind the rows of q, k and v the causal depthwise convolution over time
 // (kernel 4) and SiLU as conv1d_silu, which concern a row alone: the thread that has its sum moves its window on.
-//   x [COLS] f32;  y f32, row r of a matrix at record.a.w + r: the first CHANNELS of it are q, k, v
+//   x: see norm_rows, where the loop is;  y f32, row r of a matrix at record.a.w + r: the first CHANNELS of it are q, k, v
 //   state [slots, 3, CHANNELS] f32, the last three inputs, oldest first: moves from step.sourceSlot to step.targetSlot
-//   weights: as norm_gemv_q4; record.b.z is where the convolution's w [CHANNELS, 4] f32 begins in `parameters`
+//   weights: as there; record.b.z is where the convolution's w [CHANNELS, 4] f32 begins in `parameters`
 // A step of no tokens leaves the state as it is.
 override CHANNELS: u32;
-override COUNT: u32 = (UNITS + LANES - 1u) / LANES;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<storage, read_write> state: array<f32>;
 @group(0) @binding(3) var<uniform> step: Step;
@@ -25,14 +24,7 @@ fn convolved(channel: u32, now: f32) -> f32 {
 @compute @workgroup_size(THREADS)
 fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let place = placeOf(thread.index, wg.y * grid.x + wg.x); // workgroups past 65,535 fold into grid.y
-  stageNormed(thread.index);
-  var sums = vec4f();
-  for (var t = 0u; t < COUNT; t++) {
-    let unit = t * LANES + place.lane;
-    if (unit < UNITS) { sums += addRows(readRows(place.row, unit), tileUnit(unit)); }
-  }
-  teamPut(0u, sums, place, thread);
-  let sum = teamSum(place, thread) * normScale();
+  let sum = normedSum(place, thread);
   let row = place.row + place.lane;
   if (place.lane >= ROWS || row >= record.a.z) { return; }
   let at = record.a.w + row;

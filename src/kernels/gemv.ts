@@ -12,6 +12,7 @@ import {
   createGemvQ4Int,
   createGemvQ4Wide,
   oneStepLanes,
+  rowTeam,
   suits,
   type Team,
   teamName,
@@ -122,8 +123,8 @@ export function chooseGemvInt(
   const team = !sliced && outCols <= 1024 ? { rows: 2 as const, lanes: oneStepLanes(gpu, cols), teams: 1 } : undefined;
   if (team && suits(gpu, cols, team)) return createGemvQ4Int(gpu, { cols, format, accumulate, write, team, x });
   const most = lanesFor(outCols);
-  const lanes = !sliced && suits(gpu, cols, { rows: 4, lanes: most, teams: 1 }) ? most : 32;
-  return createGemvQ4Int(gpu, { cols, format, accumulate, write, team: { rows: 4, lanes, teams: 64 / lanes }, x });
+  const lanes = !sliced && suits(gpu, cols, rowTeam(most)) ? most : 32;
+  return createGemvQ4Int(gpu, { cols, format, accumulate, write, team: rowTeam(lanes), x });
 }
 
 /** Rows that a large GPU has few of are shared by more lanes. Fastest of those tried on an NVIDIA H200 at 4B to 27B shapes. */

@@ -91,6 +91,9 @@ export function createGemvQ4Int(gpu: Gpu, shape: TeamShape<Team> & { x: IntDtype
 /** Rows of the residual stream, or of what a feed-forward layer holds, that one workgroup makes: a unit. */
 const unitRows = 32;
 
+/** Sums of a row have the same order in teams of as many lanes. */
+export const rowTeam = (lanes: number): Team => ({ rows: 4, lanes, teams: 64 / lanes });
+
 /** `lanes` for each four rows of a unit. */
 export const unitTeam = (lanes: number): Team => ({ rows: 4, lanes, teams: unitRows / 4 });
 

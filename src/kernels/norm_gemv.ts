@@ -1,6 +1,7 @@
 /** One token's norm and the products behind it in one dispatch, for narrow models, which a dispatch costs as much as a matrix. */
 import sourceDelta from '../../wgsl/delta_project_q4.wgsl?raw';
 import source from '../../wgsl/norm_gemv_q4.wgsl?raw';
+import normRows from '../../wgsl/shared/norm_rows.wgsl?raw';
 import q4Unit from '../../wgsl/shared/q4_unit.wgsl?raw';
 import rowBlocks from '../../wgsl/shared/row_blocks.wgsl?raw';
 import writeRow from '../../wgsl/shared/write_row.wgsl?raw';
@@ -23,7 +24,8 @@ export function createNormGemvQ4(gpu: Gpu, shape: NormGemvShape): Kernel {
   const spec = normSpec(gpu, 'norm_gemv_q4', shape);
   return createKernel(gpu, {
     ...spec,
-    sources: [...spec.sources, source],
+    sources: [...spec.sources, writeRow, source],
+    constants: { ...spec.constants, ACCUMULATE: 0 },
     bindings: { x: 'read', y: 'write' },
   });
 }
@@ -55,10 +57,10 @@ function normSpec(gpu: Gpu, stem: string, { cols, eps, format }: NormGemvShape) 
   requireAtMost(label, 'cols', cols, mostCols);
   return {
     label,
-    sources: [shared.moreParameters, ...piece.sources, rowBlocks, writeRow, ...reduce.sources, q4Unit, xTile, xNormed],
+    sources: [shared.moreParameters, ...piece.sources, rowBlocks, ...reduce.sources, q4Unit, xTile, xNormed, normRows],
     enable: reduce.enable,
     constants: {
-      ...{ ACCUMULATE: 0, COLS: cols, FOLDED: 0, EPS: eps },
+      ...{ COLS: cols, FOLDED: 0, EPS: eps },
       ...{ ROWS: rows, LANES: lanes, TEAMS: teams, ROW_BLOCKS: 1, BLOCKS: 1 },
       ...piece.constants,
       ...reduce.constants,

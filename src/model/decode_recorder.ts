@@ -13,6 +13,7 @@ import { chooseGemv, chooseGemvInt, createQuantise, lanesFor, takesInt } from '.
 import {
   createGateUpQ4Int,
   createGemvQ4Int,
+  rowTeam,
   type Team,
   unitLanes,
   unitTeam,
@@ -219,7 +220,7 @@ export class DecodeRecorder extends Recorder {
     const pairs = lanes ? this.#pairs(gate, up) : undefined;
     if (!alikeBoth || !lanes || !pairs) {
       // The lanes of a row tell its sum's order, and whether the pairs lie together is a matter of the budget.
-      const team = lanes ? { ...unitTeam(lanes), teams: 64 / lanes } : undefined;
+      const team = lanes ? rowTeam(lanes) : undefined;
       const projections = [[gate, 'gate'] as const, [up, 'up'] as const];
       for (const group of alike(projections)) this.#projectGroup('normed', x, group, team);
       this.swiglu(reader);
@@ -261,8 +262,7 @@ export class DecodeRecorder extends Recorder {
       return;
     }
     this.#weighed = undefined;
-    const team = { ...unitTeam(lanes), teams: 64 / lanes }; // the same order of adding, whatever the budget
-    this.#product(x, matrix, 'hidden', { accumulate: true, sliced: false, team });
+    this.#product(x, matrix, 'hidden', { accumulate: true, sliced: false, team: rowTeam(lanes) }); // the same bits
   }
 
   #addAndWeigh(x: Input, matrix: MatrixBlocks, next: NormOf, lanes: number): void {

@@ -30,7 +30,14 @@ import { createEmbed } from '../../src/kernels/embed';
 import { createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
 import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Outer, createGemmQ4Split } from '../../src/kernels/gemm';
 import { createGemmQ4FewInt } from '../../src/kernels/gemm_few_int';
-import { createGemv, createGemvDirect, createGemvQ4, createQuantise } from '../../src/kernels/gemv';
+import {
+  chooseGemvInt,
+  createGemv,
+  createGemvDirect,
+  createGemvQ4,
+  createQuantise,
+  gemvFastCandidates,
+} from '../../src/kernels/gemv';
 import { createGateUpQ4Int, createGemvQ4Int, createGemvQ4Wide } from '../../src/kernels/gemv_teams';
 import { createInterleavePairs } from '../../src/kernels/interleave_pairs';
 import {
@@ -297,7 +304,7 @@ function declared(stem: string): Declared[] {
   const before = {
     picks_given: /\bpickOf\(/,
     part_sums: /\bcombined\(/,
-    x_normed: /\bstageNormed\(/,
+    x_normed: /\b(stageNormed|normedSum)\(/,
     heads_ready: /\bloadKey\(/,
   };
   const used = Object.entries(before).filter(([, calls]) => calls.test(own));
@@ -332,6 +339,22 @@ describe('one kernel: one file, one binding, one reference, one table', () => {
     const slab = /parameter4\(|weight4\(|record\./.test(source) ? 1 : 0;
     expect(own + slab).toBeLessThanOrEqual(8);
   });
+});
+
+test('what a measurement may put in the place of a product that ends a norm binds what that binds', () => {
+  const gpu = { ...inertGpu(), int8Dot: true, adapter: { limits: {} } } as Gpu;
+  const shape = {
+    cols: 2048,
+    outCols: 2048,
+    format: expert.format,
+    accumulate: false,
+    write: { kind: 'normed', eps: 1e-6 },
+  } as const;
+  const usual = chooseGemvInt(gpu, { ...shape, x: 'int16' });
+  const candidates = gemvFastCandidates(gpu, { ...shape, tokens: 1 }).map(({ create }) => create(gpu));
+  expect(usual.bindings).toContain('squares');
+  expect(candidates.length).toBeGreaterThan(3);
+  for (const kernel of candidates) expect(kernel.bindings).toEqual(usual.bindings);
 });
 
 describe('a planted fault', () => {
