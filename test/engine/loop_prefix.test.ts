@@ -113,7 +113,10 @@ test('a reply that goes on elsewhere draws the rest with the numbers that come n
 test('without thinking the loop draws too, and goes back for a think block that opens unasked', async () => {
   const begun = vi.spyOn(session, 'tokenLoops');
   const usual = await run(prompt, { sampling });
-  const off = { reasoningBudgetTokens: 0, prompt: { messages: [{ role: 'user', content: 'x' }], templateKwargs: {} } } as Partial<GenerateRequest>;
+  const off = {
+    reasoningBudgetTokens: 0,
+    prompt: { messages: [{ role: 'user', content: 'x' }], templateKwargs: {} },
+  } as Partial<GenerateRequest>;
   begun.mockClear();
   expect(await run(prompt, { sampling, ...off })).toEqual(usual);
   expect(begun).toHaveBeenCalledTimes(1);
