@@ -4,18 +4,16 @@
  */
 
 import { type ExpertReport, expertReport } from '../engine/expert_report';
-import { type Generation, generate } from '../engine/generate';
 import { LogitRow } from '../engine/logit_row';
 import type { ModelSession } from '../engine/model_session';
 import { Random } from '../engine/random';
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
-import type { Timings } from '../protocol/chat';
-import type { GenerateRequest } from '../protocol/engine';
 import type { ExpertCounts } from '../stream/expert_counts';
 import type { Effort } from './ceilings';
 import { type Counts, countCalls } from './count_calls';
 import { type ExpertBound, expertBound } from './expert_bound';
+import { generateIds, type IdRequest, type IdRun } from './id_generation';
 import { type ProfileRow, profileStep } from './profile';
 import { replay } from './replay';
 import { type Summary, summarise } from './statistics';
@@ -74,7 +72,6 @@ export type ContextFigures = {
 
 export type SkippedContext = { context: number; skipped: string };
 
-const sampling = { temperature: 0.7, top_k: 20, top_p: 0.95 };
 const warmUpTokens = 8;
 
 /** @throws EngineError of a context that did not fit, where none did. */
@@ -107,11 +104,11 @@ async function benchContext(gpu: Gpu, bench: ModelBench, context: number): Promi
     const request = { ids, known: context, seed };
     const goBack = await readContext(own, session, ids.slice(0, context));
     const counts = await countSteps(session, request, Math.min(warmUpTokens, decodeTokens) - 1, goBack);
-    const runs: Run[] = [];
+    const runs: IdRun[] = [];
     const known = { ...session.experts?.counts.decode };
     for (let i = 0; i < repeat; i++) {
       goBack();
-      runs.push(await run(session, { ...request, decodeTokens }));
+      runs.push(await generateIds(session, { ...request, decodeTokens }));
     }
     const experts = expertReport(session, repeat * decodeTokens, known as ExpertCounts);
     goBack();
@@ -153,14 +150,14 @@ function traceOf({ config }: ModelSession): Trace {
 async function boundOf(
   session: ModelSession,
   trace: Trace,
-  request: Request,
+  request: IdRequest,
   { goBack, experts, reached }: { goBack: () => void; experts: ExpertReport; reached: number },
 ): Promise<ExpertBound> {
   session.experts!.alias();
-  const runs: Run[] = [];
+  const runs: IdRun[] = [];
   for (let i = 0; i < 2; i++) {
     goBack();
-    runs.push(await run(session, request));
+    runs.push(await generateIds(session, request));
   }
   const { decodeTokens: drawn, decodeMs } = runs[1]!.timings; // the first one warms up
   const from = (first: number, count: number) => Array.from({ length: count }, (_, i) => first + i);
@@ -204,61 +201,22 @@ function rememberState(gpu: Gpu, sequence: ModelSession['sequence']): () => void
   };
 }
 
-type Request = { ids: number[]; known: number; decodeTokens: number; seed: number };
-type Run = { timings: Timings; ids: number[] };
-
-/** One request through the engine. */
-async function run(session: ModelSession, request: Request): Promise<Run> {
-  const ids: number[] = [];
-  const generation: Generation = {
-    session,
-    text: idsForText(request.ids, (id) => ids.push(id)),
-    defaults: { eosTokenIds: [] },
-    vocab: session.config.vocabSize,
-    stopIds: new Set(),
-    knownTokens: request.known,
-  };
-  const asked: GenerateRequest = {
-    prompt: { text: '' },
-    sampling: { ...sampling, seed: request.seed },
-    maxTokens: request.decodeTokens + 1, // the first comes with the prompt
-    stop: [],
-  };
-  let timings: Timings | undefined;
-  for await (const event of generate(generation, asked, new AbortController().signal))
-    if (event.type === 'done') timings = event.timings;
-  return { timings: timings!, ids };
-}
-
-/** In place of a tokenizer: a prompt that is ids already, and a listener to those of the reply. */
-function idsForText(prompt: number[], onId: (id: number) => void): Generation['text'] {
-  return {
-    encode: async () => prompt,
-    encodeChat: async () => ({ ids: prompt, opensThinking: false }),
-    describeTokens: async () => [],
-    openConstraint: () => Promise.reject(new EngineError('unsupported', 'A measurement has no text to constrain.')),
-    openStream: () => ({
-      push: async (ids) => {
-        for (const id of ids) onId(id);
-        return { text: '', stopped: false, used: ids.length };
-      },
-      finish: async () => '',
-      close: () => {},
-    }),
-  };
-}
-
 /**
  * Warms up, and counts what a decode step takes: the difference of two replies, one longer by `moreTokens`, because steps are queued
  * ahead of the tokens that come back.
  */
-async function countSteps(session: ModelSession, request: Omit<Request, 'decodeTokens'>, moreTokens: number, goBack: () => void) {
+async function countSteps(
+  session: ModelSession,
+  request: Omit<IdRequest, 'decodeTokens'>,
+  moreTokens: number,
+  goBack: () => void,
+) {
   const replies: Counts[] = [];
   for (const decodeTokens of [1 + moreTokens, 1, 1 + moreTokens]) {
     goBack();
     const { counts, stop } = countCalls();
     try {
-      await run(session, { ...request, decodeTokens });
+      await generateIds(session, { ...request, decodeTokens });
     } finally {
       stop();
     }
@@ -274,7 +232,7 @@ async function countSteps(session: ModelSession, request: Omit<Request, 'decodeT
   };
 }
 
-function speeds(session: ModelSession, context: number, runs: readonly Run[]) {
+function speeds(session: ModelSession, context: number, runs: readonly IdRun[]) {
   const { plan, config, options, gpu } = session;
   const { prefillTokens, decodeTokens } = runs[0]!.timings;
   const prefillTokensPerSecond = summarise(runs.map(({ timings }) => (1000 * timings.prefillTokens) / timings.prefillMs));
