@@ -303,7 +303,7 @@ export async function withSpeeds(
 }
 
 /** The plan with what this device was seen to do: computing one token is measured, which also warms every pipeline up. */
-async function loadedPlan(model: ModelSource, session: ModelSession, speeds: Speeds | undefined): Promise<PlanReport> {
+export async function loadedPlan(model: ModelSource, session: ModelSession, speeds: Speeds | undefined): Promise<PlanReport> {
   const { plan } = session;
   if (!speeds || session.gpu.adapter.isCpu) return planReport(model, plan);
   const computeMs = await session.measureCompute();

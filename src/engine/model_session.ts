@@ -194,12 +194,12 @@ export class ModelSession {
     }
   }
 
-  /** What reading, uploading and computing one token takes, each alone. Nothing else may run; the sequence is reset. */
-  async measure(): Promise<{ readMs: number; uploadMs: number; throughMs: number; computeMs: number }> {
+  /** What reading, uploading and computing a pass of `tokens` tokens takes, each alone. Nothing else may run; the sequence is reset. */
+  async measure(tokens = 1): Promise<{ readMs: number; uploadMs: number; throughMs: number; computeMs: number }> {
     const readMs = await this.weights.measureRead();
     const uploadMs = await this.weights.measureUpload();
     const throughMs = await this.weights.measureThrough();
-    return { readMs, uploadMs, throughMs, computeMs: await this.measureCompute() };
+    return { readMs, uploadMs, throughMs, computeMs: await this.measureCompute(tokens) };
   }
 
   /** Milliseconds to compute a step of `tokens` tokens; the sequence is reset. */

@@ -1,5 +1,5 @@
 /** What `score` and `generate` say about a memory budget. */
-
+import { overlapOf } from '../bench/streaming';
 import { expertReport } from '../engine/expert_report';
 import type { ModelSession } from '../engine/model_session';
 import { parseBytes } from '../plan/byte_budget';
@@ -14,9 +14,7 @@ export function budgetOptions(budget: unknown, slot?: unknown): { gpuBudgetBytes
 
 /**
  * Residency, and where weights stream (or with `measure`) what one token took after the run, each alone: `ioMs` reading into memory,
- * `uploadMs` from memory to the GPU, `throughMs` both as the engine does them, `computeMs`.
- * overlap = (read + upload + compute - wall) / (sum - largest): 1 where the slowest hides the others, 0 where they follow each other;
- * more than 1 where reads go straight into staging, which spares the upload its copy.
+ * `uploadMs` from memory to the GPU, `throughMs` both as the engine does them, `computeMs`; and `overlap`.
  */
 export async function streamingReport(
   session: ModelSession,
@@ -35,10 +33,10 @@ export async function streamingReport(
     ...(plan.experts ? { experts: expertReport(session, decoded.tokens) } : {}),
   };
   if (plan.streamedBytesPerToken === 0 && !measure) return report;
-  const { readMs, uploadMs, throughMs, computeMs } = await session.measure();
-  const sum = readMs + uploadMs + computeMs;
+  const costs = await session.measure();
+  const { readMs, uploadMs, throughMs, computeMs } = costs;
   const tokenMs = decoded.tokens > 0 ? decoded.ms / decoded.tokens : undefined;
-  const overlap = tokenMs === undefined ? null : (sum - tokenMs) / (sum - Math.max(readMs, uploadMs, computeMs));
+  const overlap = tokenMs === undefined ? null : overlapOf(costs, tokenMs);
   const prefill = measure && prompt ? await prefillReport(session, prompt) : {};
   return { ...report, ...prefill, ioMs: readMs, uploadMs, throughMs, computeMs, tokenMs: tokenMs ?? null, overlap };
 }
