@@ -32,7 +32,8 @@ await main().catch((error) => {
 
 async function main() {
   const { model, budgets, cli, json, more } = readArguments();
-  const run = (...args) => watched(cli, ['bench', '--streaming', ...args]);
+  const before = await usedBytes(); // once: what a run that has just ended still holds must not hide what the next one takes
+  const run = (...args) => watched(cli, ['bench', '--streaming', ...args], before);
   const base = await run('--model', tiny, ...tinyRun);
   if (!base.report) throw new Error('The run that makes a device and pipelines failed.');
   const kind = kindOf(base);
@@ -72,8 +73,7 @@ function readArguments() {
 }
 
 /** Runs the command line and passes on what it says but for its last line, which is its report; none where it failed. */
-async function watched(cli, args) {
-  const before = await usedBytes();
+async function watched(cli, args, before) {
   // With this set the command does its work itself, not in a child of its own.
   const env = { ...process.env, UV_THREADPOOL_SIZE: '16' };
   const child = spawn(process.execPath, [cli, ...args], { env, stdio: ['ignore', 'pipe', 'inherit'] });

@@ -22,7 +22,7 @@ export function listedBytes(text, pid) {
 }
 
 /**
- * Looks until `ended` resolves. `before`: usedBytes() before the process began. Returns the most that was ever seen: `residentBytes` of
+ * Looks until `ended` resolves. `before`: usedBytes() before there was any such process. Returns the most that was ever seen: `residentBytes` of
  * ordinary memory; `processBytes` of GPU memory that the driver listed for it, null where it lists no such process, as in containers, whose
  * processes have other numbers outside; `deviceBytes` of all GPUs beyond `before`, null without nvidia-smi.
  */
