@@ -42,7 +42,7 @@ export async function watch(pid, before, ended) {
       note('deviceBytes', used === null ? null : used - before);
       note('processBytes', listedBytes((await nvidiaSmi('-q', '-d', 'PIDS')) ?? '', pid));
     }
-    await Promise.race([wait(20), end]);
+    await Promise.race([wait(200), end]); // seldom: nvidia-smi takes locks that the run wants too
   }
   return most;
 }
