@@ -14,8 +14,6 @@ override THREADS: u32 = LANES * TEAMS;
 override UNITS: u32 = COLS / 32u;
 override STEPS: u32 = (UNITS + LANES - 1u) / LANES;
 override OUTPUTS: u32 = (4u * TEAMS * TOKENS + THREADS - 1u) / THREADS;
-override PLANES: u32;
-override STRIDE: u32 = 2u * PLANES + 1u;
 @group(0) @binding(0) var<storage, read> x: array<vec4u>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<uniform> step: Step;
@@ -89,10 +87,10 @@ fn plane(c: Codes, even: vec4u, odd: vec4u) -> vec4i {
 
 /// With one unit of a token added: sum(q * x) * scale + sum(x) * bias. With two planes integers stay below 2^24, which f32 holds exactly.
 fn madd(sums: vec4f, token: u32, unit: u32, c: Codes, r: Rows) -> vec4f {
-  let at = (tokenAt(token) * UNITS + unit) * STRIDE;
-  var sum = plane(c, x[at], x[at + 1u]);
-  if (PLANES == 2u) { sum = sum * 256 + plane(c, x[at + 2u], x[at + 3u]); }
-  let s = bitcast<vec4f>(x[at + STRIDE - 1u]); // scale, excess, sum
+  let at = firstPiece(tokenAt(token) * UNITS + unit);
+  var sum = plane(c, x[at], x[at + pieceStep]);
+  if (PLANES == 2u) { sum = sum * 256 + plane(c, x[at + 2u * pieceStep], x[at + 3u * pieceStep]); }
+  let s = bitcast<vec4f>(x[at + 2u * PLANES * pieceStep]); // scale, excess, sum
   return fma(fma(vec4f(sum), vec4f(s.x), vec4f(s.y)), r.scale, fma(vec4f(s.z), r.bias, sums));
 }
 

@@ -147,7 +147,7 @@ export class Product {
     if (this.#quantisers.has(dtype)) return;
     const { cols, tokens } = this.row;
     const kernel = createQuantise(this.#gpu, { cols, y: dtype });
-    const y = this.#gpu.memory.create(`bench ${dtype}`, tokens * intBytes(cols, dtype), GPUBufferUsage.STORAGE);
+    const y = this.#gpu.memory.create(`bench ${dtype}`, intBytes(tokens * cols, dtype), GPUBufferUsage.STORAGE);
     this.#quantisers.set(dtype, { kernel, y });
     await kernel.ready;
   }

@@ -81,7 +81,7 @@ async function run(gpu: Gpu, row: Row): ReturnType<KernelCase['run']> {
   const before = uniform(next, tokens * rows);
   return onBench(gpu, async (bench) => {
     const step = bench.step({ tokens });
-    const codes = bench.output((tokens * intBytes(cols, dtype)) / 4);
+    const codes = bench.output(intBytes(tokens * cols, dtype) / 4);
     const quantise = createQuantise(gpu, { cols, y: dtype });
     await bench.run({ kernel: quantise, bindings: { x: bench.input(x), units: codes, step }, tokens });
     const y = bench.output(accumulate ? before : tokens * rows);

@@ -29,20 +29,24 @@ import {
 
 export const noInt8 = 'WGSL has no int8 dot product here';
 
-/** What the units of emit_int stand for: values scale * code, and the sum and the excess of each unit. */
-export function decodeInt(floats: Float32Array, dtype: IntDtype) {
+/**
+ * What the units of emit_int stand for: values scale * code, and the sum and the excess of each unit. Pieces of four words lie as
+ * shared/planes.wgsl says.
+ */
+export function decodeInt(floats: Float32Array, count: number, dtype: IntDtype) {
   const bytes = new DataView(floats.buffer, floats.byteOffset, floats.byteLength);
   const planes = planesOf(dtype);
-  const stride = 4 * (2 * planes + 1);
-  const units = floats.length / stride;
+  const pieces = 2 * planes + 1;
+  const units = count / 32;
   const values = new Float64Array(units * 32);
   const sums = new Float64Array(units);
   const excesses = new Float64Array(units);
   for (let u = 0; u < units; u++) {
-    const tail = stride * (u + 1) - 4;
+    const word = (piece: number) => 4 * ((u - (u % 8)) * pieces + piece * 8 + (u % 8));
+    const tail = word(2 * planes);
     const [scale, excess, sum] = floats.subarray(tail, tail + 3) as unknown as [number, number, number];
     for (let c = 0; c < 32; c++) {
-      const at = (plane: number) => bytes.getInt8(4 * stride * u + 32 * plane + 16 * (c % 2) + Math.floor(c / 2));
+      const at = (plane: number) => bytes.getInt8(4 * word(2 * plane + (c % 2)) + Math.floor(c / 2));
       values[32 * u + c] = scale * (planes === 1 ? at(0) : 256 * at(0) + at(1));
     }
     sums[u] = sum;
@@ -66,7 +70,7 @@ async function quantised(
     kernel: createQuantise(gpu, { cols: x.length, y: dtype }),
     bindings: { x: bench.input(x), units: y, step: bench.step({ tokens: 1 }) },
   });
-  return { y, ...decodeInt(await bench.read(y), dtype) };
+  return { y, ...decodeInt(await bench.read(y), x.length, dtype) };
 }
 
 /** @param x what was quantised, `noise` its own relative error. */

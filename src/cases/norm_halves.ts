@@ -64,7 +64,7 @@ async function compareUnits(
   if (dtype === 'f32') return compare('units', got, want, tolerance, scale);
   // Relative to the largest of a unit, where the values' own tolerance is relative to the largest of all.
   const least = Math.min(...Array.from({ length: want.length / 32 }, (_, u) => largest(want.subarray(32 * u, 32 * u + 32))));
-  return compareInt(Float32Array.from(want), decodeInt(got, dtype), dtype, (tolerance * scale * 8) / least);
+  return compareInt(Float32Array.from(want), decodeInt(got, want.length, dtype), dtype, (tolerance * scale * 8) / least);
 }
 
 const weighCases = [

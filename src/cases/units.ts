@@ -39,7 +39,7 @@ function unitCases(kernel: string, name: string, why: string, make: (gpu: Gpu, b
           await bench.run({ kernel, bindings: { ...bindings, units: y }, ...(weights ? { weights } : {}) });
           const got = await bench.read(y);
           if (dtype === 'f32') return compare('y', got, want, tolerance, scale);
-          return compareInt(Float32Array.from(want), decodeInt(got, dtype), dtype, tolerance);
+          return compareInt(Float32Array.from(want), decodeInt(got, want.length, dtype), dtype, tolerance);
         });
       },
     }),

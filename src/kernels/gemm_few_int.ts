@@ -23,7 +23,7 @@ export function createGemmQ4FewInt(gpu: Gpu, { cols, format, accumulate, team, x
   requireMultiple(label, 'cols', cols, format.group);
   return createKernel(gpu, {
     label,
-    sources: [...piece.sources, shared.step, source],
+    sources: [...piece.sources, shared.planes, shared.step, source],
     constants: {
       ...{ ACCUMULATE: Number(accumulate), COLS: cols, PLANES: planesOf(x) },
       ...{ LANES: lanes, TEAMS: teams, TOKENS: tokens },

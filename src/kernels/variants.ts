@@ -88,8 +88,8 @@ export type ActivationDtype = 'f32' | IntDtype;
 
 /** int8 dot products that take a code to pieces. */
 export const planesOf = (dtype: IntDtype): number => (dtype === 'int8' ? 1 : 2);
-/** Bytes of `cols` activations. */
-export const intBytes = (cols: number, dtype: IntDtype): number => (cols / 32) * 16 * (2 * planesOf(dtype) + 1);
+/** Bytes of `count` activations, eight whole units of 32 at a time: see shared/planes.wgsl. */
+export const intBytes = (count: number, dtype: IntDtype): number => Math.ceil(count / 256) * 8 * 16 * (2 * planesOf(dtype) + 1);
 
 /** How a kernel writes whole units of 32 activations, into what it declares as `units`. */
 export function emission(y: ActivationDtype): Piece {

@@ -158,8 +158,8 @@ export function scratchBytes(config: ModelConfig, shape: ScratchShape) {
   };
 }
 
-/** Of activations as integers: two int8 each, with a scale per 32 values: 80 bytes for those. */
-const codeBytes = (cols: number): number => bufferBytes(80 * Math.ceil(cols / 32));
+/** Of activations as integers, two int8 each with numbers for each 32: 80 bytes for those, eight at a time (`intBytes`). */
+const codeBytes = (cols: number): number => bufferBytes(640 * Math.ceil(cols / 256));
 
 /** Of a mixture: what is between router and residual stream, by token and, in `expertAct` and `expertOut`, by choice of a token. */
 function moeBytes({ moe, hiddenSize, layerTypes }: ModelConfig, tokens: number) {

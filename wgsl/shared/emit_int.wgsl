@@ -1,6 +1,6 @@
 // emit_int: a unit of 32 neighbouring activations, written as integers for gemv_q4_int: x = scale * code to half a step.
 //   PLANES 1: code in -127..127, one int8.  2: code = 256 * high + low in -32512..32512, two int8
-//   units [COLS/32], which whoever writes declares, of 2 PLANES + 1 vec4u: for each plane, high first, the even and the odd columns; then (scale, excess, sum, 0)
+//   units [COLS/32], which whoever writes declares, of 2 PLANES + 1 vec4u, which lie as planes says: for each plane, high first, the even and the odd columns; then (scale, excess, sum, 0)
 // Word i of a vec4u holds columns 8i + (0, 2, 4, 6), odd ones + 1, lowest bits first: the order in which two masks take the
 // nibbles out of a word of weights. sum is the exact sum(x); excess = 8 * (sum(x) - scale * sum(code)) makes the product
 // with weights q as accurate as that with q - 8.
@@ -38,13 +38,13 @@ fn emit(unit: u32, v: Values) {
   let c3 = codesOf(v.v6, v.v7, steps);
   let codes = (c0.sum + c1.sum) + (c2.sum + c3.sum);
   let sum = dot((v.v0 + v.v1 + v.v2 + v.v3) + (v.v4 + v.v5 + v.v6 + v.v7), vec4f(1.0));
-  let at = unit * (2u * PLANES + 1u);
+  let at = firstPiece(unit);
   units[at] = vec4u(c0.even, c1.even, c2.even, c3.even);
-  units[at + 1u] = vec4u(c0.odd, c1.odd, c2.odd, c3.odd);
+  units[at + pieceStep] = vec4u(c0.odd, c1.odd, c2.odd, c3.odd);
   if (PLANES == 2u) {
-    units[at + 2u] = vec4u(c0.evenLow, c1.evenLow, c2.evenLow, c3.evenLow);
-    units[at + 3u] = vec4u(c0.oddLow, c1.oddLow, c2.oddLow, c3.oddLow);
+    units[at + 2u * pieceStep] = vec4u(c0.evenLow, c1.evenLow, c2.evenLow, c3.evenLow);
+    units[at + 3u * pieceStep] = vec4u(c0.oddLow, c1.oddLow, c2.oddLow, c3.oddLow);
   }
   let excess = 8.0 * (sum - scale * f32(codes.x + codes.y + codes.z + codes.w));
-  units[at + 2u * PLANES] = bitcast<vec4u>(vec4f(scale, excess, sum, 0.0));
+  units[at + 2u * PLANES * pieceStep] = bitcast<vec4u>(vec4f(scale, excess, sum, 0.0));
 }

@@ -1,15 +1,14 @@
 // x_int: an x of integers as emit_int writes them, for row_blocks: what of it a unit is, and what it gives with 32 weights.
 // Two masks and two dot products a plane take eight weights: a third or half of the instructions of the f32 forms.
-override STRIDE: u32 = 2u * PLANES + 1u;
 
 /// Codes of the even and of the odd columns; those of the lower plane.
 struct Unit { even: vec4u, odd: vec4u, evenLow: vec4u, oddLow: vec4u, scale: f32, excess: f32, sum: f32 };
 
 fn readUnit(unit: u32) -> Unit {
-  let at = STRIDE * unit;
-  let s = bitcast<vec4f>(x[at + STRIDE - 1u]);
-  if (PLANES == 1u) { return Unit(x[at], x[at + 1u], vec4u(), vec4u(), s.x, s.y, s.z); }
-  return Unit(x[at], x[at + 1u], x[at + 2u], x[at + 3u], s.x, s.y, s.z);
+  let at = firstPiece(unit);
+  let s = bitcast<vec4f>(x[at + 2u * PLANES * pieceStep]);
+  if (PLANES == 1u) { return Unit(x[at], x[at + pieceStep], vec4u(), vec4u(), s.x, s.y, s.z); }
+  return Unit(x[at], x[at + pieceStep], x[at + 2u * pieceStep], x[at + 3u * pieceStep], s.x, s.y, s.z);
 }
 
 /// Of eight weights.
