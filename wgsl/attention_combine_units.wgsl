@@ -1,5 +1,5 @@
 // attention_combine_units: attention_combine for a product to read: what a workgroup puts together is one unit of 32 values.
-//   units: y [HEADS * HEAD_DIM] as emit_f32 or emit_int writes it.  32 divides HEAD_DIM
+//   units: y [HEADS * HEAD_DIM] as emit_* writes it.  32 divides HEAD_DIM
 @group(0) @binding(0) var<storage, read_write> units: array<Emitted>;
 var<workgroup> quads: array<vec4f, 8>;
 

@@ -2,7 +2,7 @@
 // h / (VALUE_HEADS / KEY_HEADS):  S <- e^g S;  d = beta (v - S^T k);  S <- S + k d^T;  o = S^T q
 //   y = o * (mean(o^2) + EPS)^-1/2 * w * silu(z)
 //   qkv [CHANNELS] f32 and (g, beta) of a head from heads_*;  z [VALUE_HEADS, VALUE_DIM] f32
-//   units: y [VALUE_HEADS * VALUE_DIM] as emit_f32 or emit_int writes it;  weights: record.a.x = w [VALUE_DIM] f32, plain
+//   units: y [VALUE_HEADS * VALUE_DIM] as emit_* writes it;  weights: record.a.x = w [VALUE_DIM] f32, plain
 //   state [slots, VALUE_HEADS, KEY_DIM, VALUE_DIM] f32 moves from step.sourceSlot to step.targetSlot; a step of no tokens leaves it
 // One workgroup per value head: VALUE_DIM / 4 column quads by as many parts of the key dimension as make 256 threads. The state is
 // read from memory once, and once more from a cache, which is cheaper than keeping it in registers that an index may spill.

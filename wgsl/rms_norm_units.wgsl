@@ -1,5 +1,5 @@
 // rms_norm_units: rms_norm of one token, as fast as one workgroup can: y = x * (mean(x^2) + EPS)^-1/2 * w.
-//   x [.., COLS] f32, row step.firstRow;  units: y [COLS] as emit_f32 or emit_int writes it
+//   x [.., COLS] f32, row step.firstRow;  units: y [COLS] as emit_* writes it
 //   weights: record.a.x = w [COLS] f32 final multipliers
 // A decode step on f32 waits for this before nearly every matrix product: 256 threads, whole units of 32 values, each read once where a
 // thread has one (COLS <= 8192). 32 divides COLS.

@@ -1,6 +1,6 @@
 // swiglu_units: swiglu of one token: y = silu(gate) * up.
-//   gate, up [COLS] f32;  units: y [COLS] as emit_f32 or emit_int writes it. One thread per unit of 32 values. 32 divides COLS.
-// Values pass through workgroup memory as those of gate_up_q4_int do, so that a compiler can no more fuse the last product with what emit
+//   gate, up [COLS] f32;  units: y [COLS] as emit_* writes it. One thread per unit of 32 values. 32 divides COLS.
+// Values pass through workgroup memory as those of gate_up_q4_units do, so that a compiler can no more fuse the last product with what emit
 // adds up, and both give the same bits.
 override COLS: u32;
 @group(0) @binding(0) var<storage, read_write> units: array<Emitted>;

@@ -1,5 +1,5 @@
 // weigh_units: the first half of an RMSNorm of one token, where no product in front of it could do it: see weigh.
-//   x [COLS] f32;  units: x * w [COLS] as emit_f32 or emit_int writes it;  squares [COLS/32] f32
+//   x [COLS] f32;  units: x * w [COLS] as emit_* writes it;  squares [COLS/32] f32
 //   weights: record.a.x = w [COLS] f32 final multipliers. One thread per unit of 32 values. 32 divides COLS.
 override COLS: u32;
 @group(0) @binding(0) var<storage, read_write> units: array<Emitted>;

@@ -8,8 +8,8 @@ import type { Kernel } from '../gpu/kernel';
 import { type Candidate, type ProductShape, usualTolerance } from '../kernels/candidates';
 import { gemmCandidates } from '../kernels/gemm';
 import { gemmFewIntCandidates } from '../kernels/gemm_few_int';
-import { gemvCandidates, gemvFastCandidates } from '../kernels/gemv';
-import type { ActivationDtype, IntDtype } from '../kernels/variants';
+import { gemvCandidates, gemvUnitCandidates } from '../kernels/gemv';
+import type { ActivationDtype, UnitDtype } from '../kernels/variants';
 import type { Effort } from './ceilings';
 import { sampleWeights } from './check';
 import type { BenchMatrix } from './matrices';
@@ -19,14 +19,14 @@ import { makeWeights } from './weights';
 
 export type KernelRow = Product['row'] & {
   candidate: string;
-  activations: ActivationDtype | `${IntDtype} ready`;
+  activations: ActivationDtype | `${UnitDtype} ready`;
   /** 'wrong': it ran, and its figures do not count. 'failed': it did not compile or run. */
   outcome: 'right' | 'wrong' | 'failed';
   /** Relative error of the sample. */
   error?: number;
   /** Why it is wrong or failed. */
   reason?: string;
-  /** The fastest right one of its matrix, its number of tokens and its activations; never one whose integers cost nothing. */
+  /** The fastest right one of its matrix, its number of tokens and its activations; never one whose units cost nothing. */
   best: boolean;
 } & Partial<ProductTime>;
 
@@ -94,7 +94,7 @@ function candidatesFor(
 /** One list for one token, the other for many, both in between. */
 function allCandidates(shape: ProductShape, gpu: Gpu): Candidate[] {
   const exact = shape.tokens <= fewTokens ? gemvCandidates(gpu, shape) : [];
-  const fast = shape.tokens === 1 ? gemvFastCandidates(gpu, shape) : [];
+  const fast = shape.tokens === 1 ? gemvUnitCandidates(gpu, shape) : [];
   const few = gemmFewIntCandidates(gpu, shape);
   return [...exact, ...fast, ...few, ...(shape.tokens > 1 ? gemmCandidates(shape) : [])];
 }
@@ -165,7 +165,7 @@ async function benchCandidate(
 const firstLine = (error: unknown): string => (error as Error).message.split('\n')[0]!;
 
 function markBest(rows: readonly KernelRow[]): void {
-  for (const kind of ['f32', 'int8', 'int16'] as const) {
+  for (const kind of ['f32', 'f32x32', 'int8', 'int16'] as const) {
     const right = rows.filter(({ outcome, activations }) => outcome === 'right' && activations === kind);
     if (right.length > 0) right.reduce((best, row) => (row.us! < best.us! ? row : best)).best = true;
   }

@@ -4,7 +4,7 @@ import { type Dispatch, encode } from '../gpu/dispatch';
 import type { Kernel } from '../gpu/kernel';
 import { createQuantise } from '../kernels/gemv';
 import { packStep } from '../kernels/step';
-import { type ActivationDtype, type IntDtype, intBytes } from '../kernels/variants';
+import { type ActivationDtype, type UnitDtype, unitBytes } from '../kernels/variants';
 import type { Effort } from './ceilings';
 import { checkProduct, type Expected, expectProduct, guardValues, poison, type SampledWeights, type Verdict } from './check';
 import type { BenchMatrix } from './matrices';
@@ -13,7 +13,7 @@ import { timeWork } from './timing';
 import type { WeightPart, Weights } from './weights';
 
 /**
- * How x comes to a kernel. `ready`: integers that are there already, which is the product alone (its dispatches still follow one
+ * How x comes to a kernel. `ready`: units that are there already, which is the product alone (its dispatches still follow one
  * another, since all of them write one y); else they are made anew before every product.
  */
 export type Activations = { dtype: ActivationDtype; ready?: boolean };
@@ -29,7 +29,7 @@ export class Product {
   readonly #filler: Filler;
   readonly #activations: readonly [GPUBuffer, GPUBuffer];
   readonly #step: GPUBuffer;
-  readonly #quantisers = new Map<IntDtype, { kernel: Kernel; y: GPUBuffer }>();
+  readonly #quantisers = new Map<UnitDtype, { kernel: Kernel; y: GPUBuffer }>();
   #expected: Expected | undefined;
 
   private constructor(
@@ -143,16 +143,16 @@ export class Product {
     return (index) => [quantise[index % 2]!, ...of(ways[index % 2]!, index)];
   }
 
-  async #prepareQuantiser(dtype: IntDtype): Promise<void> {
+  async #prepareQuantiser(dtype: UnitDtype): Promise<void> {
     if (this.#quantisers.has(dtype)) return;
     const { cols, tokens } = this.row;
     const kernel = createQuantise(this.#gpu, { cols, y: dtype });
-    const y = this.#gpu.memory.create(`bench ${dtype}`, intBytes(tokens * cols, dtype), GPUBufferUsage.STORAGE);
+    const y = this.#gpu.memory.create(`bench ${dtype}`, unitBytes(tokens * cols, dtype), GPUBufferUsage.STORAGE);
     this.#quantisers.set(dtype, { kernel, y });
     await kernel.ready;
   }
 
-  #quantise(x: GPUBuffer, dtype: IntDtype): Dispatch {
+  #quantise(x: GPUBuffer, dtype: UnitDtype): Dispatch {
     const { kernel, y } = this.#quantisers.get(dtype)!;
     return {
       kernel,

@@ -99,8 +99,8 @@ export function aligned(table: readonly string[][]): string[] {
 }
 
 /**
- * The best candidates of every matrix one after another, as often as a token passes each: what products alone take. 'int8': with int8
- * activations where there are such candidates, each product with a quantisation of its own.
+ * The best candidates of every matrix one after another, as often as a token passes each: what products alone take. 'f32x32',
+ * 'int8', 'int16': with activations in such units where there are such candidates, each product with a dispatch of its own that makes them.
  */
 export type ProductTotal = {
   tokens: number;
@@ -117,12 +117,12 @@ export function productTotals(rows: readonly KernelRow[], ceilings: Ceilings): P
   return [...new Set(best.map(({ tokens }) => tokens))].flatMap((tokens) => {
     const ofTokens = best.filter((row) => row.tokens === tokens);
     const exact = ofTokens.filter(({ activations }) => activations === 'f32');
-    const integers = (['int8', 'int16'] as const).flatMap((dtype) => {
-      const fast = ofTokens.filter(({ activations }) => activations === dtype);
-      const others = exact.filter((row) => !fast.some((other) => sameMatrix(row, other)));
-      return fast.length > 0 ? [productTotal([...fast, ...others], tokens, dtype, ceilings)] : [];
+    const units = (['f32x32', 'int8', 'int16'] as const).flatMap((dtype) => {
+      const own = ofTokens.filter(({ activations }) => activations === dtype);
+      const others = exact.filter((row) => !own.some((other) => sameMatrix(row, other)));
+      return own.length > 0 ? [productTotal([...own, ...others], tokens, dtype, ceilings)] : [];
     });
-    return [productTotal(exact, tokens, 'f32', ceilings), ...integers];
+    return [productTotal(exact, tokens, 'f32', ceilings), ...units];
   });
 }
 

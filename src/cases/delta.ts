@@ -16,9 +16,9 @@ import {
   deltaRuleReference,
 } from '../kernels/reference/delta';
 import { gatedRmsNormReference } from '../kernels/reference/gated_rms_norm';
-import { intBytes } from '../kernels/variants';
+import { unitBytes } from '../kernels/variants';
 import { describe } from './delta_inputs';
-import { compareInt, decodeInt, noInt8 } from './gemv_int';
+import { compareDecoded, decodeUnits, missing } from './gemv_units';
 import {
   type Bench,
   compare,
@@ -204,12 +204,13 @@ const oneStepRows: OneStepRow[] = [
 ];
 
 const oneStepCases: KernelCase[] = oneStepRows.flatMap(({ shape, tokens, decay, source, target, why }) =>
-  (['f32', 'int16'] as const).map((dtype) => ({
+  (['f32', 'f32x32', 'int16'] as const).map((dtype) => ({
     kernel: 'delta_step',
     name: `${tokens} tokens, ${describe(shape)}, decay ${decay}, slot ${source} to ${target}, to ${dtype}`,
     why,
     run: (gpu: Gpu) => {
-      if (dtype !== 'f32' && !gpu.int8Dot) return Promise.resolve(skip(noInt8));
+      const lack = missing(gpu, dtype);
+      if (lack) return Promise.resolve(skip(lack));
       return onBench(gpu, async (bench) => {
         const { valueHeads, keyDim, valueDim } = shape;
         const eps = Math.fround(1e-6);
@@ -220,7 +221,7 @@ const oneStepCases: KernelCase[] = oneStepRows.flatMap(({ shape, tokens, decay, 
         const z = uniform(next, valueHeads * valueDim, -4, 4);
         const w = uniform(next, valueDim, 0.5, 1.5);
         const state = bench.output(before);
-        const y = bench.output(dtype === 'f32' ? z.length : intBytes(z.length, dtype) / 4);
+        const y = bench.output(dtype === 'f32' ? z.length : unitBytes(z.length, dtype) / 4);
         const step = bench.step({ tokens, sourceSlot: source, targetSlot: target });
         const inputs = { qkv: bench.input(sequence.qkv), gates: bench.input(sequence.gates), z: bench.input(z) };
         await bench.run({
@@ -256,7 +257,7 @@ const oneStepCases: KernelCase[] = oneStepRows.flatMap(({ shape, tokens, decay, 
         });
         return worst(
           left,
-          compareInt(Float32Array.from(await bench.read(exact)), decodeInt(got, z.length, dtype), dtype, 4 * ulp),
+          compareDecoded(Float32Array.from(await bench.read(exact)), decodeUnits(got, z.length, dtype), dtype, 4 * ulp),
         );
       });
     },

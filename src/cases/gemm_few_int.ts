@@ -5,9 +5,9 @@ import type { Grid } from '../gpu/kernel';
 import { createGemmQ4FewInt, type FewTeam, fewName } from '../kernels/gemm_few_int';
 import { createQuantise } from '../kernels/gemv';
 import { gemmReference } from '../kernels/reference/gemv';
-import { type Affine4, type IntDtype, intBytes } from '../kernels/variants';
+import { type Affine4, type IntDtype, unitBytes } from '../kernels/variants';
 import { describeFormat, q4 } from './formats';
-import { noInt8 } from './gemv_int';
+import { noInt8 } from './gemv_units';
 import { compare, type KernelCase, onBench, random, randomMatrix, requireStem, skip, ulp, uniform } from './harness';
 
 type Row = {
@@ -81,7 +81,7 @@ async function run(gpu: Gpu, row: Row): ReturnType<KernelCase['run']> {
   const before = uniform(next, tokens * rows);
   return onBench(gpu, async (bench) => {
     const step = bench.step({ tokens });
-    const codes = bench.output(intBytes(tokens * cols, dtype) / 4);
+    const codes = bench.output(unitBytes(tokens * cols, dtype) / 4);
     const quantise = createQuantise(gpu, { cols, y: dtype });
     await bench.run({ kernel: quantise, bindings: { x: bench.input(x), units: codes, step }, tokens });
     const y = bench.output(accumulate ? before : tokens * rows);

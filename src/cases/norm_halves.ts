@@ -1,14 +1,14 @@
 /** An RMSNorm in two halves: the products in front of it begin it, those behind it end it. */
 import type { Gpu } from '../gpu/device';
 import { createQuantise } from '../kernels/gemv';
-import { createGateUpQ4Int, createGemvQ4Int, type Team, teamName, type Write } from '../kernels/gemv_teams';
+import { createGateUpQ4Units, createGemvQ4Units, type Team, teamName, type Write } from '../kernels/gemv_teams';
 import { gemmReference } from '../kernels/reference/gemv';
 import { weighReference } from '../kernels/reference/rms_norm';
 import { swigluReference } from '../kernels/reference/swiglu';
 import { createWeighUnits } from '../kernels/rms_norm';
-import { type ActivationDtype, intBytes } from '../kernels/variants';
+import { type ActivationDtype, isInt, type UnitDtype, unitBytes } from '../kernels/variants';
 import { describeFormat, q4 } from './formats';
-import { compareInt, decodeInt, noInt8 } from './gemv_int';
+import { compareDecoded, decodeUnits, missing } from './gemv_units';
 import {
   type Bench,
   compare,
@@ -32,13 +32,14 @@ import {
 
 type Format = ReturnType<typeof q4>;
 const eps = Math.fround(1e-6);
-const dtypes = ['f32', 'int16'] as const;
+const dtypes = ['f32', 'f32x32', 'int16'] as const;
+/** What a product reads that writes such units: both are integers, or both f32. */
+const readsWhereWrites = (dtype: ActivationDtype): UnitDtype => (isInt(dtype) ? dtype : 'f32x32');
 
 /** Whole numbers, 127 the largest of each 32, which codes hold as they are; as what a product of x's dtype reads. */
-async function activations(gpu: Gpu, bench: Bench, next: Random, cols: number, dtype: ActivationDtype) {
+async function activations(gpu: Gpu, bench: Bench, next: Random, cols: number, dtype: UnitDtype) {
   const x = uniform(next, cols).map((value, i) => (i % 32 === 7 ? 127 * Math.sign(value) || 127 : Math.round(126 * value)));
-  if (dtype === 'f32') return { x, bound: bench.input(x) };
-  const units = bench.output(intBytes(cols, dtype) / 4);
+  const units = bench.output(unitBytes(cols, dtype) / 4);
   const kernel = createQuantise(gpu, { cols, y: dtype });
   await bench.run({ kernel, bindings: { x: bench.input(x), units, step: bench.step({ tokens: 1 }) } });
   return { x, bound: units };
@@ -52,7 +53,7 @@ function randomSquares(bench: Bench, next: Random, cols: number, size = 1) {
 }
 
 const unitsOf = (bench: Bench, count: number, dtype: ActivationDtype): Output =>
-  bench.output(dtype === 'f32' ? count : intBytes(count, dtype) / 4);
+  bench.output(dtype === 'f32' ? count : unitBytes(count, dtype) / 4);
 
 async function compareUnits(
   bench: Bench,
@@ -62,9 +63,10 @@ async function compareUnits(
 ): Promise<Outcome> {
   const got = await bench.read(units);
   if (dtype === 'f32') return compare('units', got, want, tolerance, scale);
+  if (!isInt(dtype)) return compare('units', decodeUnits(got, want.length, dtype).values, want, tolerance, scale);
   // Relative to the largest of a unit, where the values' own tolerance is relative to the largest of all.
   const least = Math.min(...Array.from({ length: want.length / 32 }, (_, u) => largest(want.subarray(32 * u, 32 * u + 32))));
-  return compareInt(Float32Array.from(want), decodeInt(got, want.length, dtype), dtype, (tolerance * scale * 8) / least);
+  return compareDecoded(Float32Array.from(want), decodeUnits(got, want.length, dtype), dtype, (tolerance * scale * 8) / least);
 }
 
 const weighCases = [
@@ -77,7 +79,8 @@ const weighCases = [
       name: `${cols} to ${dtype}`,
       why,
       run: async (gpu) => {
-        if (dtype !== 'f32' && !gpu.int8Dot) return skip(noInt8);
+        const lack = missing(gpu, dtype);
+        if (lack) return skip(lack);
         return onBench(gpu, async (bench) => {
           const next = random(31);
           const [x, w] = [uniform(next, cols), uniform(next, cols, 0.5, 1.5)];
@@ -120,25 +123,27 @@ const products: Product[] = [
   },
 ];
 
-const createProduct = (gpu: Gpu, { team, cols, format }: Product, write: Write) =>
-  createGemvQ4Int(gpu, { cols, format, accumulate: write.kind === 'residual', write, team, x: 'int16' });
+const createProduct = (gpu: Gpu, { team, cols, format }: Product, write: Write, x: UnitDtype) =>
+  createGemvQ4Units(gpu, { cols, format, accumulate: write.kind === 'residual', write, team, x });
 
 const nameOf = ({ reduction, format, cols, team }: Product, rest: string) =>
   `${reduction}, ${describeFormat(format)}, ${cols} columns, ${teamName(team)}, ${rest}`;
 
 const productCases = products.flatMap((row): KernelCase[] => [
-  {
-    kernel: 'gemv_q4_int',
-    name: nameOf(row, 'normed'),
-    why: `the scale of a norm on two matrices; ${row.why}`,
-    run: (device) => onVariant(device, row, (gpu, bench) => normed(gpu, bench, row)),
-  },
+  ...(['f32x32', 'int16'] as const).map(
+    (x): KernelCase => ({
+      kernel: 'gemv_q4_units',
+      name: nameOf(row, `normed, ${x}`),
+      why: `the scale of a norm on two matrices; ${row.why}`,
+      run: (device) => onVariant(device, row, x, (gpu, bench) => normed(gpu, bench, row, x)),
+    }),
+  ),
   ...dtypes.map(
     (dtype): KernelCase => ({
-      kernel: 'gemv_q4_int',
+      kernel: 'gemv_q4_units',
       name: nameOf(row, `residual, ${dtype}`),
       why: `two parts of a residual stream and the norm behind; ${row.why}`,
-      run: (device) => onVariant(device, row, (gpu, bench) => residual(gpu, bench, row, dtype)),
+      run: (device) => onVariant(device, row, dtype, (gpu, bench) => residual(gpu, bench, row, dtype)),
     }),
   ),
 ]);
@@ -146,23 +151,25 @@ const productCases = products.flatMap((row): KernelCase[] => [
 async function onVariant(
   device: Gpu,
   { reduction }: Pick<Product, 'reduction'>,
+  dtype: ActivationDtype,
   run: (gpu: Gpu, bench: Bench) => Promise<Outcome>,
 ): Promise<Outcome> {
   const gpu = withReduction(device, reduction);
   if (typeof gpu === 'string') return skip(gpu);
-  return gpu.int8Dot ? onBench(gpu, (bench) => run(gpu, bench)) : skip(noInt8);
+  const lack = missing(gpu, dtype);
+  return lack ? skip(lack) : onBench(gpu, (bench) => run(gpu, bench));
 }
 
-async function normed(gpu: Gpu, bench: Bench, row: Product): Promise<Outcome> {
+async function normed(gpu: Gpu, bench: Bench, row: Product, dtype: UnitDtype): Promise<Outcome> {
   const { cols, format } = row;
   const next = random(32);
   const matrices = [21, 40].map((rows) => randomMatrix(next, rows, cols, format));
   const ats = [48, 0];
-  const { x, bound } = await activations(gpu, bench, next, cols, 'int16');
+  const { x, bound } = await activations(gpu, bench, next, cols, dtype);
   const { squares, scale } = randomSquares(bench, next, cols);
   const y = bench.output(70);
-  const kernel = createProduct(gpu, row, { kind: 'normed', eps });
-  requireStem(kernel, 'gemv_q4_int');
+  const kernel = createProduct(gpu, row, { kind: 'normed', eps }, dtype);
+  requireStem(kernel, 'gemv_q4_units');
   const per = kernel.rowsPerWorkgroup!;
   const rows = matrices.reduce((sum, matrix) => sum + Math.ceil(matrix.rows / per) * per, 0);
   await bench.run({ kernel, bindings: { x: bound, y, squares }, weights: bench.several(matrices, ats), rows });
@@ -183,10 +190,10 @@ async function residual(gpu: Gpu, bench: Bench, row: Product, dtype: ActivationD
   const parts = [64, 32].map((rows) => randomMatrix(next, rows, cols, format));
   const before = uniform(next, 96, -100, 100);
   const w = uniform(next, 96, 0.5, 1.5);
-  const { x, bound } = await activations(gpu, bench, next, cols, 'int16');
+  const { x, bound } = await activations(gpu, bench, next, cols, readsWhereWrites(dtype));
   const [y, squares, units] = [bench.output(before), bench.output(3), unitsOf(bench, 96, dtype)];
-  const kernel = createProduct(gpu, row, { kind: 'residual', units: dtype });
-  requireStem(kernel, 'gemv_q4_int');
+  const kernel = createProduct(gpu, row, { kind: 'residual', units: dtype }, readsWhereWrites(dtype));
+  requireStem(kernel, 'gemv_q4_units');
   const bindings = { x: bound, y, units, squares };
   const ats = [0, 64];
   for (const [i, part] of parts.entries())
@@ -222,10 +229,10 @@ const gateUps: GateUp[] = [
 const gateUpCases = gateUps.flatMap((row) =>
   dtypes.map(
     (dtype): KernelCase => ({
-      kernel: 'gate_up_q4_int',
+      kernel: 'gate_up_q4_units',
       name: `${row.reduction}, ${describeFormat(row.format)}, ${row.cols} columns, ${row.lanes} lanes to ${dtype}`,
       why: `three workgroups; ${row.why}`,
-      run: (device) => onVariant(device, row, (gpu, bench) => gateUp(gpu, bench, row, dtype)),
+      run: (device) => onVariant(device, row, dtype, (gpu, bench) => gateUp(gpu, bench, row, dtype)),
     }),
   ),
 );
@@ -234,11 +241,11 @@ async function gateUp(gpu: Gpu, bench: Bench, { cols, format, lanes }: GateUp, d
   const next = random(34);
   const rows = 96;
   const matrices = [randomMatrix(next, rows, cols, format), randomMatrix(next, rows, cols, format)] as const;
-  const { x, bound } = await activations(gpu, bench, next, cols, 'int16');
+  const { x, bound } = await activations(gpu, bench, next, cols, readsWhereWrites(dtype));
   const { squares, scale } = randomSquares(bench, next, cols, 1e6); // gates of a few units
   const units = unitsOf(bench, rows, dtype);
-  const kernel = createGateUpQ4Int(gpu, { cols, format, eps, lanes, x: 'int16', units: dtype });
-  requireStem(kernel, 'gate_up_q4_int');
+  const kernel = createGateUpQ4Units(gpu, { cols, format, eps, lanes, x: readsWhereWrites(dtype), units: dtype });
+  requireStem(kernel, 'gate_up_q4_units');
   await bench.run({ kernel, bindings: { x: bound, squares, units }, weights: bench.several(matrices, [0, 0]), rows });
   const [gate, up] = matrices.map(({ values }) => gemmReference(x, values, { tokens: 1, rows, cols }).map((v) => v * scale));
   const want = swigluReference(gate!, up!);

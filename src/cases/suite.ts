@@ -9,7 +9,7 @@ import { gatedRmsNormCases } from './gated_rms_norm';
 import { gemmCases } from './gemm';
 import { gemmFewIntCases } from './gemm_few_int';
 import { gemvCases } from './gemv';
-import { gemvIntCases } from './gemv_int';
+import { gemvUnitCases } from './gemv_units';
 import type { KernelCase } from './harness';
 import { interleavePairsCases } from './interleave_pairs';
 import { moeCases } from './moe';
@@ -28,7 +28,7 @@ export const kernelCases: KernelCase[] = [
   ...embedCases,
   ...rmsNormCases,
   ...gemvCases,
-  ...gemvIntCases,
+  ...gemvUnitCases,
   ...gemmCases,
   ...gemmFewIntCases,
   ...qkNormRopeCases,

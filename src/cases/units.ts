@@ -1,4 +1,4 @@
-/** What a decode step runs between its products: kernels that write whole units of 32 activations, as f32 or as integers. */
+/** What a decode step runs between its products: kernels that write whole units of 32 activations. */
 import type { Gpu } from '../gpu/device';
 import type { Kernel } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
@@ -8,8 +8,8 @@ import { rmsNormReference } from '../kernels/reference/rms_norm';
 import { swigluReference } from '../kernels/reference/swiglu';
 import { createRmsNormUnits } from '../kernels/rms_norm';
 import { createSwigluUnits } from '../kernels/swiglu';
-import { type ActivationDtype, intBytes } from '../kernels/variants';
-import { compareInt, decodeInt, noInt8 } from './gemv_int';
+import { type ActivationDtype, unitBytes } from '../kernels/variants';
+import { compareDecoded, decodeUnits, missing } from './gemv_units';
 import { type Bench, compare, expUlps, type KernelCase, onBench, random, skip, ulp, uniform, type Weights } from './harness';
 
 type Subject = {
@@ -23,7 +23,7 @@ type Subject = {
   scale?: number;
 };
 
-const dtypes = ['f32', 'int8', 'int16'] as const;
+const dtypes = ['f32', 'f32x32', 'int8', 'int16'] as const;
 
 function unitCases(kernel: string, name: string, why: string, make: (gpu: Gpu, bench: Bench, y: ActivationDtype) => Subject) {
   return dtypes.map(
@@ -32,14 +32,15 @@ function unitCases(kernel: string, name: string, why: string, make: (gpu: Gpu, b
       name: `${name} to ${dtype}`,
       why,
       run: async (gpu) => {
-        if (dtype !== 'f32' && !gpu.int8Dot) return skip(noInt8);
+        const lack = missing(gpu, dtype);
+        if (lack) return skip(lack);
         return onBench(gpu, async (bench) => {
           const { kernel, bindings, weights, want, tolerance, scale } = make(gpu, bench, dtype);
-          const y = bench.output(dtype === 'f32' ? want.length : intBytes(want.length, dtype) / 4);
+          const y = bench.output(dtype === 'f32' ? want.length : unitBytes(want.length, dtype) / 4);
           await bench.run({ kernel, bindings: { ...bindings, units: y }, ...(weights ? { weights } : {}) });
           const got = await bench.read(y);
           if (dtype === 'f32') return compare('y', got, want, tolerance, scale);
-          return compareInt(Float32Array.from(want), decodeInt(got, want.length, dtype), dtype, tolerance);
+          return compareDecoded(Float32Array.from(want), decodeUnits(got, want.length, dtype), dtype, tolerance);
         });
       },
     }),

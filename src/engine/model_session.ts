@@ -324,7 +324,7 @@ async function prepare(
     );
     const recordings = recordModel(
       {
-        ...{ gpu, config, table, scratch, kv, f16, activations: precision === 'fast' ? 'int16' : 'f32' },
+        ...{ gpu, config, table, scratch, kv, f16, activations: precision === 'fast' && gpu.int8Dot ? 'int16' : 'f32x32' },
         ...(plan.experts ? { experts: plan.experts } : {}),
       },
       plan.model,

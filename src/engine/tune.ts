@@ -9,9 +9,9 @@ import { type Dispatch, encode } from '../gpu/dispatch';
 import type { Kernel } from '../gpu/kernel';
 import { submittedWorkDone } from '../gpu/readback';
 import { type Candidate, type ProductShape, usualTolerance } from '../kernels/candidates';
-import { createQuantise, gemvCandidates, gemvFastCandidates } from '../kernels/gemv';
+import { createQuantise, gemvCandidates, gemvUnitCandidates } from '../kernels/gemv';
 import { packStep } from '../kernels/step';
-import { type ActivationDtype, intBytes, isAffine4 } from '../kernels/variants';
+import { type ActivationDtype, isAffine4, unitBytes } from '../kernels/variants';
 import { type RecordedProduct, rowsOf } from '../model/recorder';
 import type { Scratch } from '../model/scratch';
 import { Random } from './random';
@@ -130,7 +130,7 @@ export class Tuner {
     gpu.device.queue.writeBuffer(step, 0, packStep({ tokens: 1 }));
     const kernel = createQuantise(gpu, { cols, y: x });
     await kernel.ready;
-    const y = { buffer, offset, size: intBytes(cols, x) };
+    const y = { buffer, offset, size: unitBytes(cols, x) };
     const activations = kernel.bind({ units: y, x: { buffer: values }, step: { buffer: step } });
     await this.#run((pass) => encode(pass, [{ kernel, activations, rows: 0 }], 1));
   }
@@ -203,7 +203,7 @@ function newGroup({ gpu, candidates: list = candidatesFor }: TuneParts, product:
 }
 
 function candidatesFor(gpu: Gpu, shape: ProductShape, x: ActivationDtype): Candidate[] {
-  return x === 'f32' ? gemvCandidates(gpu, shape) : gemvFastCandidates(gpu, shape).filter((one) => one.x === x);
+  return x === 'f32' ? gemvCandidates(gpu, shape) : gemvUnitCandidates(gpu, shape).filter((one) => one.x === x);
 }
 
 type Compiled = { candidate: Candidate; kernel: Kernel };

@@ -3,7 +3,7 @@ import source from '../../wgsl/gemm_q4_few_int.wgsl?raw';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel } from '../gpu/kernel';
 import type { Candidate, ProductShape } from './candidates';
-import { type Affine4, type IntDtype, isAffine4, matrix, planesOf, requireMultiple, shared } from './variants';
+import { type Affine4, type IntDtype, isAffine4, matrix, requireMultiple, shared, unitPieces } from './variants';
 
 /** `lanes` threads share the columns of four rows and meet `tokens` tokens with each; a workgroup holds `teams` such teams. */
 export type FewTeam = { lanes: 32 | 64; teams: number; tokens: 2 | 4 | 8 };
@@ -12,7 +12,7 @@ export type FewTeam = { lanes: 32 | 64; teams: number; tokens: 2 | 4 | 8 };
 type FewShape = { cols: number; format: Affine4; accumulate: boolean; team: FewTeam; x: IntDtype };
 
 /**
- * Y = X W^T for an x that emit_int wrote (see createGemvQ4Int), weights read once for every team.tokens tokens.
+ * Y = X W^T for an x that emit_int wrote (see createGemvQ4Units), weights read once for every team.tokens tokens.
  * @throws EngineError 'shape' unless 32 divides group and group divides cols.
  */
 export function createGemmQ4FewInt(gpu: Gpu, { cols, format, accumulate, team, x }: FewShape): Kernel {
@@ -23,9 +23,9 @@ export function createGemmQ4FewInt(gpu: Gpu, { cols, format, accumulate, team, x
   requireMultiple(label, 'cols', cols, format.group);
   return createKernel(gpu, {
     label,
-    sources: [...piece.sources, shared.planes, shared.step, source],
+    sources: [...piece.sources, ...unitPieces(x).sources, shared.step, source],
     constants: {
-      ...{ ACCUMULATE: Number(accumulate), COLS: cols, PLANES: planesOf(x) },
+      ...{ ACCUMULATE: Number(accumulate), COLS: cols, ...unitPieces(x).constants },
       ...{ LANES: lanes, TEAMS: teams, TOKENS: tokens },
       ...piece.constants,
     },

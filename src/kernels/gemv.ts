@@ -9,7 +9,7 @@ import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel } from '../gpu/kernel';
 import type { Candidate, ProductShape } from './candidates';
 import {
-  createGemvQ4Int,
+  createGemvQ4Units,
   createGemvQ4Wide,
   oneStepLanes,
   rowTeam,
@@ -21,7 +21,17 @@ import {
   wideName,
   workgroupBytes,
 } from './gemv_teams';
-import { type Affine4, emission, type IntDtype, isAffine4, matrix, requireMultiple, shared, wideReduction } from './variants';
+import {
+  type Affine4,
+  emission,
+  isAffine4,
+  isInt,
+  matrix,
+  requireMultiple,
+  shared,
+  type UnitDtype,
+  wideReduction,
+} from './variants';
 
 /** `accumulate`: add to y, as a residual connection does, in place of writing it. */
 export type GemvShape = { cols: number; format: MatrixFormat; accumulate: boolean };
@@ -63,8 +73,8 @@ export function createGemvDirect(gpu: Gpu, { format, accumulate }: Omit<GemvShap
   });
 }
 
-/** x [tokens, cols] f32 -> y [tokens, cols/32] units as emit_int writes them: what gemv_q4_int and gemm_q4_few_int read. */
-export function createQuantise(gpu: Gpu, { cols, y }: { cols: number; y: IntDtype }): Kernel {
+/** x [tokens, cols] f32 -> y [tokens, cols/32] units as emit_* writes them: what gemv_q4_units and gemm_q4_few_int read. */
+export function createQuantise(gpu: Gpu, { cols, y }: { cols: number; y: UnitDtype }): Kernel {
   const emit = emission(y);
   requireMultiple('quantise', 'cols', cols, 32);
   return createKernel(gpu, {
@@ -104,27 +114,28 @@ export function chooseGemv(gpu: Gpu, shape: GemvShape & { outCols: number }, sli
   return createGemvQ4Wide(gpu, { cols, format, accumulate, team });
 }
 
-/** Whether a matrix can be multiplied by integer activations here. */
-export function takesInt(gpu: Gpu, { cols, format }: Pick<GemvShape, 'cols' | 'format'>): boolean {
-  return gpu.int8Dot && !gpu.direct && isAffine4(format) && format.group % 32 === 0 && cols % format.group === 0;
+/** Whether a matrix can be multiplied by units of `x` here. */
+export function takesUnits(gpu: Gpu, x: UnitDtype, { cols, format }: Pick<GemvShape, 'cols' | 'format'>): boolean {
+  if (gpu.direct || (isInt(x) && !gpu.int8Dot)) return false;
+  return isAffine4(format) && format.group % 32 === 0 && cols % format.group === 0;
 }
 
 /**
- * What a recording runs for one token on integer activations where nothing was measured; `shape` as for chooseGemv.
- * @throws EngineError 'shape' unless takesInt.
+ * What a recording runs for one token on units of `x` where nothing was measured; `shape` as for chooseGemv.
+ * @throws EngineError 'shape' unless takesUnits.
  */
-export function chooseGemvInt(
+export function chooseGemvUnits(
   gpu: Gpu,
-  shape: GemvShape & { outCols: number; x: IntDtype; write?: Write },
+  shape: GemvShape & { outCols: number; x: UnitDtype; write?: Write },
   sliced = false,
 ): Kernel {
   const { cols, outCols, format, accumulate, x, write } = shape;
-  if (!isAffine4(format)) throw new EngineError('shape', 'Integer activations need 4-bit weights.');
+  if (!isAffine4(format)) throw new EngineError('shape', 'Units of activations need 4-bit weights.');
   const team = !sliced && outCols <= 1024 ? { rows: 2 as const, lanes: oneStepLanes(gpu, cols), teams: 1 } : undefined;
-  if (team && suits(gpu, cols, team)) return createGemvQ4Int(gpu, { cols, format, accumulate, write, team, x });
+  if (team && suits(gpu, cols, team)) return createGemvQ4Units(gpu, { cols, format, accumulate, write, team, x });
   const most = lanesFor(outCols);
   const lanes = !sliced && suits(gpu, cols, rowTeam(most)) ? most : 32;
-  return createGemvQ4Int(gpu, { cols, format, accumulate, write, team: rowTeam(lanes), x });
+  return createGemvQ4Units(gpu, { cols, format, accumulate, write, team: rowTeam(lanes), x });
 }
 
 /** Rows that a large GPU has few of are shared by more lanes. Fastest of those tried on an NVIDIA H200 at 4B to 27B shapes. */
@@ -168,9 +179,11 @@ export function gemvCandidates(gpu: Gpu, shape: ProductShape): Candidate[] {
   return [plain, ...wide];
 }
 
-/** What a GPU may run for one token on an x that emit_int wrote; none where WGSL has no int8 dot product. */
-export function gemvFastCandidates(gpu: Gpu, { cols, format, accumulate, write }: ProductShape): Candidate[] {
-  if (!gpu.int8Dot || !isAffine4(format) || format.group % 32 !== 0) return [];
+const unitDtypes = ['f32x32', 'int8', 'int16'] as const;
+
+/** What a GPU may run for one token on an x in units; of integers where WGSL has an int8 dot product. */
+export function gemvUnitCandidates(gpu: Gpu, { cols, format, accumulate, write }: ProductShape): Candidate[] {
+  if (!isAffine4(format)) return [];
   const lanes = oneStepLanes(gpu, cols);
   const teams: Team[] = [
     { rows: 2, lanes, teams: 1 },
@@ -181,14 +194,16 @@ export function gemvFastCandidates(gpu: Gpu, { cols, format, accumulate, write }
   return teams
     .filter((team) => suits(gpu, cols, team))
     .flatMap((team) =>
-      (['int8', 'int16'] as const).map(
-        (x): Candidate => ({
-          name: `${x} ${teamName(team)}`,
-          create: (gpu) => createGemvQ4Int(gpu, { cols, format, accumulate, write, team, x }),
-          x,
-          ...(x === 'int8' ? { tolerance: 0.01 } : {}), // three times what rounding x to int8 gives
-        }),
-      ),
+      unitDtypes
+        .filter((x) => takesUnits(gpu, x, { cols, format }))
+        .map(
+          (x): Candidate => ({
+            name: `${x} ${teamName(team)}`,
+            create: (gpu) => createGemvQ4Units(gpu, { cols, format, accumulate, write, team, x }),
+            x,
+            ...(x === 'int8' ? { tolerance: 0.01 } : {}), // three times what rounding x to int8 gives
+          }),
+        ),
     );
 }
 

@@ -1,15 +1,14 @@
 /** One token times 4-bit weights by teams of lanes: many shapes of one loop, among which a measurement chooses. */
-import gateUpInt from '../../wgsl/gate_up_q4_int.wgsl?raw';
+import gateUpUnits from '../../wgsl/gate_up_q4_units.wgsl?raw';
 import sourceHeld from '../../wgsl/gemv_q4_held.wgsl?raw';
-import sourceInt from '../../wgsl/gemv_q4_int.wgsl?raw';
 import sourceStaged from '../../wgsl/gemv_q4_staged.wgsl?raw';
+import sourceUnits from '../../wgsl/gemv_q4_units.wgsl?raw';
 import q4Unit from '../../wgsl/shared/q4_unit.wgsl?raw';
 import rowBlocks from '../../wgsl/shared/row_blocks.wgsl?raw';
 import writeNormed from '../../wgsl/shared/write_normed.wgsl?raw';
 import writeResidual from '../../wgsl/shared/write_residual.wgsl?raw';
 import writeRow from '../../wgsl/shared/write_row.wgsl?raw';
 import writeRows from '../../wgsl/shared/write_rows.wgsl?raw';
-import xInt from '../../wgsl/shared/x_int.wgsl?raw';
 import xStaged from '../../wgsl/shared/x_staged.wgsl?raw';
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
@@ -18,13 +17,13 @@ import {
   type ActivationDtype,
   type Affine4,
   emission,
-  type IntDtype,
   matrix,
-  planesOf,
   requireAtMost,
   requireMultiple,
   shared,
   teamReduction,
+  type UnitDtype,
+  unitReader,
 } from './variants';
 
 /** A team of `lanes` threads shares the columns of `rows` neighbouring rows; a workgroup holds `teams` of them: see row_blocks. */
@@ -74,17 +73,18 @@ export function createGemvQ4Wide(gpu: Gpu, shape: Omit<TeamShape<WideTeam>, 'wri
 }
 
 /**
- * The same for an x that emit_int wrote: faster where the GPU multiplies int8. Rounding x changes y by 1/254 of a typical value
- * (int8), or as little as f32's own roundings (int16).
+ * The same for an x in units of `x`. Integers are faster where the GPU multiplies int8; rounding x changes y by 1/254 of a typical
+ * value (int8), or as little as f32's own roundings (int16).
  * @throws EngineError 'shape' unless 32 divides group, group divides cols.
  */
-export function createGemvQ4Int(gpu: Gpu, shape: TeamShape<Team> & { x: IntDtype }): Kernel {
-  const spec = teamSpec(gpu, 'gemv_q4_int', shape, 1);
+export function createGemvQ4Units(gpu: Gpu, shape: TeamShape<Team> & { x: UnitDtype }): Kernel {
+  const spec = teamSpec(gpu, 'gemv_q4_units', shape, 1);
+  const reader = unitReader(shape.x);
   return createKernel(gpu, {
     ...spec,
-    label: `${spec.label} ${shape.x} ${teamName(shape.team)}`,
-    sources: unique([...spec.sources, shared.planes, xInt, sourceInt]),
-    constants: { ...spec.constants, PLANES: planesOf(shape.x) },
+    label: `${spec.label}${reader.suffix} ${teamName(shape.team)}`,
+    sources: unique([...spec.sources, ...reader.sources, sourceUnits]),
+    constants: { ...spec.constants, ...reader.constants },
   });
 }
 
@@ -99,10 +99,10 @@ export const unitTeam = (lanes: number): Team => ({ rows: 4, lanes, teams: unitR
 
 /**
  * y = silu(gate x) * (up x) for one token, gate and up the two matrices of the dispatch, x as createWeighUnits or a product with `write`
- * gave it, in integers `x`, and squares [cols/32] f32 -> units [rows] of `units`.
+ * gave it, in units of `x`, and squares [cols/32] f32 -> units [rows] of `units`.
  * @throws EngineError 'shape' unless 32 divides group and group divides cols.
  */
-export function createGateUpQ4Int(
+export function createGateUpQ4Units(
   gpu: Gpu,
   {
     cols,
@@ -111,24 +111,25 @@ export function createGateUpQ4Int(
     lanes,
     x,
     units,
-  }: { cols: number; format: Affine4; eps: number; lanes: number; x: IntDtype; units: ActivationDtype },
+  }: { cols: number; format: Affine4; eps: number; lanes: number; x: UnitDtype; units: ActivationDtype },
 ): Kernel {
   const { teams } = unitTeam(lanes);
   const piece = matrix(format, { from: 'several' });
   const reduce = teamReduction(gpu, { lanes, teams, blocks: 3 });
+  const reader = unitReader(x);
   const emit = emission(units);
-  const label = `gate_up_q4_int${piece.suffix}${reduce.suffix} ${x} ${lanes}x${teams}${emit.suffix}`;
+  const label = `gate_up_q4_units${piece.suffix}${reduce.suffix}${reader.suffix} ${lanes}x${teams}${emit.suffix}`;
   requireMultiple(label, 'group', format.group, 32);
   requireMultiple(label, 'cols', cols, format.group);
   return createKernel(gpu, {
     label,
     sources: unique([
       ...[...piece.sources, rowBlocks, ...reduce.sources, ...emit.sources],
-      ...[shared.planes, xInt, shared.normScale, gateUpInt],
+      ...[...reader.sources, shared.normScale, gateUpUnits],
     ]),
     enable: reduce.enable,
     constants: {
-      ...{ COLS: cols, EPS: eps, PLANES: planesOf(x) },
+      ...{ COLS: cols, EPS: eps, ...reader.constants },
       ...{ ROWS: 4, LANES: lanes, TEAMS: teams, ROW_BLOCKS: 2, BLOCKS: 3 },
       ...{ ...piece.constants, ...reduce.constants, ...emit.constants },
     },
@@ -236,12 +237,12 @@ const unique = (sources: readonly string[]): string[] => [...new Set(sources)];
 const blocksOf = (team: Team | WideTeam): number => ('x' in team && team.x === 'held' ? team.blocks : 1);
 
 /** Workgroup memory of a unit of x and its sums. */
-const unitBytes = 9 * 16;
+const stagedUnitBytes = 9 * 16;
 
 /** Units of 32 columns that are staged at a time, in equal chunks; undefined if the team does not suit so many units. */
 function chunkUnits(gpu: Gpu, units: number, team: WideTeam): number | undefined {
   const { lanes, teams, kib, x } = team;
-  const room = Math.floor((kib * 1024 - teamReduction(gpu, { lanes, teams, blocks: blocksOf(team) }).bytes) / unitBytes);
+  const room = Math.floor((kib * 1024 - teamReduction(gpu, { lanes, teams, blocks: blocksOf(team) }).bytes) / stagedUnitBytes);
   if (x === 'held') return units <= lanes && room >= 1 ? equalShare(units, room) : undefined;
   return room >= lanes ? equalShare(Math.ceil(units / lanes), Math.floor(room / lanes)) * lanes : undefined;
 }

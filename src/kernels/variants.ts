@@ -1,6 +1,7 @@
 /** The one place where a kernel's variant is chosen by what the device can do. */
 import contextParts from '../../wgsl/shared/context_parts.wgsl?raw';
 import emitF32 from '../../wgsl/shared/emit_f32.wgsl?raw';
+import emitF32x32 from '../../wgsl/shared/emit_f32x32.wgsl?raw';
 import emitInt from '../../wgsl/shared/emit_int.wgsl?raw';
 import kvF16 from '../../wgsl/shared/kv_f16.wgsl?raw';
 import kvF32 from '../../wgsl/shared/kv_f32.wgsl?raw';
@@ -9,6 +10,7 @@ import matrixFloat from '../../wgsl/shared/matrix_float.wgsl?raw';
 import normScale from '../../wgsl/shared/norm_scale.wgsl?raw';
 import parameters from '../../wgsl/shared/parameters.wgsl?raw';
 import planes from '../../wgsl/shared/planes.wgsl?raw';
+import q4Unit from '../../wgsl/shared/q4_unit.wgsl?raw';
 import record from '../../wgsl/shared/record.wgsl?raw';
 import reduceSingle from '../../wgsl/shared/reduce_single.wgsl?raw';
 import reduceSubgroups from '../../wgsl/shared/reduce_subgroups.wgsl?raw';
@@ -24,7 +26,10 @@ import teamSubgroups from '../../wgsl/shared/team_subgroups.wgsl?raw';
 import teamWorkgroup from '../../wgsl/shared/team_workgroup.wgsl?raw';
 import tileF16 from '../../wgsl/shared/tile_f16.wgsl?raw';
 import tileF32 from '../../wgsl/shared/tile_f32.wgsl?raw';
+import unitLayout from '../../wgsl/shared/unit_layout.wgsl?raw';
 import weigh from '../../wgsl/shared/weigh.wgsl?raw';
+import xF32x32 from '../../wgsl/shared/x_f32x32.wgsl?raw';
+import xInt from '../../wgsl/shared/x_int.wgsl?raw';
 import { EngineError } from '../errors';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
@@ -37,7 +42,6 @@ export const shared = {
   parameters: `${record}\n${parameters}`,
   moreParameters: parameters,
   normScale,
-  planes,
   step,
   weigh,
 };
@@ -83,19 +87,40 @@ export function tile(gpu: Gpu, f16: boolean): Piece {
 
 /** Integers with a scale per 32 values, as one int8 each or two. */
 export type IntDtype = 'int8' | 'int16';
-/** What a matrix product reads. */
-export type ActivationDtype = 'f32' | IntDtype;
+/** Units of 32 values, which lie so that lanes read them side by side: 'f32x32' as they are, with their sum. */
+export type UnitDtype = 'f32x32' | IntDtype;
+/** What a matrix product reads. 'f32': one value after another. */
+export type ActivationDtype = 'f32' | UnitDtype;
+
+export const isInt = (dtype: ActivationDtype): dtype is IntDtype => dtype === 'int8' || dtype === 'int16';
 
 /** int8 dot products that take a code to pieces. */
 export const planesOf = (dtype: IntDtype): number => (dtype === 'int8' ? 1 : 2);
-/** Bytes of `count` activations, eight whole units of 32 at a time: see shared/planes.wgsl. */
-export const intBytes = (count: number, dtype: IntDtype): number => Math.ceil(count / 256) * 8 * 16 * (2 * planesOf(dtype) + 1);
+/** Of 16 bytes each, that a unit is. */
+export const piecesOf = (dtype: UnitDtype): number => (isInt(dtype) ? 2 * planesOf(dtype) + 1 : 9);
+/** Bytes of `count` activations, eight whole units of 32 at a time: see shared/unit_layout.wgsl. */
+export const unitBytes = (count: number, dtype: UnitDtype): number => Math.ceil(count / 256) * 8 * 16 * piecesOf(dtype);
 
 /** How a kernel writes whole units of 32 activations, into what it declares as `units`. */
 export function emission(y: ActivationDtype): Piece {
   if (y === 'f32') return { sources: [emitF32], enable: [], suffix: '', constants: {} };
-  return { sources: [planes, emitInt], enable: [], suffix: ` ${y}`, constants: { PLANES: planesOf(y) } };
+  const { sources, constants } = unitPieces(y);
+  return { sources: [...sources, isInt(y) ? emitInt : emitF32x32], enable: [], suffix: ` ${y}`, constants };
 }
+
+/** How a kernel of row_blocks reads them from what it declares as `x`, an array<vec4u>, and multiplies them by 4-bit weights. */
+export function unitReader(x: UnitDtype): Piece {
+  const { sources, constants } = unitPieces(x);
+  return isInt(x)
+    ? { sources: [...sources, xInt], enable: [], suffix: ` ${x}`, constants }
+    : { sources: [...sources, q4Unit, xF32x32], enable: [], suffix: ` ${x}`, constants: { ...constants, FOLDED: 0 } };
+}
+
+/** Where the pieces of units lie. A kernel that reads and writes units has one dtype for both. */
+export const unitPieces = (dtype: UnitDtype) => ({
+  sources: isInt(dtype) ? [unitLayout, planes] : [unitLayout],
+  constants: { PIECES: piecesOf(dtype), ...(isInt(dtype) ? { PLANES: planesOf(dtype) } : {}) },
+});
 
 export type KvDtype = 'f16' | 'f32';
 

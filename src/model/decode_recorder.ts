@@ -9,10 +9,10 @@ import type { Kernel } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
 import { createAttentionCombine, createAttentionCombineUnits, createAttentionSplit } from '../kernels/attention';
 import { createDeltaPrepare, createDeltaStep, createDeltaStepRaw, deltaChannels } from '../kernels/delta';
-import { chooseGemv, chooseGemvInt, createQuantise, lanesFor, takesInt } from '../kernels/gemv';
+import { chooseGemv, chooseGemvUnits, createQuantise, lanesFor, takesUnits } from '../kernels/gemv';
 import {
-  createGateUpQ4Int,
-  createGemvQ4Int,
+  createGateUpQ4Units,
+  createGemvQ4Units,
   rowTeam,
   type Team,
   unitLanes,
@@ -227,7 +227,7 @@ export class DecodeRecorder extends Recorder {
       return;
     }
     const units = this.#inputDtype([reader]);
-    const kernel = createGateUpQ4Int(gpu, { cols, format, eps: config.rmsNormEps, lanes, x, units });
+    const kernel = createGateUpQ4Units(gpu, { cols, format, eps: config.rmsNormEps, lanes, x, units });
     const ranges = { x: this.#input('normed', x), squares: this.at('squares'), units: this.#input('act', units) };
     for (const pair of pairs) this.add(kernel, ranges, table.several(pair), pair[0]!.part.rows);
   }
@@ -426,7 +426,7 @@ export class DecodeRecorder extends Recorder {
     return projectedAt(this.context.config)[y].byteOffset;
   }
 
-  /** Integers lie in two buffers: what a product reads, and the norm that it begins meanwhile. Nobody reads them later. */
+  /** Units lie in two buffers: what a product reads, and the norm that it begins meanwhile. Nobody reads them later. */
   #input(x: Input, dtype: ActivationDtype): BufferRange {
     if (dtype === 'f32') return this.at(x);
     return this.at(x === 'normed' || x === 'headInput' ? 'normedCodes' : 'codes');
@@ -434,7 +434,7 @@ export class DecodeRecorder extends Recorder {
 
   #inputDtype(readers: readonly MatrixBlocks[]): ActivationDtype {
     const { gpu, activations } = this.context;
-    return activations !== 'f32' && readers.every((matrix) => takesInt(gpu, matrix)) ? activations : 'f32';
+    return activations !== 'f32' && readers.every((matrix) => takesUnits(gpu, activations, matrix)) ? activations : 'f32';
   }
 
   #gemv(
@@ -446,8 +446,8 @@ export class DecodeRecorder extends Recorder {
     const { format } = shape;
     if (dtype === 'f32') return chooseGemv(gpu, shape, sliced);
     return team && isAffine4(format)
-      ? createGemvQ4Int(gpu, { ...shape, format, team, x: dtype })
-      : chooseGemvInt(gpu, { ...shape, x: dtype }, sliced);
+      ? createGemvQ4Units(gpu, { ...shape, format, team, x: dtype })
+      : chooseGemvUnits(gpu, { ...shape, x: dtype }, sliced);
   }
 }
 

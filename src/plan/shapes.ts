@@ -158,8 +158,8 @@ export function scratchBytes(config: ModelConfig, shape: ScratchShape) {
   };
 }
 
-/** Of activations as integers, two int8 each with numbers for each 32: 80 bytes for those, eight at a time (`intBytes`). */
-const codeBytes = (cols: number): number => bufferBytes(640 * Math.ceil(cols / 256));
+/** Of activations in units of 32, f32 with their sum, which take more than integers do: eight units at a time (`unitBytes`). */
+const codeBytes = (cols: number): number => bufferBytes(8 * 144 * Math.ceil(cols / 256));
 
 /** Of a mixture: what is between router and residual stream, by token and, in `expertAct` and `expertOut`, by choice of a token. */
 function moeBytes({ moe, hiddenSize, layerTypes }: ModelConfig, tokens: number) {

@@ -129,7 +129,7 @@ describe('results', () => {
     const variant = { ...gpu, direct: false };
     const fast = { ...base, weave: false, precision: 'fast' } as const;
     const { session: whole, logits: reference } = await scoreOnce(variant, tied, fast, { prompt, decode });
-    expect(whole.kernelLabels.join()).toMatch(/gate_up_q4_int .*gemv_q4_int .* normed .*gemv_q4_int .* residual int16/);
+    expect(whole.kernelLabels.join()).toMatch(/gate_up_q4_units .*gemv_q4_units .* normed .*gemv_q4_units .* residual int16/);
     const options = { ...fast, slotBytes: 3008 }; // slots that cut matrices where no unit ends
     const [, middle] = budgets(tied, options, 4);
     for (const gpuBudgetBytes of [middle!]) {

@@ -31,14 +31,14 @@ import { createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
 import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Outer, createGemmQ4Split } from '../../src/kernels/gemm';
 import { createGemmQ4FewInt } from '../../src/kernels/gemm_few_int';
 import {
-  chooseGemvInt,
+  chooseGemvUnits,
   createGemv,
   createGemvDirect,
   createGemvQ4,
   createQuantise,
-  gemvFastCandidates,
+  gemvUnitCandidates,
 } from '../../src/kernels/gemv';
-import { createGateUpQ4Int, createGemvQ4Int, createGemvQ4Wide } from '../../src/kernels/gemv_teams';
+import { createGateUpQ4Units, createGemvQ4Units, createGemvQ4Wide } from '../../src/kernels/gemv_teams';
 import { createInterleavePairs } from '../../src/kernels/interleave_pairs';
 import {
   createMoeCombine,
@@ -224,9 +224,9 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   gemv: { reference: 'gemv', create: (gpu) => createGemv(gpu, { ...linear, format: q3(64, 'bf16') }) },
   gemv_direct: { reference: 'gemv', create: (gpu) => createGemvDirect(gpu, { ...linear, format: q3(64, 'bf16') }) },
   gemv_q4: { reference: 'gemv', create: (gpu) => createGemvQ4(gpu, { ...linear, format: q4(64, 'bf16') }) },
-  gemv_q4_int: {
+  gemv_q4_units: {
     reference: 'gemv',
-    create: (gpu) => createGemvQ4Int(gpu, { ...linear, format: q4(64, 'bf16'), team, x: 'int8' }),
+    create: (gpu) => createGemvQ4Units(gpu, { ...linear, format: q4(64, 'bf16'), team, x: 'int8' }),
   },
   gemv_q4_held: {
     reference: 'gemv',
@@ -263,9 +263,10 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   delta_prepare: { reference: 'delta', create: (gpu) => createDeltaPrepare(gpu, delta) },
   rms_norm_units: { reference: 'rms_norm', create: (gpu) => createRmsNormUnits(gpu, { cols: 32, eps: 1e-6, y: 'f32' }) },
   weigh_units: { reference: 'rms_norm', create: (gpu) => createWeighUnits(gpu, { cols: 32, units: 'f32' }) },
-  gate_up_q4_int: {
+  gate_up_q4_units: {
     reference: 'swiglu',
-    create: (gpu) => createGateUpQ4Int(gpu, { cols: 64, format: expert.format, eps: 1e-6, lanes: 32, x: 'int16', units: 'f32' }),
+    create: (gpu) =>
+      createGateUpQ4Units(gpu, { cols: 64, format: expert.format, eps: 1e-6, lanes: 32, x: 'int16', units: 'f32' }),
   },
   swiglu_units: { reference: 'swiglu', create: (gpu) => createSwigluUnits(gpu, { cols: 32, y: 'f32' }) },
   rms_norm: { reference: 'rms_norm', create: (gpu) => createRmsNorm(gpu, { cols: 4, eps: 1e-6 }) },
@@ -350,8 +351,8 @@ test('what a measurement may put in the place of a product that ends a norm bind
     accumulate: false,
     write: { kind: 'normed', eps: 1e-6 },
   } as const;
-  const usual = chooseGemvInt(gpu, { ...shape, x: 'int16' });
-  const candidates = gemvFastCandidates(gpu, { ...shape, tokens: 1 }).map(({ create }) => create(gpu));
+  const usual = chooseGemvUnits(gpu, { ...shape, x: 'int16' });
+  const candidates = gemvUnitCandidates(gpu, { ...shape, tokens: 1 }).map(({ create }) => create(gpu));
   expect(usual.bindings).toContain('squares');
   expect(candidates.length).toBeGreaterThan(3);
   for (const kernel of candidates) expect(kernel.bindings).toEqual(usual.bindings);

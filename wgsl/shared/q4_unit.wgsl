@@ -1,7 +1,8 @@
 // q4_unit: a unit is one vec4u of a row, 32 neighbouring 4-bit weights, and the 32 values of x that it meets.
 // Shifts and conversions run at a quarter or half of the rate of and, or, add and fma on most GPUs. Per weight:
-//   otherwise  mask, convert, fma; a shift per four. Nibble j of a half word stays where it is and counts 16^j, undone at the end.
-//   FOLDED     mask and or (one instruction on NVIDIA), fma; four shifts per eight. The nibble becomes 2^7 + q or 2^11 + q, and what
+//   otherwise  mask and or (one instruction on NVIDIA), subtract, fma; a shift per eight. Nibble j of a half word stays where it is, as the
+//              last bits of a number whose exponent makes it count once: q is exact.
+//   FOLDED     mask and or, fma; four shifts per eight. The nibble becomes 2^7 + q or 2^11 + q, and what
 //              that adds is subtracted once per unit, for all rows: sums lose up to eight bits (about 1e-5 of the result).
 override FOLDED: bool;
 
@@ -22,10 +23,17 @@ fn folded(words: vec4u) -> vec4f {
   return bitcast<vec4f>(masked | vec4u(0x43000000u, 0x45000000u, 0x43000000u, 0x45000000u));
 }
 
+/// The four nibbles of the low half of w.
+fn exact(w: u32) -> vec4f {
+  let masked = vec4u(w) & vec4u(0xfu, 0xf0u, 0xf00u, 0xf000u);
+  let magic = vec4u(0x4b000000u, 0x49000000u, 0x47000000u, 0x45000000u); // 2^23, 2^19, 2^15, 2^11
+  return bitcast<vec4f>(masked | magic) - vec4f(8388608.0, 524288.0, 32768.0, 2048.0);
+}
+
 /// Nibbles 0 to 3 of w, as weights of the result of unitDot.
 fn low(w: u32) -> vec4f {
   if (FOLDED) { return folded(vec4u(w << 16u, w << 8u, w << 8u, w)); }
-  return vec4f(vec4u(w) & vec4u(0xfu, 0xf0u, 0xf00u, 0xf000u));
+  return exact(w);
 }
 
 /// Nibbles 4 to 7.
@@ -44,6 +52,5 @@ fn unitDot(w: vec4u, x: Unit) -> f32 {
   sum = fma(high(w.z), x.x5, sum);
   sum = fma(low(w.w), x.x6, sum);
   sum = fma(high(w.w), x.x7, sum);
-  if (FOLDED) { return dot(sum, vec4f(1.0)) - x.excess; }
-  return dot(sum, vec4f(1.0, 0.0625, 0.00390625, 0.000244140625)); // 16^-j, exact
+  return dot(sum, vec4f(1.0)) - select(0.0, x.excess, FOLDED);
 }

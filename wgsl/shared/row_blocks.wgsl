@@ -1,4 +1,4 @@
-// row_blocks: how gemv_q4_staged, gemv_q4_held and gemv_q4_int share the work, and what 32 columns add to a few rows of y.
+// row_blocks: how gemv_q4_staged, gemv_q4_held and gemv_q4_units share the work, and what 32 columns add to a few rows of y.
 // A unit is 32 neighbouring weights of a row: one vec4u, inside one group. A block is ROWS neighbouring rows. A team of LANES lanes
 // owns ROW_BLOCKS blocks: of every row of a block a lane takes every LANESth unit, and meets all of them with the same x.
 // A workgroup holds TEAMS teams; sums over a team come from team_*: lane 4b + r of a team has that of row r of its block b.

@@ -1,4 +1,4 @@
-// weigh: what of an RMSNorm each unit of x can have before all of x is there: x * w as emit_f32 or emit_int writes it, and the sum of its
+// weigh: what of an RMSNorm each unit of x can have before all of x is there: x * w as emit_* writes it, and the sum of its
 // squares. What reads it multiplies its results by the scale that the squares of all units give (norm_scale).
 //   squares [units] f32;  `first`: where w begins in `parameters`
 

@@ -1,7 +1,8 @@
-// gemv_q4_int: gemv_q4_staged on an x of integers, which rounds x to 1/254 (PLANES 1) or 1/65024 (2) of the largest of 32 neighbours.
-//   x [COLS/32] units as emit_int writes them;  y f32, row r of this part at record.a.w + r;  ACCUMULATE adds to y
+// gemv_q4_units: gemv_q4_staged on an x in units, as emit_f32x32 writes them or emit_int, which rounds x to 1/254 (PLANES 1) or 1/65024 (2)
+// of the largest of 32 neighbours.
+//   x [COLS/32] units;  y f32, row r of this part at record.a.w + r;  ACCUMULATE adds to y
 //   weights: matrix_affine with BITS 4; 32 divides GROUP, GROUP divides COLS
-// A unit of x is a few reads, so it is not staged: see x_int. Which lane takes what is in row_blocks, with one block a team; what
+// Units lie so that a team reads neighbouring bytes: they are not staged. What a unit gives is in x_f32x32 or x_int, which lane takes what is in row_blocks, with one block a team; what
 // becomes of the sums, in write_*.
 override COUNT: u32 = (UNITS + LANES - 1u) / LANES;
 @group(0) @binding(0) var<storage, read> x: array<vec4u>;

@@ -1,12 +1,12 @@
-/** The integer path of one token: quantise, and gemv_q4_int on what it wrote. */
+/** Units of 32 activations of one token: quantise, and gemv_q4_units on what it wrote. */
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import type { Kernel } from '../gpu/kernel';
 import { createQuantise } from '../kernels/gemv';
-import { createGemvQ4Int, createGemvQ4Wide, type Team, teamName } from '../kernels/gemv_teams';
+import { createGemvQ4Units, createGemvQ4Wide, type Team, teamName } from '../kernels/gemv_teams';
 import { gemmReference } from '../kernels/reference/gemv';
 import { quantiseReference } from '../kernels/reference/quantise';
-import { type ActivationDtype, type Affine4, type IntDtype, intBytes, planesOf } from '../kernels/variants';
+import { type ActivationDtype, type Affine4, isInt, piecesOf, planesOf, type UnitDtype, unitBytes } from '../kernels/variants';
 import { describeFormat, q4 } from './formats';
 import {
   type Bench,
@@ -28,21 +28,26 @@ import {
 } from './harness';
 
 export const noInt8 = 'WGSL has no int8 dot product here';
+/** Why a device cannot run a case on such activations; undefined where it can. */
+export const missing = (gpu: Gpu, dtype: ActivationDtype): string | undefined =>
+  isInt(dtype) && !gpu.int8Dot ? noInt8 : undefined;
 
-/**
- * What the units of emit_int stand for: values scale * code, and the sum and the excess of each unit. Pieces of four words lie as
- * shared/planes.wgsl says.
- */
-export function decodeInt(floats: Float32Array, count: number, dtype: IntDtype) {
+/** What units stand for: values, the sum of each unit, and of integers, values scale * code, its excess. Pieces lie as unit_layout says. */
+export function decodeUnits(floats: Float32Array, count: number, dtype: UnitDtype) {
   const bytes = new DataView(floats.buffer, floats.byteOffset, floats.byteLength);
-  const planes = planesOf(dtype);
-  const pieces = 2 * planes + 1;
+  const pieces = piecesOf(dtype);
   const units = count / 32;
   const values = new Float64Array(units * 32);
   const sums = new Float64Array(units);
   const excesses = new Float64Array(units);
   for (let u = 0; u < units; u++) {
     const word = (piece: number) => 4 * ((u - (u % 8)) * pieces + piece * 8 + (u % 8));
+    if (!isInt(dtype)) {
+      for (let c = 0; c < 32; c++) values[32 * u + c] = floats[word(Math.floor(c / 4)) + (c % 4)]!;
+      for (let j = 0; j < 4; j++) sums[u]! += floats[word(8) + j]!;
+      continue;
+    }
+    const planes = planesOf(dtype);
     const tail = word(2 * planes);
     const [scale, excess, sum] = floats.subarray(tail, tail + 3) as unknown as [number, number, number];
     for (let c = 0; c < 32; c++) {
@@ -63,21 +68,27 @@ async function quantised(
   gpu: Gpu,
   bench: Bench,
   x: Float32Array<ArrayBuffer>,
-  dtype: IntDtype,
-): Promise<{ y: Output } & ReturnType<typeof decodeInt>> {
-  const y = bench.output(intBytes(x.length, dtype) / 4);
+  dtype: UnitDtype,
+): Promise<{ y: Output } & ReturnType<typeof decodeUnits>> {
+  const y = bench.output(unitBytes(x.length, dtype) / 4);
   await bench.run({
     kernel: createQuantise(gpu, { cols: x.length, y: dtype }),
     bindings: { x: bench.input(x), units: y, step: bench.step({ tokens: 1 }) },
   });
-  return { y, ...decodeInt(await bench.read(y), x.length, dtype) };
+  return { y, ...decodeUnits(await bench.read(y), x.length, dtype) };
 }
 
 /** @param x what was quantised, `noise` its own relative error. */
-export function compareInt(x: Float32Array, got: ReturnType<typeof decodeInt>, dtype: IntDtype, noise = 0): Outcome {
+export function compareDecoded(x: Float32Array, got: ReturnType<typeof decodeUnits>, dtype: UnitDtype, noise = 0): Outcome {
   const want = quantiseReference(x);
   const sizes = perUnit(x.map(Math.abs), sum);
   const most = Float64Array.from(x, (_, i) => largest(x.subarray(i - (i % 32), i - (i % 32) + 32)) || 1);
+  if (!isInt(dtype)) {
+    return worst(
+      compare('values', got.values, want.values, noise, most),
+      compare('sums', got.sums, want.sums, 32 * ulp + noise, sizes),
+    );
+  }
   const excess = perUnit(want.values, sum).map((all, u) => 8 * (all - sum(Array.from(got.values.subarray(32 * u, 32 * u + 32)))));
   return worst(
     compare('values', got.values, want.values, 0.5 / (dtype === 'int8' ? 127 : 32512) + 8 * ulp + noise, most),
@@ -100,15 +111,16 @@ const vectors: { cols: number; change(x: number, i: number): number; why: string
 ];
 
 const quantiseCases = vectors.flatMap(({ cols, change, why }) =>
-  (['int8', 'int16'] as const).map(
+  (['f32x32', 'int8', 'int16'] as const).map(
     (dtype): KernelCase => ({
       kernel: 'quantise',
       name: `${cols} to ${dtype}`,
       why,
       run: async (gpu) => {
-        if (!gpu.int8Dot) return skip(noInt8);
+        const lack = missing(gpu, dtype);
+        if (lack) return skip(lack);
         const x = uniform(random(8), cols).map(change);
-        return onBench(gpu, async (bench) => compareInt(x, await quantised(gpu, bench, x, dtype), dtype));
+        return onBench(gpu, async (bench) => compareDecoded(x, await quantised(gpu, bench, x, dtype), dtype));
       },
     }),
   ),
@@ -120,7 +132,7 @@ type Row = {
   cols: number;
   format: MatrixFormat & { kind: 'affine'; bits: 4 };
   team: Team;
-  x: IntDtype;
+  x: UnitDtype;
   accumulate?: boolean;
   cuts?: number[];
   baseUnits?: number;
@@ -159,17 +171,39 @@ const table: Row[] = [
     baseUnits: 7,
     why: 'three parts add to y',
   },
+  {
+    reduction: 'workgroup',
+    rows: 21,
+    cols: 576,
+    format: q4(64, 'bf16'),
+    team: { rows: 2, lanes: 8, teams: 2 },
+    x: 'f32x32',
+    why: 'two units left on the last step; rows end within a team',
+  },
+  {
+    reduction: 'subgroups',
+    rows: 10,
+    cols: 640,
+    format: q4(128, 'f16'),
+    team: { rows: 4, lanes: 32, teams: 2 },
+    x: 'f32x32',
+    accumulate: true,
+    cuts: [3, 8],
+    baseUnits: 7,
+    why: 'three parts add to y',
+  },
 ];
 
 const productCases = table.map(
   (row): KernelCase => ({
-    kernel: 'gemv_q4_int',
+    kernel: 'gemv_q4_units',
     name: `${row.reduction}, ${describeFormat(row.format)}, ${row.rows} x ${row.cols}, ${row.x}, ${teamName(row.team)}`,
     why: row.why,
     run: async (device) => {
       const gpu = withReduction(device, row.reduction);
       if (typeof gpu === 'string') return skip(gpu);
-      return gpu.int8Dot ? onBench(gpu, (bench) => product(gpu, bench, row)) : skip(noInt8);
+      const lack = missing(gpu, row.x);
+      return lack ? skip(lack) : onBench(gpu, (bench) => product(gpu, bench, row));
     },
   }),
 );
@@ -181,8 +215,8 @@ async function product(gpu: Gpu, bench: Bench, row: Row): Promise<Outcome> {
   const x = uniform(next, cols);
   const before = accumulate ? uniform(next, rows) : new Float32Array(rows);
   const y = bench.output(accumulate ? before : rows);
-  const kernel = createGemvQ4Int(gpu, { cols, format, accumulate, team, x: dtype });
-  requireStem(kernel, 'gemv_q4_int');
+  const kernel = createGemvQ4Units(gpu, { cols, format, accumulate, team, x: dtype });
+  requireStem(kernel, 'gemv_q4_units');
   const codes = await quantised(gpu, bench, x, dtype);
   const parts = bench.matrix(matrix, { baseUnits, cuts });
   await bench.run(...parts.map((part) => ({ kernel, bindings: { x: codes.y, y }, ...part })));
@@ -205,7 +239,7 @@ type SeveralRow = {
 };
 const team: Team = { rows: 4, lanes: 8, teams: 2 };
 const severalRows: SeveralRow[] = [
-  { stem: 'gemv_q4_int', create: (gpu, shape) => createGemvQ4Int(gpu, { ...shape, team, x: 'int16' }), x: 'int16' },
+  { stem: 'gemv_q4_units', create: (gpu, shape) => createGemvQ4Units(gpu, { ...shape, team, x: 'int16' }), x: 'int16' },
   {
     stem: 'gemv_q4_staged',
     create: (gpu, shape) => createGemvQ4Wide(gpu, { ...shape, team: { ...team, x: 'staged', kib: 16, nibbles: 'convert' } }),
@@ -227,7 +261,8 @@ const severalCases = severalRows.map(
     run: async (device) => {
       const gpu = withReduction(device, 'workgroup');
       if (typeof gpu === 'string') return skip(gpu);
-      if (dtype !== 'f32' && !gpu.int8Dot) return skip(noInt8);
+      const lack = missing(gpu, dtype);
+      if (lack) return skip(lack);
       return onBench(gpu, async (bench) => {
         const cols = 256;
         const format = q4(64, 'bf16');
@@ -248,7 +283,7 @@ const severalCases = severalRows.map(
             const shape = { tokens: 1, rows: matrix.rows, cols };
             const scale = gemmReference(x.map(Math.abs), matrix.sizes, shape);
             const own = got.subarray(ats[i]!, ats[i]! + matrix.rows);
-            const rounding = dtype === 'f32' ? 0 : 1 / 32512;
+            const rounding = isInt(dtype) ? 1 / 32512 : 0;
             return compare(`matrix ${i}`, own, gemmReference(x, matrix.values, shape), (cols + 40) * ulp + rounding, scale);
           }),
         );
@@ -257,4 +292,4 @@ const severalCases = severalRows.map(
   }),
 );
 
-export const gemvIntCases: KernelCase[] = [...quantiseCases, ...productCases, ...severalCases];
+export const gemvUnitCases: KernelCase[] = [...quantiseCases, ...productCases, ...severalCases];

@@ -1,5 +1,5 @@
-// gate_up_q4_int: the first half of a feed-forward layer for one token: y = silu(gate x) * (up x), x the weighed half of an RMSNorm.
-//   x [COLS/32] units as emit_int writes them, squares [COLS/32] f32 as weigh does;  units: y [rows] as emit_f32 or emit_int writes it
+// gate_up_q4_units: the first half of a feed-forward layer for one token: y = silu(gate x) * (up x), x the weighed half of an RMSNorm.
+//   x [COLS/32] units as emit_f32x32 or emit_int writes them, squares [COLS/32] f32 as weigh does;  units: y [rows] as emit_* writes it
 //   weights: records 0 and 1 are gate and up, of the same rows, matrix_affine with BITS 4; record.a.w: the row of y they begin with
 //   32 divides GROUP and the rows, GROUP divides COLS
 // A team of LANES lanes takes four rows of gate and four of up, which meet the same x; a workgroup has 32 rows, one unit of y. Sums over
