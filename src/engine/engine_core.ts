@@ -298,7 +298,12 @@ export async function withSpeeds(
   const { config, tensors } = model.checkpoint;
   const plan = sessionPlan(gpu, { config, tensors }, options);
   if (!always && plan.streamedBytesPerToken === 0 && plan.experts?.complete !== false) return options;
-  const speeds = await measureSpeeds(gpu, model, plan.bytes.total, signal);
+  const speeds = await measureSpeeds(
+    gpu,
+    model,
+    { memoryBytes: plan.bytes.total, precision: options.precision ?? 'exact' },
+    signal,
+  );
   return speeds ? { ...options, speeds } : options;
 }
 

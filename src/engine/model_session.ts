@@ -4,7 +4,7 @@ import type { CheckpointTensors, ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { submittedWorkDone } from '../gpu/readback';
 import { usableSubgroups } from '../kernels/probe';
-import type { KvDtype } from '../kernels/variants';
+import { type KvDtype, unitsFor } from '../kernels/variants';
 import { type Recordings, recordModel } from '../model/qwen35';
 import { createScratch, type Scratch } from '../model/scratch';
 import { Sequence } from '../model/sequence';
@@ -324,7 +324,7 @@ async function prepare(
     );
     const recordings = recordModel(
       {
-        ...{ gpu, config, table, scratch, kv, f16, activations: precision === 'fast' && gpu.int8Dot ? 'int16' : 'f32x32' },
+        ...{ gpu, config, table, scratch, kv, f16, activations: unitsFor(gpu, precision ?? 'exact') },
         ...(plan.experts ? { experts: plan.experts } : {}),
       },
       plan.model,

@@ -6,7 +6,8 @@ import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
 import { bindSlab, recordAt, recordStride } from '../gpu/kernel';
 import { submittedWorkDone } from '../gpu/readback';
-import { chooseGemv } from '../kernels/gemv';
+import { chooseGemv, chooseGemvUnits, takesUnits } from '../kernels/gemv';
+import { unitBytes, unitsFor } from '../kernels/variants';
 import type { Speeds } from '../plan/timeline';
 import type { ModelSource } from '../stream/model_source';
 import { chooseUpload, type UploadPath } from '../stream/upload';
@@ -16,15 +17,17 @@ const mib = 1024 * 1024;
 /** Time for each of the three, milliseconds; a CPU adapter's first dispatch may take longer than that. */
 const measuredMs = 80;
 const measuredBytes = 2048 * mib;
+/** Of a layer, beside what its weights take: its dispatches wait for each other (411 of 27B's layers for 1.5 ms on an H200). */
+const perUnitMs = 0.025;
 
 /**
  * undefined where the weights come from the network: its speed is not known before, and asking costs the user bytes.
- * `memoryBytes`: GPU bytes that may be held meanwhile.
+ * `memoryBytes`: GPU bytes that may be held meanwhile. `precision`: of the products that will run.
  */
 export async function measureSpeeds(
   gpu: Gpu,
   model: ModelSource,
-  memoryBytes: number,
+  { memoryBytes, precision }: { memoryBytes: number; precision: 'exact' | 'fast' },
   signal?: AbortSignal,
 ): Promise<Speeds | undefined> {
   if (model.home === 'none' || model.download) return undefined;
@@ -43,7 +46,8 @@ export async function measureSpeeds(
     const uploadBytesPerMs = await rate(path, target, buffers, () => {});
     path.destroy();
     memory.release();
-    return { readBytesPerMs, uploadBytesPerMs, computeBytesPerMs: await gemvSpeed(gpu, memoryBytes), perUnitMs: 0.05 };
+    const computeBytesPerMs = await gemvSpeed(gpu, memoryBytes, precision);
+    return { readBytesPerMs, uploadBytesPerMs, computeBytesPerMs, perUnitMs };
   } catch (error) {
     // What is not on disk yet cannot be read ahead of its download, and says nothing about the disk.
     if (error instanceof EngineError && error.code === 'storage') return undefined;
@@ -81,7 +85,7 @@ async function rate(
 }
 
 /** Bytes of 4-bit weights that a matrix-vector product consumes per millisecond: what decoding mostly is. */
-async function gemvSpeed(gpu: Gpu, memoryBytes: number): Promise<number> {
+async function gemvSpeed(gpu: Gpu, memoryBytes: number, precision: 'exact' | 'fast'): Promise<number> {
   const memory = gpu.memory.scope();
   const own = { ...gpu, memory };
   const cols = 4096;
@@ -94,9 +98,11 @@ async function gemvSpeed(gpu: Gpu, memoryBytes: number): Promise<number> {
     const table = memory.create('gemv measurement record', recordStride, UNIFORM | COPY_DST);
     const pairsAt = (rows * cols) / 2 / 16;
     gpu.device.queue.writeBuffer(table, 0, Uint32Array.of(0, pairsAt, rows, 0, cols / 8, cols / 64, cols, rows));
-    const x = memory.create('gemv measurement x', cols * 4, STORAGE);
+    const dtype = unitsFor(gpu, precision);
+    const x = memory.create('gemv measurement x', unitBytes(cols, dtype), STORAGE);
     const y = memory.create('gemv measurement y', rows * 4, STORAGE);
-    const kernel = chooseGemv(own, { cols, outCols: rows, format, accumulate: false });
+    const shape = { cols, outCols: rows, format, accumulate: false };
+    const kernel = takesUnits(own, dtype, shape) ? chooseGemvUnits(own, { ...shape, x: dtype }) : chooseGemv(own, shape);
     await kernel.ready;
     const group = bindSlab(own, slab);
     const activations = kernel.bind({ x: { buffer: x }, y: { buffer: y } }, { slab: { group }, record: recordAt(table, 0) });

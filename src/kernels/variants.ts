@@ -94,6 +94,10 @@ export type ActivationDtype = 'f32' | UnitDtype;
 
 export const isInt = (dtype: ActivationDtype): dtype is IntDtype => dtype === 'int8' || dtype === 'int16';
 
+/** What a decode step multiplies 4-bit weights by. */
+export const unitsFor = (gpu: Gpu, precision: 'exact' | 'fast'): UnitDtype =>
+  precision === 'fast' && gpu.int8Dot ? 'int16' : 'f32x32';
+
 /** int8 dot products that take a code to pieces. */
 export const planesOf = (dtype: IntDtype): number => (dtype === 'int8' ? 1 : 2);
 /** Of 16 bytes each, that a unit is. */
