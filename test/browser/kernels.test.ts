@@ -31,7 +31,7 @@ describe.each(browsers)('kernels in $name', ({ name, subgroups, f16, few }) => {
   let page: TestPage | undefined;
   afterAll(() => page?.close());
 
-  test.skipIf(reason)(`${browserTitles[name]} computes what the references compute`, async () => {
+  test.skipIf(reason)(`${browserTitles[name]} computes what the references compute`, { timeout: 600_000 }, async () => {
     page = await launch(name);
     await page.open(`${server.url}test/browser/kernels.html${few ? '?few' : ''}`);
     const report = await finished(page);
@@ -52,7 +52,7 @@ async function finished(page: TestPage): Promise<KernelReport> {
   await poll(
     'the kernel cases',
     () => page.evaluate(() => (window.kernelReport?.finished || window.kernelReport?.broken ? true : undefined)),
-    { timeoutMs: 280_000, everyMs: 500 },
+    { timeoutMs: 580_000, everyMs: 500 },
   ).catch(async (error: Error) => {
     const far = await page.evaluate(() => `${window.kernelReport?.rows.length} of ${window.kernelReport?.total}`);
     throw new Error(`${error.message}; ${far} were done. ${page.errors.join('\n')}`);
