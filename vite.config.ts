@@ -21,8 +21,8 @@ const HIGHLIGHTED = 'bash c cpp css diff go java javascript json markdown python
 /** Folders of the packages that the pages and their workers take in. */
 const bundled = new Set<string>();
 const browserTests = ['test/browser/**/*.test.ts'];
-/** Those that hold times or the memory of a moment to a bound, and so want the machine for themselves. */
-const timedTests = ['chat', 'chat_size', 'chat_tasks', 'markdown_speed', 'streaming_memory', 'streaming_time'].map(
+/** Those that hold times or the memory of a moment to a bound, or kill a page at a moment, and so want the machine for themselves. */
+const timedTests = ['chat', 'chat_reload', 'chat_size', 'chat_tasks', 'markdown_speed', 'streaming_memory', 'streaming_time'].map(
   (name) => `test/browser/${name}.test.ts`,
 );
 
