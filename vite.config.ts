@@ -21,6 +21,10 @@ const HIGHLIGHTED = 'bash c cpp css diff go java javascript json markdown python
 /** Folders of the packages that the pages and their workers take in. */
 const bundled = new Set<string>();
 const browserTests = ['test/browser/**/*.test.ts'];
+/** Those that hold times or the memory of a moment to a bound, or kill a page at a moment, and so want the machine for themselves. */
+const timedTests = ['chat', 'chat_reload', 'chat_size', 'chat_tasks', 'markdown_speed', 'streaming_memory', 'streaming_time'].map(
+  (name) => `test/browser/${name}.test.ts`,
+);
 
 export default defineConfig({
   base: './',
@@ -79,10 +83,9 @@ export default defineConfig({
           name: 'dawn',
           include: dawnTests,
           testTimeout: 120_000,
-          // SwiftShader takes every core it gets, so a second process at the same time gains nothing. A process per file, because
-          // Dawn never gives back what a file held.
+          // A process per file, because Dawn never gives back what a file held. Two at a time: one compiles, on one thread, while the
+          // other computes.
           pool: 'forks',
-          fileParallelism: false,
           sequence: { groupOrder: 1 },
         },
       },
@@ -91,10 +94,21 @@ export default defineConfig({
         test: {
           name: 'browser',
           include: browserTests,
+          exclude: timedTests,
+          testTimeout: 300_000,
+          globalSetup: 'test/browser/setup.ts',
+          sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: 'browser-timed',
+          include: timedTests,
           testTimeout: 300_000,
           fileParallelism: false,
           globalSetup: 'test/browser/setup.ts',
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
         },
       },
     ],

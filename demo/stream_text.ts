@@ -1,13 +1,14 @@
 /**
- * Text that grows as a reply streams in. Arriving pieces are gathered and enter the page once per animation frame, as text
- * nodes; each line is a paragraph of its own, so the browser lays out only the last one anew.
+ * Text that grows as a reply streams in. Arriving pieces are gathered and enter the page once per draw, as text nodes; each line is a
+ * paragraph of its own, so the browser lays out only the last one anew.
  */
+import { cancelWork, requestWork, type Work } from './frame_work';
+
 /** A longer line becomes several paragraphs: laying out one of a megabyte takes long. */
 const MOST_CHARACTERS = 4000;
 
-export class StreamText {
+export class StreamText implements Work {
   #pending = '';
-  #frame = 0;
   #line: Text | undefined;
   #blankLines = 0;
 
@@ -18,13 +19,21 @@ export class StreamText {
 
   append(text: string): void {
     this.#pending += text;
-    if (this.#frame === 0) this.#frame = requestAnimationFrame(() => this.flush());
+    requestWork(this, { soon: !this.container.hasChildNodes() });
   }
 
-  /** Shows what is pending now: at the end of a reply, and in a hidden tab, where no frames come. */
+  /** All of it is little work. */
+  step(): boolean {
+    return false;
+  }
+
+  draw(): void {
+    this.flush();
+  }
+
+  /** Shows what is pending now, at the end of a reply. */
   flush(): void {
-    cancelAnimationFrame(this.#frame);
-    this.#frame = 0;
+    cancelWork(this);
     if (this.#pending === '') return;
     const [rest, ...lines] = this.#pending.split('\n');
     this.#pending = '';
@@ -37,8 +46,7 @@ export class StreamText {
   }
 
   clear(): void {
-    cancelAnimationFrame(this.#frame);
-    this.#frame = 0;
+    cancelWork(this);
     this.#pending = '';
     this.#line = undefined;
     this.#blankLines = 0;

@@ -1,11 +1,11 @@
 /**
- * A reply as Markdown while it streams in. Text is gathered and read once per frame, a little at a time, so that no task grows long, whatever
+ * A reply as Markdown while it streams in. Text is gathered and read once per draw, a little at a time, so that no task grows long, whatever
  * arrives. Finished blocks enter the page once and stay; only the block that is being written is made anew, and of
  * that only what changed is touched.
  */
+import { cancelWork, isWaiting, requestWork, type Work } from '../frame_work';
 import { BlockCutter, MOST_TAKEN, type Piece } from './block_cutter';
 import { codeOf } from './code_block';
-import { cancelWork, isWaiting, requestWork, type Work } from './frame_work';
 import { blockNodes, type Outline } from './nodes';
 import { patchNodes } from './patch';
 import { sanitise } from './sanitise';
@@ -44,7 +44,7 @@ export class MarkdownStream implements Work {
 
   append(text: string): void {
     this.#waiting += text;
-    requestWork(this);
+    requestWork(this, { soon: this.#part === undefined });
   }
 
   /** Nothing comes after what has arrived. `now`: the reader has watched it come, so that its end is shown at once, unless it is long. */
@@ -53,7 +53,7 @@ export class MarkdownStream implements Work {
     const until = performance.now() + END_MS;
     if (now) while (this.step() && performance.now() < until);
     if (now) this.draw();
-    if (!now || this.#waiting !== '') requestWork(this);
+    if (!now || this.#waiting !== '') requestWork(this, { soon: true });
   }
 
   clear(): void {

@@ -28,11 +28,13 @@ export async function openNodeGpu(options: { disable?: readonly DisabledFeature[
   const { create, globals } = loadDawn();
   process.env.XDG_RUNTIME_DIR ??= '/tmp'; // Vulkan's loader complains without one
   Object.assign(globalThis, globals);
-  const open = () => {
-    const gpu = create(options.dawnFlags ?? []);
+  const open = async () => {
+    const dawn = create(options.dawnFlags ?? []);
     // Dawn's mutexes live in this object: if it is garbage-collected the process dies at a random place.
-    keepAlive.push(gpu);
-    return openGpu(gpu, options);
+    keepAlive.push(dawn);
+    const gpu = await openGpu(dawn, options);
+    if (gpu.adapter.isCpu) restBetweenPolls();
+    return gpu;
   };
   const driver = softwareDrivers.find(existsSync);
   const chosen = process.env.VK_ICD_FILENAMES ?? process.env.VK_DRIVER_FILES;
@@ -44,6 +46,22 @@ export async function openNodeGpu(options: { disable?: readonly DisabledFeature[
     process.env.VK_ICD_FILENAMES = driver;
     return open();
   }
+}
+
+const POLL_MS = 1;
+let rests = false;
+
+/**
+ * While anything is awaited Dawn asks for it in every turn of the event loop, through `setImmediate`. That keeps one core busy, which a
+ * software adapter would compute with; so Dawn, whose callbacks are native functions, asks once a millisecond there.
+ */
+function restBetweenPolls(): void {
+  if (rests) return;
+  rests = true;
+  const { setImmediate, setTimeout } = globalThis;
+  const isNative = (run: unknown) => /\[native code\]/.test(Function.prototype.toString.call(run));
+  const rest = (run: () => void, ...args: []) => (isNative(run) ? setTimeout(run, POLL_MS) : setImmediate(run, ...args));
+  globalThis.setImmediate = Object.assign(rest, setImmediate) as unknown as typeof setImmediate;
 }
 
 function mayHaveGpu(): boolean {

@@ -1,5 +1,6 @@
-/** Runs every kernel case on this browser's adapter; the test asks how far it is. */
+/** Runs the kernel cases on this browser's adapter, `?few` of them or all; the test asks how far it is. */
 
+import type { KernelCase } from '../../src/cases/harness';
 import { kernelCases } from '../../src/cases/suite';
 import { runCases } from '../../src/doctor/run_cases';
 import { openGpu } from '../../src/gpu/device';
@@ -22,14 +23,23 @@ declare global {
   }
 }
 
+const FAMILY = /\b(?:direct|workgroup|subgroups|int8|int16|f16 tiles)\b/;
+
+/** The first case of each family of variants that a kernel has. */
+function firstOfEach(cases: readonly KernelCase[]): KernelCase[] {
+  const familyOf = ({ kernel, name }: KernelCase) => `${kernel} ${FAMILY.exec(name)?.[0] ?? ''}`;
+  return [...new Map(cases.map((each) => [familyOf(each), each] as const).reverse()).values()].reverse();
+}
+
 async function main(): Promise<void> {
   const gpu = await openGpu(navigator.gpu);
+  const cases = new URL(location.href).searchParams.has('few') ? firstOfEach(kernelCases) : kernelCases;
   const { vendor, architecture, description } = gpu.adapter;
   const report: KernelReport = {
     adapter: [vendor, architecture, description].filter(Boolean).join(' '),
     subgroups: gpu.subgroups,
     f16: gpu.f16,
-    total: kernelCases.length,
+    total: cases.length,
     rows: [],
     finished: false,
   };
@@ -40,7 +50,7 @@ async function main(): Promise<void> {
   gpu.device.addEventListener('uncapturederror', ({ error }) => {
     report.broken ??= `uncaptured: ${error.message}`;
   });
-  await runCases(gpu, kernelCases, ({ case: { kernel, name, why }, ...outcome }) => {
+  await runCases(gpu, cases, ({ case: { kernel, name, why }, ...outcome }) => {
     report.rows.push({ title: `${kernel}: ${name} (${why})`, ...outcome });
   });
   report.finished = true;

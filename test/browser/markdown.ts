@@ -54,6 +54,7 @@ const api = {
     const stream = new MarkdownStream(reply, follow);
     for (const piece of pieces) {
       stream.append(piece);
+      await settled(stream);
       await pause(60);
     }
     stream.end({ now: true });
@@ -70,7 +71,7 @@ const api = {
     let lost = 0;
     for (let at = 0; at < text.length; at += 7) {
       stream.append(text.slice(at, at + 7));
-      await new Promise(requestAnimationFrame);
+      drawNow(stream);
       const blocks = [...reply.querySelectorAll('.part > *')];
       for (const [block, html] of finished) if (!block.isConnected || block.outerHTML !== html) lost++;
       for (const block of blocks.slice(0, -2)) finished.set(block, block.outerHTML);
@@ -87,11 +88,17 @@ async function show(text: string, size: number, options: Options): Promise<void>
   const stream = new MarkdownStream(reply, follow, options);
   for (let at = 0; at < text.length; at += size) {
     stream.append(text.slice(at, at + size));
-    if (size < text.length && at % 100 === 0) await new Promise(requestAnimationFrame);
+    if (size < text.length && at % 100 === 0) drawNow(stream);
   }
   stream.end({ now: true });
   await settled(stream);
   if (/\$|\\[([]/.test(text)) await pause(50); // formulas come a moment later
+}
+
+/** What frames would do, none of them left out. */
+function drawNow(stream: MarkdownStream): void {
+  while (stream.step());
+  stream.draw();
 }
 
 async function settled(stream: MarkdownStream): Promise<void> {

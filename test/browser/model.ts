@@ -1,4 +1,4 @@
-/** Scores the reference vectors on this browser's adapter, with the variants that it would choose and with those for GPUs. */
+/** Scores the reference vectors on this browser's adapter, with the variants that it would choose and, with `?gpu`, with those for GPUs. */
 import { openGpu } from '../../src/gpu/device';
 import { openModel } from '../../src/storage/model_ref';
 import { type Errors, scoreVectors } from '../model/vectors';
@@ -21,7 +21,8 @@ async function main(): Promise<void> {
     // One model: compiling these takes half a minute on a CPU adapter.
     { variant: gpu.f16 ? 'for GPUs, f16' : 'for GPUs', models: ['dense-4bit'], gpu: { ...gpu, direct: false }, f16: gpu.f16 },
   ];
-  for (const { variant, models, gpu: chosen, f16 } of variants) {
+  const wanted = new URL(location.href).searchParams.has('gpu') ? variants : variants.slice(0, 1);
+  for (const { variant, models, gpu: chosen, f16 } of wanted) {
     for (const model of models) {
       const files = await openModel(new URL(`../fixtures/vectors/${model}/`, location.href));
       const { prefill, decode } = await scoreVectors(chosen, files, { chunkTokens: 64, kv: 'f32', f16 });

@@ -19,6 +19,9 @@ export const sealed = {
     `worker-src 'self'; form-action 'none'; report-uri ${REPORT_PATH}`,
 };
 
+/** Where dev servers keep packages as they give them, all in one place. */
+export const DEV_CACHE = 'node_modules/.vite-browser-tests';
+
 /** What a CDN sends, and no more. */
 export const shared = { 'Access-Control-Allow-Origin': '*' };
 
@@ -97,7 +100,7 @@ export async function startDevServer({ headers = {} }: { headers?: Record<string
   const server = await createViteServer({
     root: repository,
     configFile: join(repository, 'vite.config.ts'),
-    cacheDir: join(repository, 'node_modules/.vite-browser-tests'),
+    cacheDir: join(repository, DEV_CACHE),
     logLevel: 'warn',
     clearScreen: false,
     server: { host: '127.0.0.1', port: 0, watch: null, open: false, headers },

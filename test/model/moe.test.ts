@@ -15,6 +15,14 @@ beforeAll(async () => {
 const files = (name: string) => openDirectory(new URL(`../fixtures/vectors/${name}`, import.meta.url).pathname);
 const options = { chunkTokens: 16, kv: 'f32', f16: false } as const;
 
+/** With all experts there, in chunks of 16: computed once, as several tests look at it. */
+function scoreOf(model: string): Promise<Score> {
+  const score = scores.get(model) ?? files(model).then((from) => scoreVectors(gpu, from, options));
+  scores.set(model, score);
+  return score;
+}
+const scores = new Map<string, Promise<Score>>();
+
 function expectReference({ prefill, decode }: Score): void {
   expect(Math.max(prefill.all, decode.all)).toBeLessThanOrEqual(2e-4);
   expect(Math.max(prefill.worstRow, decode.worstRow)).toBeLessThanOrEqual(1e-3);
@@ -31,7 +39,7 @@ test.each([
   { model: 'next-bf16', why: 'Qwen3-Next: grouped projections, flat RoPE keys, a tensor for each expert' },
   { model: 'next-4bit', why: 'Qwen3-Next as MLX keeps it' },
 ])('$model gives the reference logits: $why', async ({ model }) => {
-  expectReference(await scoreVectors(gpu, await files(model), options));
+  expectReference(await scoreOf(model));
 });
 
 async function smallestBudget(name: string, contextTokens: number): Promise<number> {
@@ -42,7 +50,7 @@ async function smallestBudget(name: string, contextTokens: number): Promise<numb
 }
 
 test('experts that come and go change no bit, down to the smallest budget, which is the one that a refusal names', async () => {
-  const all = await scoreVectors(gpu, await files('moe-4bit'), options);
+  const all = await scoreOf('moe-4bit');
   const least = await smallestBudget('moe-4bit', 124);
   for (const gpuBudgetBytes of [least, least + 50_000, least + 400_000]) {
     const some = await scoreVectors(gpu, await files('moe-4bit'), { ...options, gpuBudgetBytes });
@@ -55,7 +63,7 @@ test('experts that come and go change no bit, down to the smallest budget, which
 });
 
 test.each(['moe8-bf16', 'moe64-4bit', 'moe512-4bit', 'next-4bit'])('%s: the smallest budget changes no bit', async (name) => {
-  const all = await scoreVectors(gpu, await files(name), options);
+  const all = await scoreOf(name);
   const gpuBudgetBytes = await smallestBudget(name, name === 'moe64-4bit' ? 66 : name === 'moe512-4bit' ? 42 : 52);
   const some = await scoreVectors(gpu, await files(name), { ...options, gpuBudgetBytes });
   expect(some.prefillLogits).toEqual(all.prefillLogits);
@@ -66,7 +74,7 @@ test('tokens computed before their experts are known to be there come out alike'
   const checkpoint = await openCheckpoint(await files('moe-4bit'));
   const { bytes, experts } = sessionPlan(gpu, checkpoint, { ...options, contextTokens: 124 });
   for (const source of checkpoint.sources.values()) source.close();
-  const all = await scoreVectors(gpu, await files('moe-4bit'), options);
+  const all = await scoreOf('moe-4bit');
   expect(all.waits).toBe(0);
   const [tokens, layers] = [24, 4];
   const cases = [

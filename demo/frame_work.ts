@@ -1,0 +1,86 @@
+/**
+ * Work that may take long, done a few milliseconds per frame, whoever asks for it: a conversation that comes back is many replies at once.
+ * A slow device gets pauses as long as twice the work, so that the page stays the reader's. Text that streams in is drawn every fourth
+ * frame of a usual screen: each frame costs the GPU and the process that feeds it what the model would use, and nobody reads faster.
+ */
+
+export interface Work {
+  /** Does a little; true where there is more. */
+  step(): boolean;
+  /** Once per frame in which a step was done. */
+  draw(): void;
+}
+
+/** Laying out and painting what comes of it takes several times as long, in the same task. */
+const FRAME_MS = 4;
+/** From one draw to the next while text comes no faster than it is shown; the frame after it is the one drawn in. */
+const DRAW_MS = 52;
+/** In a hidden tab no frames come. */
+const HIDDEN_MS = 50;
+
+const queue = new Set<Work>();
+/** Before this the device rests. */
+let notBefore = 0;
+/** Before this there is nothing worth a draw, unless somebody waits for the first word. */
+let nextDraw = 0;
+let timer: ReturnType<typeof setTimeout> | undefined;
+let framed = false;
+
+/** `soon`: in the next frame, as nothing of it is on the page yet. */
+export function requestWork(work: Work, { soon = false } = {}): void {
+  queue.add(work);
+  if (soon) nextDraw = 0;
+  if (soon && timer !== undefined && !document.hidden) stopTimer();
+  schedule();
+}
+
+export function cancelWork(work: Work): void {
+  queue.delete(work);
+}
+
+export function isWaiting(work: Work): boolean {
+  return queue.has(work);
+}
+
+function schedule(): void {
+  if (framed || timer !== undefined || queue.size === 0) return;
+  const wait = document.hidden ? HIDDEN_MS : nextDraw - performance.now();
+  if (wait > 0) timer = setTimeout(onTimer, wait);
+  else {
+    framed = true;
+    requestAnimationFrame(onFrame);
+  }
+}
+
+function onTimer(): void {
+  stopTimer();
+  if (document.hidden) run();
+  schedule();
+}
+
+function stopTimer(): void {
+  clearTimeout(timer);
+  timer = undefined;
+}
+
+function onFrame(): void {
+  framed = false;
+  run();
+  schedule();
+}
+
+function run(): void {
+  const start = performance.now();
+  if (start < notBefore) return;
+  const touched = new Set<Work>();
+  while (queue.size > 0 && performance.now() - start < FRAME_MS) {
+    const work = queue.values().next().value!;
+    queue.delete(work);
+    touched.add(work);
+    if (work.step()) queue.add(work); // behind the others
+  }
+  for (const work of touched) work.draw();
+  const end = performance.now();
+  notBefore = end + Math.max(0, 2 * (end - start) - FRAME_MS);
+  nextDraw = queue.size > 0 ? 0 : start + DRAW_MS;
+}

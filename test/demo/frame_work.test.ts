@@ -1,0 +1,124 @@
+/** When what streams in is drawn, on a clock of its own with 60 frames a second, in whole milliseconds. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { cancelWork, isWaiting, requestWork, type Work } from '../../demo/frame_work';
+
+const FRAME_MS = 16;
+const page = { hidden: false };
+
+/** One stream of text: what has arrived is shown with the next draw. */
+class Stream implements Work {
+  readonly draws: number[] = [];
+  #arrived: number[] = [];
+  /** From arriving to being drawn. */
+  readonly waits: number[] = [];
+
+  constructor(private steps = 0) {}
+
+  arrive(soon = this.draws.length === 0): void {
+    this.#arrived.push(performance.now());
+    requestWork(this, { soon });
+  }
+
+  step(): boolean {
+    return this.steps-- > 0;
+  }
+
+  draw(): void {
+    const now = performance.now();
+    this.draws.push(now);
+    this.waits.push(...this.#arrived.map((at) => now - at));
+    this.#arrived = [];
+  }
+
+  get between(): number[] {
+    return this.draws.slice(1).map((at, i) => at - this.draws[i]!);
+  }
+}
+
+beforeAll(() => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+  vi.stubGlobal('document', page);
+  vi.stubGlobal('requestAnimationFrame', (run: () => void) => {
+    if (!page.hidden) setTimeout(run, FRAME_MS - (performance.now() % FRAME_MS));
+  });
+});
+afterAll(() => {
+  vi.unstubAllGlobals();
+  vi.useRealTimers();
+});
+beforeEach(() => {
+  page.hidden = false;
+});
+/** What was asked for is done, and long ago. */
+afterEach(() => void vi.advanceTimersByTime(1000));
+
+describe('text that streams in', () => {
+  test.each([1, 5, 20])('a piece every %i ms is drawn 14 to 20 times a second, none waits long', (every) => {
+    const stream = new Stream();
+    for (let ms = 0; ms < 3000; ms += every) {
+      stream.arrive();
+      vi.advanceTimersByTime(every);
+    }
+    expect(stream.draws.length).toBeGreaterThan(3 * 14);
+    expect(stream.draws.length).toBeLessThan(3 * 20);
+    expect(Math.min(...stream.between)).toBeGreaterThan(50);
+    expect(Math.max(...stream.waits)).toBeLessThan(50 + 2 * FRAME_MS);
+  });
+
+  test('what comes slower is drawn in the next frame', () => {
+    const stream = new Stream();
+    for (let i = 0; i < 20; i++) {
+      stream.arrive();
+      vi.advanceTimersByTime(100);
+    }
+    expect(stream.draws).toHaveLength(20);
+    expect(Math.max(...stream.waits)).toBeLessThan(FRAME_MS + 1);
+  });
+
+  test("a reply's first word waits for no other reply", () => {
+    const [one, other] = [new Stream(), new Stream()];
+    one.arrive();
+    vi.advanceTimersByTime(FRAME_MS + 1);
+    expect(one.draws).toHaveLength(1);
+    one.arrive();
+    vi.advanceTimersByTime(1);
+    other.arrive();
+    vi.advanceTimersByTime(FRAME_MS + 1);
+    expect(other.draws).toHaveLength(1);
+    expect(one.draws).toHaveLength(2);
+  });
+});
+
+test('more than a frame can take goes on in the next frame', () => {
+  const stream = new Stream(20);
+  const step = stream.step.bind(stream);
+  stream.step = () => {
+    vi.advanceTimersByTime(2);
+    return step();
+  };
+  stream.arrive();
+  vi.advanceTimersByTime(1000);
+  expect(stream.draws.length).toBeGreaterThan(5);
+  expect(Math.max(...stream.between)).toBeLessThan(2 * FRAME_MS + 1);
+});
+
+test('a hidden tab, where no frames come, goes on', () => {
+  const stream = new Stream();
+  page.hidden = true;
+  for (let ms = 0; ms < 1000; ms += 10) {
+    stream.arrive();
+    vi.advanceTimersByTime(10);
+  }
+  expect(stream.draws.length).toBeGreaterThan(10);
+  expect(Math.max(...stream.waits)).toBeLessThan(70);
+});
+
+test('what was cancelled is not drawn', () => {
+  const stream = new Stream();
+  stream.arrive();
+  expect(isWaiting(stream)).toBe(true);
+  cancelWork(stream);
+  vi.advanceTimersByTime(1000);
+  expect(isWaiting(stream)).toBe(false);
+  expect(stream.draws).toEqual([]);
+});
