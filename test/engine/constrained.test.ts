@@ -15,7 +15,7 @@ import type { Constraint } from '../../src/protocol/chat';
 import type { GenerateEvent, GenerateRequest } from '../../src/protocol/engine';
 import type { ModelFiles } from '../../src/storage/byte_source';
 import { openModelSource } from '../../src/stream/model_source';
-import { createTextHost, type TextHost } from '../../src/text/text_host';
+import { createTextHost, type TextConstraint, type TextHost } from '../../src/text/text_host';
 import { randomFrom } from '../grammar/random';
 import { randomSchema, type Schema } from '../grammar/random_schemas';
 import { schemasOfOthers } from '../grammar/schemas_of_others';
@@ -48,7 +48,11 @@ afterAll(() => {
 
 type Reply = { text: string; finish: string; tokens: number };
 
-async function ask(constraint: Constraint | undefined, more: Partial<GenerateRequest> = {}): Promise<Reply> {
+async function ask(
+  constraint: Constraint | undefined,
+  more: Partial<GenerateRequest> = {},
+  onEvent?: (event: GenerateEvent) => void,
+): Promise<Reply> {
   const request: GenerateRequest = {
     prompt: { messages: [{ role: 'user', content: 'Tell me about a fox.' }], templateKwargs: { enable_thinking: false } },
     sampling: { temperature: 0 },
@@ -59,6 +63,7 @@ async function ask(constraint: Constraint | undefined, more: Partial<GenerateReq
   };
   let reply: Reply = { text: '', finish: '', tokens: 0 };
   for await (const event of core.generate(request, new AbortController().signal) as AsyncIterable<GenerateEvent>) {
+    onEvent?.(event);
     if (event.type === 'text') reply.text += event.text;
     if (event.type === 'done') reply = { ...reply, finish: event.finishReason, tokens: event.usage.completion_tokens };
   }
@@ -154,6 +159,32 @@ test('json_object: any object, whole within its limit', async () => {
     const { text: said } = await ask({ kind: 'json_object' }, { maxTokens, sampling: { temperature: 1, seed: maxTokens } });
     if (maxTokens >= 2) expect(JSON.parse(said)).toBeTypeOf('object');
   }
+});
+
+test('the first mask is begun before the prompt is read', async () => {
+  const order: string[] = [];
+  const open = text.openConstraint;
+  text.openConstraint = async (...given) => {
+    const constraint = await open.apply(text, given);
+    const mask = (...asked: Parameters<TextConstraint['mask']>) => {
+      order.push(`mask for ${asked[0]}`);
+      return constraint.mask(...asked);
+    };
+    return { ...constraint, mask };
+  };
+  const prompt: GenerateRequest['prompt'] = {
+    messages: [{ role: 'user', content: 'Tell me about a hedgehog and its spines.' }],
+    templateKwargs: { enable_thinking: false },
+  };
+  const said = await ask({ kind: 'json_object' }, { prompt, maxTokens: 9 }, (event) => {
+    if (event.type === 'prefill') order.push(event.done < event.total ? 'reading' : 'read');
+  }).finally(() => {
+    text.openConstraint = open;
+  });
+  expect(JSON.parse(said.text)).toBeTypeOf('object');
+  expect(order.slice(0, 2)).toEqual(['mask for 9', 'reading']);
+  expect(order).toContain('read');
+  expect(order.filter((what) => what === 'mask for 9')).toHaveLength(1);
 });
 
 test('a grammar', async () => {
