@@ -112,7 +112,7 @@ test('mask, accept and apply, in this thread', { timeout: 600_000 }, async () =>
 
 test('the same through the text worker', { timeout: 600_000 }, async () => {
   const script = await bundleTextWorker();
-  const text = createTextHost({ spawn: () => spawnTextWorker(script.url) });
+  const text = createTextHost({ spawn: () => spawnTextWorker(script.url), timeoutMs: 30_000 }); // a busy machine compiles slowly
   try {
     await text.load({ tokenizerJson: qwen3Json() });
     const logits = new Float32Array(vocab);
