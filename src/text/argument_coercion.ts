@@ -8,7 +8,7 @@ type Values = Record<string, unknown>;
 /** Deeper values stay as they are. A `$ref`, and a branch of `anyOf`, is a level too, since a schema may refer to itself. */
 const maxDepth = 500;
 /** So many values are looked at, each once for every schema that may hold it; the others stay as they are. */
-const maxSteps = 100_000;
+const maxSteps = 50_000;
 
 /** Text where another type is declared is read as `valueOfText` does; all else stays. `parameters`: the schema of a function's arguments. */
 export function coerceArguments(values: Values, parameters: unknown): Values {

@@ -35,7 +35,8 @@ beforeAll(async () => {
   script = await bundleTextWorker();
   gpu = await openNodeGpu();
   files = await openDirectory(new URL('../../demo/model', import.meta.url).pathname);
-  text = createTextHost({ spawn: () => spawnTextWorker(script.url) });
+  // In hours of replies a busy machine once takes more than the limit, which is of wall time, to compile a grammar.
+  text = createTextHost({ spawn: () => spawnTextWorker(script.url), ...(isLong ? { timeoutMs: 30_000 } : {}) });
   core = await EngineCore.load({ gpu, model: await openModelSource(files), text }, { contextTokens: 300 });
 });
 

@@ -150,9 +150,9 @@ describe('hostile schemas and replies end soon', () => {
     ['with names of such branches', object({ a: branches }, { anyOf: [{ $ref: '#' }, { $ref: '#' }] })],
   ])('%s', (_, schema) => {
     const given = { a: { a: { a: { a: '1' } } } };
-    const began = performance.now();
+    const began = process.cpuUsage();
     expect(coerceArguments(given, schema)).toEqual(given);
-    expect(performance.now() - began).toBeLessThan(2000);
+    expect(process.cpuUsage(began).user / 1000).toBeLessThan(2000); // 100 to 200 ms; not wall time, for machines that are busy
   });
 
   test('a long chain of references', () => {
