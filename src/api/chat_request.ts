@@ -1,7 +1,7 @@
-/** The worker's request from a chat request: messages, tools and formats, each checked by name. */
-import { EngineError } from '../errors';
+/** The worker's request from a chat request: tools and formats, each checked by name; messages are in chat_messages.ts. */
 import type { ChatRequest, Constraint, ToolDefinition } from '../protocol/chat';
 import type { GenerateRequest } from '../protocol/engine';
+import { checkMessages } from './chat_messages';
 import {
   checkFields,
   checkFlag,
@@ -14,7 +14,6 @@ import {
   logprobsRule,
 } from './request';
 
-const roles = ['system', 'developer', 'user', 'assistant', 'tool'];
 const ownFields = [
   ...['messages', 'max_completion_tokens', 'logprobs', 'top_logprobs', 'tools', 'tool_choice', 'response_format'],
   ...['chat_template_kwargs', 'continue_final_message', 'reasoning_budget_tokens'],
@@ -47,54 +46,6 @@ export function chatRequest(request: ChatRequest, vocabSize: number): GenerateRe
     ...(reasoningBudgetTokens === undefined ? {} : { reasoningBudgetTokens }),
     ...(constraint ? { constraint } : {}),
   };
-}
-
-function checkMessages(messages: unknown): void {
-  if (!Array.isArray(messages) || messages.length === 0) throw fieldError('messages', 'must be a list with at least one message');
-  for (const [i, message] of messages.entries()) {
-    const field = `messages[${i}]`;
-    if (!isObject(message) || !roles.includes(message.role as string))
-      throw fieldError(`${field}.role`, `must be one of ${roles.join(', ')}`);
-    const { role, content, tool_call_id: callId, tool_calls: calls, reasoning_content: reasoning } = message;
-    const maybeMissing = role === 'assistant' && content === undefined;
-    if (!maybeMissing && content !== null && typeof content !== 'string' && !Array.isArray(content))
-      throw fieldError(`${field}.content`, 'must be a string, a list of parts or null');
-    if (role === 'tool') checkAnswer(callId, messages.slice(0, i), field);
-    if (reasoning !== undefined && reasoning !== null && typeof reasoning !== 'string')
-      throw fieldError(`${field}.reasoning_content`, 'must be a string');
-    if (message.audio !== undefined && message.audio !== null)
-      throw new EngineError('unsupported-content', `'${field}.audio' cannot be read: this model reads text only. Remove it.`, {
-        field: `${field}.audio`,
-      });
-    if (message.function_call !== undefined && message.function_call !== null)
-      throw fieldError(`${field}.function_call`, 'is the form before tools; use tool_calls');
-    if (calls === undefined || calls === null) continue;
-    if (role !== 'assistant') throw fieldError(`${field}.tool_calls`, "belongs in a message of the assistant's");
-    checkCalls(calls, `${field}.tool_calls`);
-  }
-}
-
-/** A tool's message answers a call of the assistant's message before it; others may stand between that one and this. */
-function checkAnswer(callId: unknown, before: readonly Record<string, unknown>[], field: string): void {
-  if (typeof callId !== 'string') throw fieldError(`${field}.tool_call_id`, 'must be a string');
-  const asked = before.findLast(({ role }) => role !== 'tool');
-  const calls = asked?.role === 'assistant' && Array.isArray(asked.tool_calls) ? (asked.tool_calls as { id?: unknown }[]) : [];
-  if (calls.length === 0)
-    throw fieldError(`${field}.role`, "is 'tool', but the message before is none of the assistant's with tool_calls");
-  if (!calls.some(({ id }) => id === undefined || id === callId))
-    throw fieldError(`${field}.tool_call_id`, 'must be the id of one of the tool_calls before');
-}
-
-function checkCalls(calls: unknown, field: string): void {
-  if (!Array.isArray(calls)) throw fieldError(field, 'must be a list');
-  for (const [i, call] of calls.entries()) {
-    const called = isObject(call) && call.type !== 'custom' && isObject(call.function) ? call.function : undefined;
-    if (!called || typeof called.name !== 'string' || typeof called.arguments !== 'string')
-      throw fieldError(
-        `${field}[${i}]`,
-        "must be { id, type: 'function', function: { name, arguments } } with arguments as JSON text",
-      );
-  }
 }
 
 function checkTemplateKwargs(kwargs: unknown): Record<string, unknown> & { enable_thinking: boolean } {
@@ -143,6 +94,8 @@ function choose(choice: unknown, tools: ToolDefinition[]): { offered: ToolDefini
   if (tools.length === 0) throw fieldError('tool_choice', "needs 'tools'");
   if (choice === 'required') return { offered: tools, constraint: { kind: 'tool_calls', tools } };
   if (isObject(choice) && choice.type === 'function') {
+    checkInner('tool_choice', choice, ['type', 'function']);
+    if (isObject(choice.function)) checkInner('tool_choice.function', choice.function, ['name']);
     const name = isObject(choice.function) ? choice.function.name : undefined;
     const found = toolNamed(name, tools, 'tool_choice.function.name');
     return { offered: tools, constraint: { kind: 'tool_calls', tools, name: found.function.name } };
@@ -150,6 +103,8 @@ function choose(choice: unknown, tools: ToolDefinition[]): { offered: ToolDefini
   const allowed = isObject(choice) && choice.type === 'allowed_tools' ? choice.allowed_tools : undefined;
   if (!isObject(allowed) || !Array.isArray(allowed.tools))
     throw fieldError('tool_choice', "must be 'none', 'auto', 'required', a function by name or allowed_tools");
+  checkInner('tool_choice', choice as object, ['type', 'allowed_tools']);
+  checkInner('tool_choice.allowed_tools', allowed, ['mode', 'tools']);
   const offered = allowed.tools.map((tool: unknown, i) => {
     const name = isObject(tool) && isObject(tool.function) ? tool.function.name : undefined;
     return toolNamed(name, tools, `tool_choice.allowed_tools.tools[${i}].function.name`);
@@ -172,6 +127,8 @@ function checkDefinitions(tools: unknown): ToolDefinition[] {
   for (const [i, tool] of tools.entries()) {
     const field = `tools[${i}]`;
     if (!isObject(tool) || tool.type !== 'function') throw fieldError(`${field}.type`, "must be 'function'");
+    checkInner(field, tool, ['type', 'function']);
+    if (isObject(tool.function)) checkInner(`${field}.function`, tool.function, ['name', 'description', 'parameters', 'strict']);
     const { name, description, parameters, strict } = isObject(tool.function) ? tool.function : {};
     if (typeof name !== 'string' || !functionName.test(name))
       throw fieldError(`${field}.function.name`, 'must be 1 to 64 letters, digits, dots, dashes and underscores');
@@ -182,8 +139,6 @@ function checkDefinitions(tools: unknown): ToolDefinition[] {
     if (parameters !== undefined && !isObject(parameters))
       throw fieldError(`${field}.function.parameters`, 'must be a JSON schema of an object');
     checkFlag(`${field}.function.strict`, strict);
-    checkInner(field, tool, ['type', 'function']);
-    checkInner(`${field}.function`, tool.function as object, ['name', 'description', 'parameters', 'strict']);
   }
   return tools as ToolDefinition[];
 }

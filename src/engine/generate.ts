@@ -80,7 +80,8 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
   try {
     times.startedMs = performance.now();
     const tokens = withReply(window, resumed);
-    let read = yield* unlessInterrupted(firstPrefill(shared, window, tokens), g, signal);
+    const begin = () => beginMask(shared, window, constraint, resumed.length);
+    let read = yield* unlessInterrupted(firstPrefill(shared, window, tokens, begin), g, signal);
     const known: Known = read ?? { cachedTokens: 0, replayedTokens: 0 };
     times.prefillTokens = tokens.length - known.cachedTokens;
     if (resumed.length > 0) known.replayedTokens = times.prefillTokens;
@@ -107,7 +108,10 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
       window = windowOf(shared, choice + 1);
       constraint = await ConstrainedReply.open(g, request, signal);
       read = g.interrupt?.aborted ? undefined : read;
-      if (read) await readTokens(shared, window.tokens, { turnEnd: await turnEndOf(shared, window), knownTokens: 0, signal });
+      if (!read) continue;
+      const turnEnd = await turnEndOf(shared, window);
+      begin();
+      await readTokens(shared, window.tokens, { turnEnd, knownTokens: 0, signal });
     }
   } catch (error) {
     // What was read up to there would give the same to every request that begins alike.
@@ -143,6 +147,16 @@ async function firstWindow(shared: Shared, resumedTokens: number): Promise<Promp
   const isFull = window.tokens.length + resumedTokens >= limits.contextTokens;
   if (resumedTokens > 0 && isFull) await makeRoom(window, resumedTokens, limits, signal);
   return window;
+}
+
+/** Of the reply's first token, while the prompt is read. A reply that goes on takes its tokens again first, and thinking has no form. */
+function beginMask(
+  { limits }: Shared,
+  window: PromptWindow,
+  constraint: ConstrainedReply | undefined,
+  resumedTokens: number,
+): void {
+  if (resumedTokens === 0 && !window.opensThinking) constraint?.prepare(remainingTokens(limits, window.tokens.length, 0));
 }
 
 function openRun(shared: Shared, window: PromptWindow, constraint: ConstrainedReply | undefined): Run {
@@ -258,15 +272,17 @@ async function readTokens({ g, row }: Shared, tokens: Ids, reading: Reading): Pr
   return { cachedTokens: knownTokens, replayedTokens: 0 };
 }
 
-/** Tells first what is to be read. */
+/** Tells first what is to be read. `begin` starts what goes on meanwhile in the text worker. */
 async function* firstPrefill(
   shared: Shared,
   window: PromptWindow,
   tokens: Ids,
+  begin: () => void,
 ): AsyncGenerator<Event<'prefill'>, Known, undefined> {
   const { cache, knownTokens = 0, interrupt } = shared.g;
   const cached = cache ? cache.known(tokens) : knownTokens;
   const turnEnd = await turnEndOf(shared, window);
+  begin();
   yield { type: 'prefill', done: 0, total: tokens.length - cached, ms: 0, ...(cached > 0 ? { cached } : {}) };
   return yield* prefill(shared, tokens, turnEnd, cached, interrupt);
 }
@@ -399,9 +415,9 @@ async function* advance(run: Run, tokens: readonly number[]): AsyncGenerator<Eve
   const { row, signal } = run;
   const { session, cache } = run.g;
   const end = fullEnd(run);
+  if (!run.output.thinks) run.constraint?.prepare(remaining(run));
   if (end === 'overflow' && (yield* rereadWithoutOldest(run))) return undefined;
   if (end || run.loop) return end; // a loop reads on by itself
-  if (!run.output.thinks) run.constraint?.prepare(remaining(run));
   if (cache) await cache.extend(tokens, row, signal);
   else {
     const part = { sequence: session.sequence, tokens: Uint32Array.from(tokens), logits: 'last' as const, onLogits: row.add };

@@ -56,26 +56,56 @@ function applyBias(logits: Float32Array, bias: ReadonlyMap<number, number>): voi
 }
 
 /**
- * Gives every token that the mask forbids a weight of 0.
+ * Copies the logits of the tokens that the mask allows; the others' become -Infinity, which nothing that is added or multiplied later
+ * changes. Where few are allowed those are copied, else the others are cleared: a third of what looking at each token takes.
  * @throws EngineError 'invalid-request' if it forbids all.
  */
-function applyMask(logits: Float32Array, mask: Uint32Array): void {
-  let allowed = 0;
-  for (let first = 0; first < logits.length; first += 32) {
-    const end = Math.min(first + 32, logits.length);
-    const word = (mask[first >> 5] ?? 0) & (end - first < 32 ? 2 ** (end - first) - 1 : -1);
-    allowed |= word;
-    if (word === -1) continue;
-    if (word === 0) logits.fill(Number.NEGATIVE_INFINITY, first, end);
-    else for (let i = first; i < end; i++) if (((word >>> (i & 31)) & 1) === 0) logits[i] = Number.NEGATIVE_INFINITY;
-  }
-  if (allowed === 0) {
+function copyAllowed(target: Float32Array, logits: Float32Array, mask: Uint32Array): void {
+  const words = Math.ceil(logits.length / 32);
+  const wordsInUse = countWordsInUse(mask, logits.length);
+  if (wordsInUse === 0) {
     throw new EngineError(
       'invalid-request',
       'No token of the vocabulary may follow here: the grammar or schema has no continuation that the tokenizer can spell. Loosen it.',
     );
   }
+  const copy = wordsInUse < words / 2 ? copyFew : copyMost;
+  copy(target, logits, mask, words);
 }
+
+type CopyAllowed = (target: Float32Array, logits: Float32Array, mask: Uint32Array, words: number) => void;
+
+const copyFew: CopyAllowed = (target, logits, mask, words) => {
+  target.fill(Number.NEGATIVE_INFINITY);
+  for (let i = 0; i < words; i++) {
+    for (let bits = mask[i]! | 0; bits !== 0; bits &= bits - 1) {
+      const token = 32 * i + lowestBit(bits);
+      if (token < logits.length) target[token] = logits[token]!;
+    }
+  }
+};
+
+const copyMost: CopyAllowed = (target, logits, mask, words) => {
+  target.set(logits);
+  for (let i = 0; i < words; i++) {
+    const allowed = mask[i]! | 0; // a word that is missing allows nothing
+    if (allowed === 0) target.fill(Number.NEGATIVE_INFINITY, 32 * i, 32 * i + 32);
+    for (let bits = allowed === 0 ? 0 : ~allowed; bits !== 0; bits &= bits - 1) {
+      const token = 32 * i + lowestBit(bits);
+      if (token < logits.length) target[token] = Number.NEGATIVE_INFINITY;
+    }
+  }
+};
+
+/** Words of the mask that allow a token of the vocabulary. */
+function countWordsInUse(mask: Uint32Array, vocab: number): number {
+  const [whole, rest] = [vocab >> 5, vocab & 31];
+  let count = 0;
+  for (let i = 0; i < whole; i++) if (mask[i]! | 0) count++;
+  return rest > 0 && mask[whole]! & (2 ** rest - 1) ? count + 1 : count;
+}
+
+const lowestBit = (bits: number): number => 31 - Math.clz32(bits & -bits);
 
 /**
  * Draws a token. `logits` [vocab or more] stays as it is; tokens from `vocab` on (padding rows) are never drawn. `mask`: token i
@@ -98,8 +128,11 @@ export function sample(
 /** Kept from token to token: a fresh megabyte each time costs 0.6 ms. */
 let copy = new Float32Array(0);
 
-/** Penalties, bias and mask, on a copy where there are any; it is valid until the next call. */
-function adjust(
+/**
+ * Penalties, bias and mask, on a copy where there are any; it is valid until the next call. The mask comes with the copy, first and not
+ * last: what it forbids stays forbidden, and the rest is computed alike.
+ */
+export function adjust(
   logits: Float32Array,
   history: TokenHistory,
   params: SamplingParams,
@@ -110,10 +143,10 @@ function adjust(
   if (!penalised && !logitBias?.size && !mask) return logits;
   if (copy.length !== logits.length) copy = new Float32Array(logits.length);
   const adjusted = copy;
-  adjusted.set(logits);
+  if (mask) copyAllowed(adjusted, logits, mask);
+  else adjusted.set(logits);
   applyPenalties(adjusted, history, params);
   if (logitBias) applyBias(adjusted, logitBias);
-  if (mask) applyMask(adjusted, mask);
   return adjusted;
 }
 

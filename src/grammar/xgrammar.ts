@@ -88,7 +88,8 @@ export class GrammarMatcher {
 
   /** Bit i & 31 of word i >> 5: token i may come next. A copy. */
   async mask(): Promise<Uint32Array<ArrayBuffer>> {
-    return new Uint32Array(await this.#matcher.getNextTokenBitmask());
+    const bits = await this.#matcher.getNextTokenBitmask();
+    return new Uint32Array(bits.buffer as ArrayBuffer, bits.byteOffset, bits.length);
   }
 
   accept(token: number): boolean {

@@ -3,10 +3,11 @@
  * backtracks for an hour. Calls go one at a time, so a timeout has one culprit. What a worker knew is cheap to give to the next one: the
  * host keeps the files, and of each open stream its ids.
  */
-import { type Endpoint, type Remote, wrap } from 'comlink';
+import { type Endpoint, type Remote, transfer, wrap } from 'comlink';
 import { abortError, EngineError, fromWire, throwIfAborted } from '../errors';
 import type { Acceptance } from '../grammar/constraint_run';
 import type { RenderRequest } from './chat_template';
+import { ConstraintPort, type Mask } from './constraint_port';
 import type { ConstraintRequest, OpenedConstraint } from './constraint_service';
 import { DEFAULT_MAX_OUTPUT_BYTES } from './limits';
 import type { ChatPrompt, ChatRequest, StreamPiece, TextFiles, TextInfo, TextResult, TextWorkerApi } from './text_worker_api';
@@ -65,7 +66,7 @@ export interface TextConstraint {
   /** The fewest bytes that a reply can have, and so at least as many tokens as it needs. */
   readonly leastBytes: number;
   /** Bit i & 31 of word i >> 5: token i may come next. `remaining`: tokens that the reply may still have, that one included. */
-  mask(remaining: number, options?: CallOptions): Promise<Uint32Array<ArrayBuffer>>;
+  mask(remaining: number, options?: CallOptions): Promise<Mask>;
   /** Where it is not accepted the mask has changed: ask for it and draw again. `remaining`: tokens that may come after this one. */
   accept(token: number, remaining: number, options?: CallOptions): Promise<Acceptance>;
   /** Idempotent. */
@@ -75,8 +76,14 @@ export interface TextConstraint {
 /** A timer can fire before a reply that arrived while this thread was busy; so much later it is really missing. */
 const GRACE_MS = 30;
 
-type Mask = Uint32Array<ArrayBuffer>;
-type TextWorker = { handle: TextWorkerHandle; api: Remote<TextWorkerApi>; streams: Set<number>; constraints: Set<number> };
+type TextWorker = {
+  handle: TextWorkerHandle;
+  api: Remote<TextWorkerApi>;
+  streams: Set<number>;
+  constraints: Set<number>;
+  /** Opened with the first constraint. */
+  port?: ConstraintPort;
+};
 type Call<T> = (api: Remote<TextWorkerApi>) => Promise<TextResult<T>>;
 /** How long a call may take, and the option that says so. */
 type Limit = { ms: number; option: 'textTimeoutMs' | 'loadTimeoutMs' };
@@ -190,13 +197,15 @@ class WorkerTextHost implements TextHost {
       const open: Call<OpenedConstraint> = (api) => api.openConstraint(id, request, accepted);
       ({ leastBytes } = await this.timed(worker, 'Compiling the grammar', open));
       worker.constraints.add(id);
+      worker.port ??= await this.connect(worker);
+      return worker.port;
     };
-    const run = <T>(callSignal: AbortSignal | undefined, work?: Call<T>) =>
+    const run = <T>(callSignal: AbortSignal | undefined, work?: (port: ConstraintPort) => Promise<TextResult<T>>) =>
       this.enqueue(callSignal, async () => {
         const worker = await this.loadedWorker();
         try {
-          if (!worker.constraints.has(id)) await reopen(worker);
-          return work ? await this.timed(worker, 'Applying the grammar', work) : undefined;
+          const port = (worker.constraints.has(id) && worker.port) || (await reopen(worker));
+          return work ? await this.timed(worker, 'Applying the grammar', () => work(port)) : undefined;
         } catch (error) {
           // The library's WebAssembly may have aborted, and only another thread gets a new one.
           if (error instanceof EngineError && error.code === 'internal' && this.worker === worker) this.endWorker();
@@ -206,16 +215,17 @@ class WorkerTextHost implements TextHost {
     await run(signal);
     return {
       leastBytes,
-      mask: (remaining, options = {}) => run(options.signal, (api) => api.constraintMask(id, remaining)) as Promise<Mask>,
+      mask: (remaining, options = {}) => run(options.signal, (port) => port.mask(id, remaining)) as Promise<Mask>,
       accept: (token, remaining, options = {}) =>
-        run(options.signal, async (api) => {
-          const reply = await api.acceptToken(id, token, remaining);
+        run(options.signal, async (port) => {
+          const reply = await port.accept(id, token, remaining);
           if ('value' in reply && reply.value.accepted) accepted.push(token);
           return reply;
         }) as Promise<Acceptance>,
       close: () => {
         void this.enqueue(undefined, async () => {
           const worker = this.worker;
+          worker?.port?.forget(id);
           if (worker?.constraints.delete(id)) await this.timed(worker, 'Decoding', (api) => api.closeConstraint(id));
         }).catch(() => {}); // as with a stream
       },
@@ -298,8 +308,16 @@ class WorkerTextHost implements TextHost {
     }
   }
 
+  private async connect(worker: TextWorker): Promise<ConstraintPort> {
+    const { port1, port2 } = new MessageChannel();
+    const port = new ConstraintPort(port1);
+    await this.timed(worker, 'Preparing the grammar library', (api) => api.connectConstraints(transfer(port2, [port2])));
+    return port;
+  }
+
   private endWorker(reason?: EngineError): void {
     this.worker?.handle.terminate();
+    this.worker?.port?.close();
     this.worker = undefined;
     if (reason) this.interrupt?.(reason);
   }

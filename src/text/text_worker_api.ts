@@ -3,8 +3,8 @@
  * (`text_host.ts`) can end. Results are plain data: comlink and structured clones keep no error classes.
  */
 import { EngineError, toWire, type WireError } from '../errors';
-import type { Acceptance } from '../grammar/constraint_run';
 import { ChatTemplate, type RenderRequest, utf8Exceeds } from './chat_template';
+import { serveConstraints } from './constraint_port';
 import type { ConstraintRequest, ConstraintService, OpenedConstraint } from './constraint_service';
 import { DEFAULT_MAX_OUTPUT_BYTES } from './limits';
 import { plainMessages } from './messages';
@@ -62,9 +62,8 @@ export interface TextWorkerApi {
   prepareConstraints(request: ConstraintRequest): Promise<TextResult<null>>;
   /** Opens or reopens a constraint; `tokens` were accepted before, in another worker. */
   openConstraint(id: number, request: ConstraintRequest, tokens: number[]): Promise<TextResult<OpenedConstraint>>;
-  /** Bits of the tokens that may come next; `remaining` counts the one to come. */
-  constraintMask(id: number, remaining: number): Promise<TextResult<Uint32Array<ArrayBuffer>>>;
-  acceptToken(id: number, token: number, remaining: number): TextResult<Acceptance>;
+  /** Where masks and tokens of opened constraints are asked about from then on. */
+  connectConstraints(port: MessagePort): TextResult<null>;
   closeConstraint(id: number): TextResult<null>;
 }
 
@@ -194,8 +193,14 @@ export function createTextWorkerApi(): TextWorkerApi {
         return null;
       }),
     openConstraint: (id, request, tokens) => asyncResult(() => service().open(id, request, tokens)),
-    constraintMask: (id, remaining) => asyncResult(() => service().mask(id, remaining)),
-    acceptToken: (id, token, remaining) => result(() => service().accept(id, token, remaining)),
+    connectConstraints: (port) =>
+      result(() => {
+        serveConstraints(port, {
+          mask: (id, remaining) => asyncResult(() => service().mask(id, remaining)),
+          accept: (id, token, remaining) => result(() => service().accept(id, token, remaining)),
+        });
+        return null;
+      }),
     closeConstraint: (id) =>
       result(() => {
         constraints?.close(id);

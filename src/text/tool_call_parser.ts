@@ -5,9 +5,10 @@
  * A call in JSON is passed on when it is whole, one in XML name first, then argument by argument, strings as they come. What is no call
  * after all stays text. What was pushed so far decides, never where one piece ended, so pieces of any size give the same calls and text.
  */
+import { coerceArguments, coerceValue } from './argument_coercion';
 import { undecidedFrom } from './reasoning_splitter';
 import { isObject } from './tokenizer_config';
-import { argumentSchema, coerceArguments, isPlainString, valueOfText } from './tool_values';
+import { argumentSchema, isPlainString, maxNesting, parseJson, valueOfText } from './tool_values';
 
 /** As much of a tool definition as parsing needs. `parameters`: the JSON schema that arguments are read by. */
 export type ToolShape = { function: { name: string; parameters?: unknown } };
@@ -190,7 +191,7 @@ export class ToolCallParser {
     const end = this.#held.indexOf(PARAMETER_END);
     if (isPlainString(argument)) return this.#string(end);
     if (end < 0) return false;
-    const value = valueOfText(lineOf(this.#held.slice(0, end)), argument);
+    const value = coerceValue(valueOfText(lineOf(this.#held.slice(0, end)), argument), argument);
     this.#append(`${this.#beginning()}${JSON.stringify(value)}`);
     return this.#endValue(end);
   }
@@ -263,21 +264,13 @@ function readCall(text: string): { name: string; arguments: Record<string, unkno
   return isObject(values) ? { name: call.name, arguments: values } : undefined;
 }
 
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
-}
-
 /** Finds where a JSON object ends, going on where it stopped before. */
 class JsonEnd {
   #at = 0;
   #depth = 0;
   #inString = false;
 
-  /** One past the closing brace; -1 where the call is closed first; undefined where more text is needed. */
+  /** One past the closing brace; -1 where the call is closed first, or nests too deeply; undefined where more text is needed. */
   find(text: string, start: number): number | undefined {
     this.#at = Math.max(this.#at, start);
     for (; this.#at < text.length; this.#at++) {
@@ -288,8 +281,9 @@ class JsonEnd {
           this.#at++;
         } else if (c === '"') this.#inString = false;
       } else if (c === '"') this.#inString = true;
-      else if (c === '{' || c === '[') this.#depth++;
-      else if ((c === '}' || c === ']') && --this.#depth === 0) return this.#at + 1;
+      else if (c === '{' || c === '[') {
+        if (++this.#depth > maxNesting) return -1;
+      } else if ((c === '}' || c === ']') && --this.#depth === 0) return this.#at + 1;
       else if (c === '<') return -1; // no JSON has it outside a string
     }
     return undefined;

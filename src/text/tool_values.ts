@@ -7,28 +7,36 @@ type JsonType = 'null' | 'boolean' | 'integer' | 'number' | 'string' | 'array' |
 /** The schema's part for one argument; `root` is where its `$ref`s point. */
 export type ArgumentSchema = { schema: unknown; root: unknown };
 
-/** How deep `$ref`, `anyOf` and the like are followed: a schema may refer to itself. */
-const MAX_DEPTH = 16;
+/** Deeper lists and objects are not read: writing them out again takes stack for every level. */
+export const maxNesting = 512;
+/** Of `$ref` and `anyOf` within each other, to find the types of one value. */
+const maxReferences = 500;
 /** Templates of Qwen3.5 print these the way Python does, so models write them. */
 const PYTHON: Record<string, unknown> = { True: true, False: false, None: null };
 
 /** The types that a schema allows; undefined where it does not say. */
-export function typesOf({ schema, root }: ArgumentSchema, depth = 0): Set<JsonType> | undefined {
-  if (!isObject(schema) || depth > MAX_DEPTH) return undefined;
-  if (typeof schema.$ref === 'string') return typesOf({ schema: resolve(schema.$ref, root), root }, depth + 1);
-  if (typeof schema.type === 'string') return new Set([schema.type as JsonType]);
-  if (Array.isArray(schema.type)) return new Set(schema.type as JsonType[]);
-  if (Array.isArray(schema.enum)) return new Set(schema.enum.map(typeOf));
-  if ('const' in schema) return new Set([typeOf(schema.const)]);
-  const options = [schema.anyOf, schema.oneOf].find(Array.isArray);
-  if (!options) return undefined;
+export function typesOf(argument: ArgumentSchema): Set<JsonType> | undefined {
   const types = new Set<JsonType>();
-  for (const option of options) {
-    const inner = typesOf({ schema: option, root }, depth + 1);
-    if (!inner) return undefined;
-    for (const type of inner) types.add(type);
-  }
-  return types;
+  return addTypes(types, argument, new Set()) && types.size > 0 ? types : undefined;
+}
+
+/** False where the schema does not say. One that is in `seen` refers to itself, or was added already. */
+function addTypes(types: Set<JsonType>, { schema, root }: ArgumentSchema, seen: Set<unknown>): boolean {
+  if (!isObject(schema) || seen.size > maxReferences) return false;
+  if (seen.has(schema)) return true;
+  seen.add(schema);
+  if (typeof schema.$ref === 'string') return addTypes(types, { schema: resolve(schema.$ref, root), root }, seen);
+  const named = declared(schema);
+  for (const type of named ?? []) types.add(type);
+  const options = [schema.anyOf, schema.oneOf].find(Array.isArray);
+  return named !== undefined || (options?.every((option) => addTypes(types, { schema: option, root }, seen)) ?? false);
+}
+
+function declared(schema: Schema): readonly JsonType[] | undefined {
+  if (typeof schema.type === 'string') return [schema.type as JsonType];
+  if (Array.isArray(schema.type)) return schema.type as JsonType[];
+  if (Array.isArray(schema.enum)) return schema.enum.map(typeOf);
+  return 'const' in schema ? [typeOf(schema.const)] : undefined;
 }
 
 /** Whether every text is a value of it as it stands, so that it need not be complete to be passed on. */
@@ -46,17 +54,6 @@ export function valueOfText(text: string, argument: ArgumentSchema): unknown {
   return types.has('string') || parsed === undefined ? text : parsed; // another type than declared: the caller's to refuse
 }
 
-/** Arguments that came as JSON: text where another type is declared is read as `valueOfText` does, all else stays. */
-export function coerceArguments(values: Schema, parameters: unknown): Schema {
-  const entries = Object.entries(values).map(([key, value]) => {
-    const argument = argumentSchema(parameters, key);
-    const types = typesOf(argument);
-    const read = typeof value === 'string' && types && !types.has('string');
-    return [key, read ? valueOfText(value, argument) : value];
-  });
-  return Object.fromEntries(entries);
-}
-
 /** `parameters`: the schema of a function's arguments. */
 export function argumentSchema(parameters: unknown, key: string): ArgumentSchema {
   const properties = isObject(parameters) ? parameters.properties : undefined;
@@ -65,12 +62,22 @@ export function argumentSchema(parameters: unknown, key: string): ArgumentSchema
 }
 
 function parse(text: string): unknown {
-  if (Object.hasOwn(PYTHON, text)) return PYTHON[text];
+  return Object.hasOwn(PYTHON, text) ? PYTHON[text] : parseJson(text);
+}
+
+/** Undefined for what is no JSON, or nests too deeply. */
+export function parseJson(text: string): unknown {
   try {
-    return JSON.parse(text);
+    const value: unknown = JSON.parse(text);
+    return isNestedBeyond(value, maxNesting) ? undefined : value;
   } catch {
     return undefined;
   }
+}
+
+function isNestedBeyond(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((inner) => isNestedBeyond(inner, levels - 1));
 }
 
 function fits(value: unknown, types: ReadonlySet<JsonType>): boolean {
@@ -79,20 +86,30 @@ function fits(value: unknown, types: ReadonlySet<JsonType>): boolean {
   return types.has(type) || (type === 'integer' && types.has('number'));
 }
 
-function typeOf(value: unknown): JsonType {
+export function typeOf(value: unknown): JsonType {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'array';
   if (typeof value === 'number') return Number.isInteger(value) ? 'integer' : 'number';
   return typeof value as JsonType;
 }
 
-/** What a local reference (`#/$defs/city`) points to. */
-function resolve(ref: string, root: unknown): unknown {
-  if (!ref.startsWith('#')) return undefined;
+/** What a local reference (`#/$defs/city`) points to; undefined where that is nothing. */
+export function resolve(ref: string, root: unknown): unknown {
+  const pointer = ref.startsWith('#') ? decoded(ref.slice(1)) : undefined;
+  if (pointer === undefined) return undefined;
   let found = root;
-  for (const part of ref.split('/').slice(1)) {
+  for (const part of pointer.split('/').slice(1)) {
     const name = part.replaceAll('~1', '/').replaceAll('~0', '~');
-    found = isObject(found) || Array.isArray(found) ? (found as Schema)[name] : undefined;
+    const holds = (isObject(found) || Array.isArray(found)) && Object.hasOwn(found, name);
+    found = holds ? (found as Schema)[name] : undefined;
   }
   return found;
+}
+
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }

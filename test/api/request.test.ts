@@ -1,8 +1,10 @@
+import type OpenAI from 'openai';
+import type { ParsedChatCompletionMessage } from 'openai/resources/chat/completions';
 import { describe, expect, test } from 'vitest';
 import { chatRequest } from '../../src/api/chat_request';
 import { completionRequest } from '../../src/api/completions';
 import { signalOf } from '../../src/api/request';
-import type { ChatRequest, CompletionRequest } from '../../src/protocol/chat';
+import type { ChatRequest, CompletionRequest, ReplyDelta, ReplyMessage } from '../../src/protocol/chat';
 
 const messages = [{ role: 'user', content: 'x' }];
 const chat = (request: object) => chatRequest({ messages, ...request } as ChatRequest, 1000);
@@ -209,6 +211,27 @@ const wrongInChat: [string, unknown][] = [
     'messages[0].tool_calls[0]',
     [{ role: 'assistant', tool_calls: [{ id: '1', type: 'custom', custom: { name: 'f', input: '' } }] }],
   ],
+  ['messages[0].contnet', [{ role: 'user', contnet: 'hi' }]],
+  ['messages[0].contnet', [{ role: 'assistant', content: 'x', contnet: null }]],
+  ['messages[0].__proto__', JSON.parse('[{"role": "user", "content": "x", "__proto__": {}}]')],
+  ['messages[0].name', [{ role: 'user', content: 'x', name: 7 }]],
+  ['messages[0].refusal', [{ role: 'user', content: 'x', refusal: 'no' }]],
+  ['messages[0].refusal', [{ role: 'assistant', content: null, refusal: ['no'] }]],
+  ['messages[0].reasoning_content', [{ role: 'user', content: 'x', reasoning_content: 'hm' }]],
+  ['messages[0].annotations', [{ role: 'assistant', content: 'x', annotations: {} }]],
+  ['messages[0].tool_call_id', [{ role: 'assistant', content: 'x', tool_call_id: 'c' }]],
+  ['messages[0].content[1].txt', [{ role: 'user', content: ['a', { type: 'text', txt: 'hi' }] }]],
+  ['messages[0].content[0].typ', [{ role: 'user', content: [{ typ: 'text', text: 'hi' }] }]],
+  ['messages[0].content[0].reason', [{ role: 'assistant', content: [{ type: 'refusal', refusal: 'no', reason: 'x' }] }]],
+  ['messages[0].tool_calls[0].functon', [{ role: 'assistant', tool_calls: [{ id: '1', type: 'function', functon: {} }] }]],
+  [
+    'messages[0].tool_calls[0].function.args',
+    [{ role: 'assistant', tool_calls: [{ id: '1', type: 'function', function: { name: 'f', args: '{}' } }] }],
+  ],
+  ['messages[0].tool_calls[0].id', [{ role: 'assistant', tool_calls: [{ ...calling('c').tool_calls[0], id: 7 }] }]],
+  ['messages[0].tool_calls[0]', [{ role: 'assistant', tool_calls: [{ ...calling('c').tool_calls[0], type: 'call' }] }]],
+  ['tools[0].functon', [{ type: 'function', functon: {} }]],
+  ['tools[0].function.nme', [{ type: 'function', function: { nme: 'a' } }]],
   ['logprobs', 3],
   ['top_logprobs', 5], // without logprobs
   ['max_completion_tokens', 0],
@@ -274,6 +297,16 @@ describe('a wrong field is an error that names it', () => {
       'tool_choice.allowed_tools.mode',
       { tools, tool_choice: { type: 'allowed_tools', allowed_tools: { mode: 'x', tools: [] } } },
     ],
+    ['tool_choice.name', { tools, tool_choice: { type: 'function', name: 'a', function: { name: 'a' } } }],
+    ['tool_choice.function.nme', { tools, tool_choice: { type: 'function', function: { nme: 'a' } } }],
+    [
+      'tool_choice.allowed_tools.mod',
+      { tools, tool_choice: { type: 'allowed_tools', allowed_tools: { mod: 'auto', tools: [] } } },
+    ],
+    [
+      'tool_choice.mode',
+      { tools, tool_choice: { type: 'allowed_tools', mode: 'auto', allowed_tools: { mode: 'auto', tools: [] } } },
+    ],
     ['response_format', { tools, response_format: { type: 'json_object' } }],
     ['stream_options.usage', { stream: true, stream_options: { usage: true } }],
     ['stream_options.include_usage', { stream: true, stream_options: { include_usage: 1 } }],
@@ -301,6 +334,81 @@ describe('the signal', () => {
   ])('%j, %j names %s', (request, options, field) =>
     expect(() => signalOf(request as never, options as never)).toThrow(refused(field)),
   );
+});
+
+/** Everything that OpenAI's types know of messages, which holds at compile time: a field that a new version adds is to be added here. */
+const call: Required<OpenAI.ChatCompletionMessageFunctionToolCall> = {
+  id: 'c',
+  type: 'function',
+  function: { name: 'a', arguments: '{}' },
+};
+const part: Required<OpenAI.ChatCompletionContentPartText> = {
+  type: 'text',
+  text: 'hi',
+  prompt_cache_breakpoint: { mode: 'explicit' },
+};
+const asked: [
+  Required<OpenAI.ChatCompletionSystemMessageParam>,
+  Required<OpenAI.ChatCompletionDeveloperMessageParam>,
+  Required<OpenAI.ChatCompletionUserMessageParam>,
+  Required<OpenAI.ChatCompletionAssistantMessageParam>,
+  Required<OpenAI.ChatCompletionToolMessageParam>,
+  Required<OpenAI.ChatCompletionMessage>,
+  Required<ParsedChatCompletionMessage<unknown>>,
+] = [
+  { role: 'system', content: [part], name: 'n' },
+  { role: 'developer', content: 'x', name: 'n' },
+  { role: 'user', content: [part], name: 'n' },
+  {
+    role: 'assistant',
+    content: [part, { type: 'refusal', refusal: 'no' }],
+    name: 'n',
+    refusal: 'no',
+    audio: null,
+    function_call: null,
+    tool_calls: [call],
+  },
+  { role: 'tool', content: [part], tool_call_id: 'c' },
+  {
+    role: 'assistant',
+    content: null,
+    refusal: null,
+    audio: null,
+    function_call: null as never, // as servers send it
+    annotations: [{ type: 'url_citation', url_citation: { end_index: 1, start_index: 0, title: 't', url: 'u' } }],
+    tool_calls: [call],
+  },
+  {
+    role: 'assistant',
+    content: '{}',
+    refusal: null,
+    audio: null,
+    function_call: null as never,
+    annotations: [],
+    parsed: {},
+    tool_calls: [{ ...call, function: { ...call.function, parsed_arguments: {} } }],
+  },
+];
+const said: Required<ReplyMessage>[] = [
+  { role: 'assistant', content: 'x', refusal: null, tool_calls: [call], reasoning_content: 'hm' },
+];
+const delta: Required<ReplyDelta> = {
+  role: 'assistant',
+  content: 'x',
+  refusal: null,
+  tool_calls: [{ index: 0, ...call }],
+  reasoning_content: 'hm',
+};
+
+test("every field that OpenAI's types, its client and Sluice's own replies know for a role goes in", () => {
+  const all = [...asked, ...said, delta];
+  expect(chat({ messages: all }).prompt).toMatchObject({ messages: all });
+});
+
+test('null means that a field is not there, as where all messages are written out with all fields', () => {
+  const known = ['name', 'refusal', 'audio', 'function_call', 'annotations', 'parsed', 'tool_calls', 'tool_call_id'];
+  const nothing = Object.fromEntries([...known, 'reasoning_content'].map((field) => [field, null]));
+  expect(chat({ messages: [{ ...nothing, ...messages[0] }] }).prompt).toMatchObject({ messages });
 });
 
 test("tools' answers come after the calls that they answer, in any order", () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { Random } from '../../src/engine/random';
 import {
+  adjust,
   applyPenalties,
   argmax,
   distribution,
@@ -120,6 +121,32 @@ describe('bias and mask', () => {
     expect(sample(many, 64, none, greedy, random, mask)).toBe(32);
     expect(sample(many, 100, none, { ...off, topK: 50 }, random, mask)).toBeOneOf([3, 31, 32, 64]);
     expect(sample(many, 100, none, greedy, random, Uint32Array.of(2))).toBe(1); // words that are missing allow nothing
+  });
+
+  test('masks of any density leave what they allow as it is, penalties and bias included', () => {
+    const vocab = 32 * 9 + 5;
+    const row = Float32Array.from({ length: vocab + 3 }, () => random.next() * 8 - 4).subarray(0, vocab);
+    const history = new TokenHistory([1, 40, 41]);
+    for (const id of [2, 40, 200, 200]) history.add(id);
+    const params = {
+      ...off,
+      repetitionPenalty: 1.3,
+      presencePenalty: 0.5,
+      frequencyPenalty: -0.25,
+      logitBias: new Map([[3, 5]]),
+    };
+    for (const density of [0.001, 0.05, 0.4, 0.6, 0.95, 0.999, 1])
+      for (let run = 0; run < 20; run++) {
+        const words = Array.from({ length: 12 }, () => [0, -1][Math.floor(random.next() * 4)]); // whole words, now and then
+        const allowed = Array.from({ length: vocab }, (_, id) => (words[id >> 5] ?? -(random.next() < density)) !== 0);
+        allowed[17] = true;
+        const mask = new Uint32Array(12).fill(0xffffffff, 10);
+        mask[9] = -32; // there are no such ids
+        for (const [id, isAllowed] of allowed.entries()) if (isAllowed) mask[id >> 5]! |= 1 << (id & 31);
+        const plain = Float32Array.from(adjust(row, history, params, undefined));
+        const expected = plain.map((logit, id) => (allowed[id] ? logit : Number.NEGATIVE_INFINITY));
+        expect(adjust(row, history, params, mask)).toEqual(expected);
+      }
   });
 
   test.each([

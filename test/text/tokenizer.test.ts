@@ -2,7 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { Tokenizer } from '../../src/text/tokenizer';
 import { fixture, fixtureJson, storyTokenizer } from './fixtures';
 
-type Case = { text: string; qwen3: number[]; qwen3_5: number[]; qwen3_5_ids_certain: boolean };
+/**
+ * The vectors' own Qwen3.5 file has some guessed ids in it (`qwen3_5_ids_certain: false` where a text meets them), which may differ
+ * from the published file's. The library that made the vectors read the same file, so here they must agree all the same.
+ */
+type Case = { text: string; qwen3: number[]; qwen3_5: number[] };
 const { cases } = fixtureJson<{ cases: Case[] }>('tokenizer_vectors.json');
 const qwen3 = new Tokenizer(fixture('qwen3/tokenizer.json.gz'), fixture('qwen3/tokenizer_config.json'));
 const qwen35 = new Tokenizer(fixture('qwen3_5/tokenizer.reconstructed.json.gz'), fixture('qwen3_5/tokenizer_config.json'));
@@ -13,7 +17,7 @@ test.each(cases.map(({ text, ...expected }) => [JSON.stringify(text).slice(0, 60
   '%s',
   (_, text, expected) => {
     expect(qwen3.encode(text, parsed)).toEqual(expected.qwen3);
-    if (expected.qwen3_5_ids_certain) expect(qwen35.encode(text, parsed)).toEqual(expected.qwen3_5);
+    expect(qwen35.encode(text, parsed)).toEqual(expected.qwen3_5);
     for (const tokenizer of [qwen3, qwen35]) {
       const ids = tokenizer.encode(text, plain);
       expect(tokenizer.decode(ids)).toBe(text.normalize('NFC')); // nothing is special, so everything survives
