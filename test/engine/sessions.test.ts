@@ -42,10 +42,10 @@ afterAll(() => {
 });
 
 /** A page: an engine on a device of its own. */
-async function page(config: EngineConfig = {}): Promise<EngineCore> {
+async function page(config: EngineConfig = {}, from: ModelFiles = files): Promise<EngineCore> {
   const gpu = await openNodeGpu();
   const core = await EngineCore.load(
-    { gpu, model: await openModelSource(files), text },
+    { gpu, model: await openModelSource(from), text },
     { contextTokens: 160, chunkTokens: 16, ...config },
   );
   cores.push(core);
@@ -115,7 +115,17 @@ test('save, a new page, restore: the next turn and the same turn again are those
   expect(again.usage.prompt_tokens_details!.cached_tokens).toBe(one.usage.prompt_tokens);
 }, 60_000);
 
-test.each<{ what: string; config?: EngineConfig; damage?: () => void }>([
+/** The model's folder as it is when its weights were written anew, a day later. */
+const rewritten = (): ModelFiles => ({
+  ...files,
+  async open(name, signal) {
+    const source = await files.open(name, signal);
+    return name === 'model.safetensors' ? { ...source, mark: `${Number(source.mark) + 86_400_000}` } : source;
+  },
+});
+
+test.each<{ what: string; config?: EngineConfig; from?: () => ModelFiles; damage?: () => void }>([
+  { what: 'weights of another version', from: rewritten },
   { what: 'another precision of keys and values', config: { kv: 'f32' } },
   { what: 'another chunk size', config: { chunkTokens: 32 } },
   { what: 'state cut short', damage: () => truncateSync(savedFile('.state'), 1000) },
@@ -123,8 +133,8 @@ test.each<{ what: string; config?: EngineConfig; damage?: () => void }>([
   { what: 'no state', damage: () => rmSync(savedFile('.state')) },
 ])(
   '$what: the tokens are read again, and usage says so',
-  async ({ config = {}, damage = () => {} }) => {
-    const [before, after] = [await page(), await page(config)];
+  async ({ config = {}, from = () => files, damage = () => {} }) => {
+    const [before, after] = [await page(), await page(config, from())];
     const one = await run(before, ask(first));
     await saveSession(before, await store(), 'chat');
     damage();
