@@ -270,8 +270,9 @@ function showPressure(now: Pressure): void {
 }
 
 function showRecovery(now: Pressure): void {
-  const words = describeRecovery(now);
-  if (words) notice.showCaution(words);
+  const words = describeRecovery(now, { replying: chat.busy, leastBytes: session.engine?.plan.smallestBudgetBytes });
+  const loading = session.state.kind === 'loading'; // what its card shows goes on
+  if (words && !(loading && now.gpuBudgetBytes === undefined)) notice.showCaution(words);
   else if (now.recovery === 'done') notice.dismiss();
   announcer.say(words ? `${words.title}. ${words.text}` : now.message);
   if (now.recovery === 'done') void refreshMemory();

@@ -5,7 +5,7 @@
 import type { LoadProgress } from '../src/api';
 import { hide, onPress, required } from './dom';
 import { formatProgressBytes } from './format';
-import { ACTION_LABELS, type Action, type Problem } from './problems';
+import { ACTION_LABELS, type Action, type Labels, type Problem } from './problems';
 import { TransferRate } from './transfer_rate';
 
 export type NoticeAction = Action | 'cancel-load' | 'pause-download' | 'resume-download';
@@ -79,8 +79,8 @@ export class Notice {
     this.#showWords('caution', caution);
   }
 
-  #showWords(kind: string, { title, text, actions }: Problem): void {
-    this.#show(kind, title, actions);
+  #showWords(kind: string, { title, text, actions, labels }: Problem): void {
+    this.#show(kind, title, actions, labels);
     this.#error.hidden = false;
     this.#error.textContent = text;
   }
@@ -89,7 +89,7 @@ export class Notice {
     hide(this.#card, this.heir);
   }
 
-  #show(kind: string, title: string, actions: (NoticeAction | undefined)[]): void {
+  #show(kind: string, title: string, actions: (NoticeAction | undefined)[], labels: Labels = {}): void {
     this.#card.dataset.kind = kind;
     this.#card.hidden = false;
     this.#title.textContent = title;
@@ -97,14 +97,13 @@ export class Notice {
     this.#error.hidden = true;
     this.#actions = actions;
     this.#buttons.forEach((button, index) => {
-      this.#label(button, actions[index]);
+      this.#label(button, actions[index], labels);
     });
   }
 
-  #label(button: HTMLButtonElement, action: NoticeAction | undefined): void {
-    if (action)
-      button.textContent =
-        action in LOAD_LABELS ? LOAD_LABELS[action as keyof typeof LOAD_LABELS] : ACTION_LABELS[action as Action];
+  #label(button: HTMLButtonElement, action: NoticeAction | undefined, labels: Labels = {}): void {
+    const known: Partial<Record<NoticeAction, string>> = { ...ACTION_LABELS, ...LOAD_LABELS, ...labels };
+    if (action) button.textContent = known[action]!;
     if (action) button.hidden = false;
     else hide(button, this.heir);
   }

@@ -21,8 +21,11 @@ export type Action =
   | 'reload-continue'
   | 'dismiss'
   | 'dismiss-update';
-/** `fix`: what 'smallest-budget', 'shorter-context' and 'lower-budget' would set. */
-export type Problem = { title: string; text: string; actions: [Action, Action?]; fix?: Fix };
+/**
+ * `fix`: what 'smallest-budget', 'shorter-context' and 'lower-budget' would set. `labels`: of actions that say more here than ACTION_LABELS.
+ */
+export type Problem = { title: string; text: string; actions: [Action, Action?]; fix?: Fix; labels?: Labels };
+export type Labels = Partial<Record<Action, string>>;
 export type Fix = { gpuBudget?: number; contextTokens?: number };
 export type Where = 'load' | 'reply';
 export type Surroundings = { secureContext: boolean; webGpu: boolean; online: boolean; bundled: boolean };
@@ -38,25 +41,42 @@ export function describeProblem(error: unknown, where: Where, around: Surroundin
   return { title, text: [message, advice].filter(Boolean).join('\n'), ...rest };
 }
 
+const KEPT = 'The conversation is kept.';
+
+/** `replying`: a reply is under way, which is the default. `leastBytes`: the smallest budget that the model takes, below which the engine does not go. */
+export type RecoverySurroundings = { replying?: boolean; leastBytes?: number | undefined };
+
 /** A lost device that the engine brings back by itself: something to know, nothing to do. Undefined where there is no more to say. */
-export function describeRecovery({ recovery, message, gpuBudgetBytes }: Pressure): Problem | undefined {
-  const text = `${message}\nThe conversation is kept.`;
-  if (recovery === 'started') return { title: 'The connection to the GPU was lost', text, actions: ['memory'] };
-  if (gpuBudgetBytes === undefined) return undefined;
-  const budget = `It was lost twice within five minutes, so the model now runs in ${formatBytes(gpuBudgetBytes)} of GPU memory.`;
-  return { title: 'The GPU is back', text: budget, actions: ['memory', 'dismiss'] };
+export function describeRecovery(
+  { recovery, gpuBudgetBytes }: Pressure,
+  { replying = true, leastBytes }: RecoverySurroundings = {},
+): Problem | undefined {
+  const part = gpuBudgetBytes === leastBytes ? 'the least that the model takes' : 'half of before';
+  const less = gpuBudgetBytes === undefined ? undefined : `${formatBytes(gpuBudgetBytes)} of GPU memory, ${part}`;
+  if (recovery === 'started') {
+    const why = less && `That is the second time within five minutes, so the budget is cut to ${less}.`;
+    const then = replying ? ', and the reply goes on from here' : '';
+    const text = [why, `The model is being loaded again${then}. ${KEPT}`].filter(Boolean).join('\n');
+    return { title: 'The connection to the GPU was lost', text, actions: ['memory'] };
+  }
+  if (!less) return undefined;
+  const text = `It was lost twice within five minutes, so the model now runs in ${less}.`;
+  return { title: 'The GPU is back', text, actions: ['memory', 'dismiss'] };
 }
 
 /** What an engine says when memory or files are being taken from it. */
 export function describePressure({ reason, message, suggestedBudgetBytes, recovery }: Pressure): Problem {
-  if (recovery === 'stopped')
-    return { title: 'The GPU was lost again and again', text: message, actions: ['picker', 'reload-continue'] };
+  if (recovery === 'stopped') {
+    const text = `It was lost three times within five minutes, which mostly means that memory runs out.\nA smaller model or a shorter context takes less. ${KEPT}`;
+    const labels = { picker: 'Choose a smaller model' };
+    return { title: 'The GPU was lost again and again', text, actions: ['picker', 'reload-continue'], labels };
+  }
   const title = {
     'out-of-memory': 'The GPU ran out of memory',
     'device-lost': 'The connection to the GPU was lost',
     storage: 'The model’s files could not be read',
   }[reason];
-  const text = `${message}\nThe conversation is kept.`;
+  const text = `${message}\n${KEPT}`;
   if (suggestedBudgetBytes === undefined) return { title, text, actions: ['reload-continue', 'memory'] };
   return { title, text, actions: ['lower-budget', 'memory'], fix: { gpuBudget: suggestedBudgetBytes } };
 }

@@ -1,8 +1,12 @@
 /** Engines that several users of a page share: one for each key, loaded by the first who asks, unloaded when the last one lets go. */
-import type { LoadProgress } from '../protocol/engine';
+import type { LoadProgress, Pressure } from '../protocol/engine';
 import type { Engine } from './types';
 
-export type StartEngine = (onProgress: (progress: LoadProgress) => void, signal: AbortSignal) => Promise<Engine>;
+export type StartEngine = (
+  onProgress: (progress: LoadProgress) => void,
+  signal: AbortSignal,
+  onPressure: (pressure: Pressure) => void,
+) => Promise<Engine>;
 
 /** One user's hold on an engine. */
 export type Lease = {
@@ -12,10 +16,11 @@ export type Lease = {
   release(): void;
 };
 
+type User = { onProgress(progress: LoadProgress): void; onPressure(pressure: Pressure): void };
 type Entry = {
   engine: Promise<Engine>;
   loading: AbortController;
-  users: Set<(progress: LoadProgress) => void>;
+  users: Set<User>;
   progress: LoadProgress | undefined;
   ready: boolean;
 };
@@ -24,12 +29,11 @@ export class SharedEngines {
   readonly #entries = new Map<string, Entry>();
 
   /** `onProgress` is told at once how far a load has come that another one began. */
-  acquire(key: string, start: StartEngine, onProgress: (progress: LoadProgress) => void): Lease {
+  acquire(key: string, start: StartEngine, onProgress: User['onProgress'], onPressure: User['onPressure'] = () => {}): Lease {
     const entry = this.#entries.get(key) ?? this.#start(key, start);
-    // A function of its own, so that whoever asks twice holds twice.
-    const user = (progress: LoadProgress) => onProgress(progress);
+    const user: User = { onProgress, onPressure }; // whoever asks twice holds twice
     entry.users.add(user);
-    if (entry.progress) user(entry.progress);
+    if (entry.progress) user.onProgress(entry.progress);
     return { engine: entry.engine, release: () => this.#release(key, entry, user) };
   }
 
@@ -44,9 +48,13 @@ export class SharedEngines {
     const users: Entry['users'] = new Set();
     const onProgress = (progress: LoadProgress) => {
       entry.progress = progress;
-      for (const user of [...users]) user(progress);
+      for (const user of [...users]) user.onProgress(progress);
     };
-    const entry: Entry = { engine: start(onProgress, loading.signal), loading, users, progress: undefined, ready: false };
+    const onPressure = (pressure: Pressure) => {
+      for (const user of [...users]) user.onPressure(pressure);
+    };
+    const engine = start(onProgress, loading.signal, onPressure);
+    const entry: Entry = { engine, loading, users, progress: undefined, ready: false };
     this.#entries.set(key, entry);
     entry.engine.then(
       ({ lost }) => {
@@ -58,7 +66,7 @@ export class SharedEngines {
     return entry;
   }
 
-  #release(key: string, entry: Entry, user: (progress: LoadProgress) => void): void {
+  #release(key: string, entry: Entry, user: User): void {
     if (!entry.users.delete(user) || entry.users.size > 0) return;
     this.#forget(key, entry);
     entry.loading.abort();

@@ -1,5 +1,5 @@
 /** Who answers an element: a shared engine on this device, or an endpoint that was agreed to. Loaded on demand, let go as a whole. */
-import type { ChatEngine, EndpointOptions, EngineConfig, LoadProgress, OnFallback, WorkerOptions } from '../api';
+import type { ChatEngine, EndpointOptions, EngineConfig, LoadProgress, OnFallback, Pressure, WorkerOptions } from '../api';
 import { createEndpointEngine, createEngine } from '../api';
 import { endpointEngine } from '../api/endpoint_engine';
 import { judgeLocal } from '../api/fallback';
@@ -16,6 +16,8 @@ export type Wish = {
 
 export type AnswererHooks = {
   onProgress(progress: LoadProgress): void;
+  /** Of the engine that is loaded or being loaded. */
+  onPressure(pressure: Pressure): void;
   agree: OnFallback;
   /** The GPU is gone for good. */
   onLost(): void;
@@ -86,10 +88,14 @@ export class Answerer {
     const verdict = await (endpoint && judgeLocal(model, { ...options, signal }, leastTokensPerSecond));
     throwIfAborted(signal); // before there is a lease that nobody would let go
     if (endpoint && verdict && !verdict.local) return endpointEngine(endpoint, verdict, { onFallback: agree, signal });
-    const start: StartEngine = (onProgress, stopped) => createEngine(model, { ...options, signal: stopped, onProgress });
-    hold.lease = this.engines.acquire(engineKey(model, options), start, (progress) => {
-      if (this.#hold === hold) this.hooks.onProgress(progress);
-    });
+    const start: StartEngine = (onProgress, stopped, onPressure) =>
+      createEngine(model, { ...options, signal: stopped, onProgress, onPressure });
+    hold.lease = this.engines.acquire(
+      engineKey(model, options),
+      start,
+      (progress) => this.#hold === hold && this.hooks.onProgress(progress),
+      (pressure) => this.#hold === hold && this.hooks.onPressure(pressure),
+    );
     const engine = await unlessAborted(hold.lease.engine, signal);
     void engine.lost.then(() => this.#hold === hold && this.hooks.onLost());
     return engine;

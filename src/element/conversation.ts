@@ -49,7 +49,7 @@ export class Conversation {
     return index < 0 ? undefined : this.#turns.splice(index)[0];
   }
 
-  /** Takes back a reply of which nothing came. */
+  /** Takes back the reply at the end: nothing came of it, or it is made again. */
   takeBackReply(): void {
     if (this.#turns.at(-1)?.role === 'assistant') this.#turns.pop();
   }

@@ -8,6 +8,7 @@ import type {
   FallbackRequest,
   LoadProgress,
   OnFallback,
+  Pressure,
   Usage,
 } from '../api';
 import { EngineError, isAbort } from '../errors';
@@ -22,6 +23,7 @@ import { type Action, ChatView } from './view';
 
 /** A change of one of these is another engine. */
 const ENGINE_ATTRIBUTES = ['model', 'gpu-budget', 'context', 'worker-url', 'endpoint', 'endpoint-model'];
+const HERE = 'Answered on this device';
 /** Names under which a key might be tried as an attribute, where every script and extension of the page reads it. */
 const KEY_ATTRIBUTES = ['api-key', 'apikey', 'key', 'token'];
 /** Set before the class was known, they hide its own. */
@@ -35,11 +37,13 @@ export type DoneDetail = {
   answeredBy: AnsweredBy;
 };
 
-/** `progress`, `ready`, `token`, `done`, `error`; like the platform's own of these names they do not bubble. */
+/** `progress`, `ready`, `token`, `pressure`, `done`, `error`; like the platform's own of these names they do not bubble. */
 export interface SluiceChatEvents {
   progress: CustomEvent<LoadProgress>;
   ready: CustomEvent<{ model: string; answeredBy: AnsweredBy }>;
   token: CustomEvent<{ text: string }>;
+  /** Memory, a file or the GPU was taken away. `continueWith` in a listener goes on with less. */
+  pressure: CustomEvent<Pressure>;
   done: CustomEvent<DoneDetail>;
   error: CustomEvent<{ error: unknown }>;
 }
@@ -66,6 +70,8 @@ export class SluiceChat extends ReflectedAttributes {
   /** The load that is under way or done. */
   #loading: Promise<boolean> | undefined;
   #running: AbortController | undefined;
+  /** A reply that the next engine makes again. */
+  #again: AbortController | undefined;
   /** Ends the question that is being asked. */
   #asking: AbortController | undefined;
   #agreedOrigin: string | undefined;
@@ -89,6 +95,7 @@ export class SluiceChat extends ReflectedAttributes {
     );
     this.#answerer = new Answerer({
       onProgress: (progress) => this.#onProgress(progress),
+      onPressure: (pressure) => this.#onPressure(pressure),
       agree: (request) => this.#agree(request),
       onLost: () => this.#onLost(),
     });
@@ -142,6 +149,17 @@ export class SluiceChat extends ReflectedAttributes {
   /** Ends the reply that is being made; what it said stays. */
   stop(): void {
     this.#running?.abort();
+  }
+
+  /**
+   * Loads again with this budget of GPU memory, '2GB' or bytes, as `load` does. A reply that is under way is made again then, so that in a
+   * listener of `pressure` nobody need ask twice.
+   */
+  continueWith(gpuBudget: string | number): Promise<boolean> {
+    this.#again = this.#running;
+    this.#release();
+    this.gpuBudget = String(gpuBudget);
+    return this.load();
   }
 
   /** Forgets the conversation, and what `persist` has kept of it. */
@@ -266,9 +284,21 @@ export class SluiceChat extends ReflectedAttributes {
     this.#emit('progress', progress);
   }
 
+  /** A GPU that the engine brings back by itself takes a while, in which a reply stands still. */
+  #onPressure(pressure: Pressure): void {
+    const { recovery, gpuBudgetBytes } = pressure;
+    if (this.#answerer.engine && (recovery === 'started' || recovery === 'done')) {
+      const less = gpuBudgetBytes === undefined ? '' : ' with less memory';
+      const text = recovery === 'started' ? `The GPU was lost: loading again${less}` : `${HERE}${less && `,${less}`}`;
+      this.#view.showStatus({ action: 'unload', text });
+      this.#view.announce(recovery === 'started' ? text : 'The reply goes on');
+    }
+    this.#emit('pressure', pressure);
+  }
+
   #onReady(engine: ChatEngine): void {
     const { answeredBy, info } = engine;
-    const text = answeredBy.place === 'device' ? 'Answered on this device' : `Answered by ${answeredBy.host}`;
+    const text = answeredBy.place === 'device' ? HERE : `Answered by ${answeredBy.host}`;
     this.#view.showStatus({ action: 'unload', text });
     const strange = this.#conversation.strange(answeredBy);
     this.#conversation.answeredBy(answeredBy);
@@ -313,11 +343,20 @@ export class SluiceChat extends ReflectedAttributes {
     if (this.#running !== running) return; // the conversation was deleted
     this.#running = undefined;
     this.#view.setBusy(false);
+    if (this.#again === running) return this.#answerAgain();
     view.end(noteOf(finishReason));
     this.#keep();
     if (finishReason === 'failed') return this.#onReplyFailed(failure, turn);
     this.#view.announce(finishReason === 'stopped' ? 'The reply was stopped' : 'The reply is complete');
     this.#emit('done', { message: { role: 'assistant', content: turn.text }, finishReason, usage, answeredBy });
+  }
+
+  /** By the engine that is being loaded, or is there already. */
+  #answerAgain(): void {
+    this.#conversation.takeBackReply();
+    this.#showTurns();
+    if (this.#answerer.engine) void this.#answer(this.#answerer.engine);
+    else if (this.state === 'idle') this.#handBack();
   }
 
   /** A reply of which nothing came is none: the message goes back to where it was written. */

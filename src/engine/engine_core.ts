@@ -108,6 +108,11 @@ export class EngineCore {
     }
   }
 
+  /** See ModelSource.version. */
+  get modelVersion(): string {
+    return this.#model.version;
+  }
+
   info(): EngineInfo {
     const { gpu, config, options, kernelLabels, parameterBytes, experts } = this.session;
     return {

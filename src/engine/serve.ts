@@ -77,7 +77,9 @@ class EngineWorker implements EngineWorkerApi {
   #loaded: Loaded | undefined;
   /** Whose download `pauseDownload` means: the model that is being loaded or stored, or is loaded. */
   #model: ModelSource | undefined;
-  #onPressure: (pressure: Pressure) => void = () => {};
+  #onPressure: (pressure: Pressure) => unknown = () => {};
+  /** Until the page has heard of the last pressure: its answer comes through another port than a request's end, which is to come behind. */
+  #told: Promise<unknown> = Promise.resolve();
 
   constructor(own: EngineWorkerParts) {
     this.#own = own;
@@ -117,10 +119,13 @@ class EngineWorker implements EngineWorkerApi {
         first = undefined;
         return gpu;
       };
-      const onPressure = (pressure: Pressure) => this.#onPressure(pressure);
+      const onPressure = (pressure: Pressure) => this.#tell(pressure);
       const parts = { openGpu: openNext, model, text, onPressure, ...this.#own };
       const engine = await RecoveringEngine.load(parts, config, { signal, meter });
-      void engine.lost.then(this.#resolveLost);
+      void engine.lost.then(async (info) => {
+        await this.#told;
+        this.#resolveLost(info);
+      });
       this.#loaded = { engine, text, model };
       return { info: engine.info() };
     } catch (error) {
@@ -217,6 +222,7 @@ class EngineWorker implements EngineWorkerApi {
       for await (const event of this.#loaded.engine.generate(request, controller.signal)) onEvent(event);
     } catch (error) {
       this.#reportPressure(error);
+      await this.#told;
       onEvent({ type: 'error', error: toWire(error) });
     } finally {
       this.#requests.delete(requestId);
@@ -232,7 +238,11 @@ class EngineWorker implements EngineWorkerApi {
     const { gpu, smallestBudgetBytes } = this.#loaded.engine.plan;
     const less = Math.max(smallestBudgetBytes, Math.floor(gpu.total * 0.75));
     const suggestedBudgetBytes = reason !== 'storage' && less < gpu.total ? less : undefined;
-    this.#onPressure({ reason, message: error.message, suggestedBudgetBytes });
+    this.#tell({ reason, message: error.message, suggestedBudgetBytes });
+  }
+
+  #tell(pressure: Pressure): void {
+    this.#told = Promise.resolve(this.#onPressure(pressure)).catch(() => {}); // the page may be gone
   }
 
   cancel(requestId: number): void {

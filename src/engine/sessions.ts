@@ -1,6 +1,6 @@
 /**
  * `engine.sessions`: a conversation's whole state as a record and bytes, and back. The bytes are good for the engine that made them, down to
- * kernels and adapter; any other reads the tokens of the record again.
+ * kernels, adapter and the version of the weights; any other reads the tokens of the record again, as far as its tokenizer makes the same ones.
  */
 import { EngineError } from '../errors';
 import type { RestoredSession, SavedSession } from '../protocol/engine';
@@ -13,7 +13,8 @@ type Bytes = Uint8Array<ArrayBuffer>;
 /** What must be the same for state to continue bit for bit. */
 type Origin = {
   format: number;
-  revision: string | undefined;
+  /** See ModelSource.version. */
+  version: string;
   adapter: string;
   kv: string;
   chunkTokens: number;
@@ -62,10 +63,10 @@ export async function restoreSession(core: EngineCore, store: SessionStore<Sessi
 }
 
 function originOf(core: EngineCore): Origin {
-  const { revision, adapter, variants, kv, chunkTokens, precision } = core.info();
+  const { adapter, variants, kv, chunkTokens, precision } = core.info();
   return {
     format,
-    revision,
+    version: core.modelVersion,
     adapter: [adapter.vendor, adapter.architecture, adapter.description].join(' '),
     ...{ kv, chunkTokens, precision, variants },
     kernels: core.session.recordings.kernelDigest,

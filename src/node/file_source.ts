@@ -1,5 +1,5 @@
 /** Local files in Node. */
-import { read } from 'node:fs';
+import { read, type Stats } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { EngineError, throwIfAborted } from '../errors';
@@ -21,18 +21,19 @@ export async function openFile(path: string, label = basename(path), signal?: Ab
   try {
     const info = await handle.stat();
     if (!info.isFile()) throw new EngineError('not-found', `${label} is not a file.`);
-    return fileSource(handle, info.size, label);
+    return fileSource(handle, info, label);
   } catch (error) {
     await handle.close();
     throw error;
   }
 }
 
-function fileSource(handle: FileHandle, size: number, label: string): ByteSource {
+function fileSource(handle: FileHandle, { size, mtimeMs }: Stats, label: string): ByteSource {
   let closed = false;
   const source: ByteSource = {
     label,
     size,
+    mark: `${mtimeMs}`,
     async read(byteOffset, into, signal) {
       throwIfAborted(signal);
       checkOpen(label, closed);

@@ -101,7 +101,8 @@ export type EngineConfig = {
 export type SavedSession = { id: string; savedAt: number; bytes: number };
 /**
  * `from` 'state': the next request continues bit for bit. 'tokens': the state was made by another build, device, precision or set of
- * kernels, or is damaged; the next request reads its `tokens` again and says so in `usage.replayed_tokens`.
+ * kernels, with another version of the model's weights (a commit, or sizes with ETags or dates of the files), or is damaged; the next request
+ * reads its `tokens` again, as far as it has the same ones, and says so in `usage.replayed_tokens`.
  */
 export type RestoredSession = SavedSession & { tokens: number; from: 'state' | 'tokens' };
 

@@ -11,6 +11,7 @@ export function blobSource(blob: Blob, label = blob instanceof File ? blob.name 
   const source: ByteSource = {
     label,
     size: blob.size,
+    mark: blob instanceof File ? `${blob.lastModified}` : undefined,
     async read(byteOffset, into, signal) {
       throwIfAborted(signal);
       checkOpen(label, closed);

@@ -10,6 +10,11 @@ export interface ByteSource {
   /** Strong validator of this content, as the server wrote it (quotes included); HTTP only, and only where it can be read. */
   readonly etag?: string | undefined;
   /**
+   * Tells this content from another that lay in its place: a server's ETag, weak ones too, or Last-Modified, a file's date. Undefined
+   * where nothing does.
+   */
+  readonly mark?: string | undefined;
+  /**
    * Fills `into` with bytes [byteOffset, byteOffset + into.byteLength). Concurrent reads are allowed.
    * @throws EngineError 'storage' on a short read, a range past the end or a failed transfer; AbortError when cancelled.
    */
@@ -30,6 +35,8 @@ export interface ModelFiles {
   readonly label: string;
   /** The commit that a branch was resolved to (hub references only). */
   readonly revision: string | undefined;
+  /** See ModelSource.version, where it is known without opening a file. */
+  readonly version?: string | undefined;
   /** @throws EngineError 'not-found' if there is no such file. */
   open(name: string, signal?: AbortSignal): Promise<ByteSource>;
   /** What the hub's listing says of a file; undefined where it does not know or cannot be asked. @throws AbortError only. */

@@ -37,6 +37,8 @@ class HttpFile implements ByteSource {
   size = 0;
   /** The first strong ETag that came. */
   etag: string | undefined;
+  /** Of the first answer. */
+  mark: string | undefined;
   /**
    * The first strong ETag of each host: one says "same bytes" among the answers of one host only, and a redirect may lead to
    * another copy on another host next time.
@@ -205,6 +207,7 @@ class HttpFile implements ByteSource {
 
   /** A weak ETag (`W/`) promises no more than the same meaning, so it says nothing about bytes. */
   private checkEtag({ response, url }: HttpResponse): void {
+    this.mark ??= response.headers.get('etag')?.trim() || response.headers.get('last-modified')?.trim() || undefined;
     const etag = response.headers.get('etag')?.trim();
     if (etag === undefined || !/^"[^"]*"$/.test(etag)) return;
     const { origin } = new URL(url);

@@ -62,6 +62,7 @@ export type KeptParts = {
 export class KeptModel implements ModelSource {
   readonly label: string;
   readonly revision: string | undefined;
+  readonly version: string;
   readonly checkpoint: OpenedCheckpoint;
   readonly stored: StoreIndex;
   readonly home = 'opfs';
@@ -91,6 +92,7 @@ export class KeptModel implements ModelSource {
     this.#parts = parts;
     this.label = entry.manifest.label;
     this.revision = entry.manifest.revision;
+    this.version = entry.manifest.version ?? checkpoint.version;
     this.checkpoint = checkpoint;
     this.stored = layout.index;
     const wanted = !options.peek && (!entry.complete || options.verify === 'full');

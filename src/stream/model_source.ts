@@ -46,6 +46,12 @@ export type ModelSource = {
   /** What the user asked for, for messages and the page. */
   readonly label: string;
   readonly revision: string | undefined;
+  /**
+   * Of weights and config: what was computed with them is good for another source of the same version only. The hub's commit; else lengths
+   * and ETags (or Last-Modified) of the files as the answers gave them that were read anyway, or their lengths and dates on this machine. A stored
+   * model keeps the version that it was made from. A server that sends neither header: every opening is a version of its own.
+   */
+  readonly version: string;
   /** Its `sources` are the original files; of a stored model they hold headers only. */
   readonly checkpoint: OpenedCheckpoint;
   /** What `Fill.from.file` names: files of the store where `stored` is given, the original ones otherwise. */

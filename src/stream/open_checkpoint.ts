@@ -12,6 +12,7 @@ import type { CheckpointTensors, ModelConfig, TensorDirectory, TensorInfo } from
 import type { ByteSource, ModelFiles } from '../storage/byte_source';
 import { isForbidden } from '../storage/http_error';
 import { headerText } from '../storage/store/types';
+import { Contents } from './contents';
 
 const CONFIG_FILE = 'config.json';
 const SINGLE_FILE = 'model.safetensors';
@@ -34,6 +35,8 @@ const MAX_BYTES = {
 type TextFile = keyof typeof MAX_BYTES;
 
 export type OpenedCheckpoint = {
+  /** See ModelSource.version. */
+  version: string;
   config: ModelConfig;
   generation: GenerationDefaults;
   /** Every tensor of the files that were opened, skipped ones (vision, mtp) included. */
@@ -66,7 +69,8 @@ export async function openCheckpoint(
   signal?: AbortSignal,
   { text = true, keep }: OpenCheckpointOptions = {},
 ): Promise<OpenedCheckpoint> {
-  const reading: Reading = { files, signal, keep };
+  const contents = new Contents();
+  const reading: Reading = { files, signal, keep, contents };
   const configText = await readText(reading, CONFIG_FILE);
   if (configText === undefined)
     throw new EngineError('not-found', `${files.label} has no config.json. Is it the folder of a model?`);
@@ -77,6 +81,7 @@ export async function openCheckpoint(
     const directory = await readDirectory(reading, sources);
     const tensors = describeCheckpoint(config, directory);
     return {
+      version: files.version ?? files.revision ?? contents.version,
       config,
       generation: generationText === undefined ? { eosTokenIds: [] } : parseGenerationConfig(generationText),
       directory,
@@ -90,7 +95,12 @@ export async function openCheckpoint(
   }
 }
 
-type Reading = { files: ModelFiles; signal: AbortSignal | undefined; keep: OpenCheckpointOptions['keep'] };
+type Reading = {
+  files: ModelFiles;
+  signal: AbortSignal | undefined;
+  keep: OpenCheckpointOptions['keep'];
+  contents: Contents;
+};
 type TokenizerTexts = Pick<OpenedCheckpoint, 'tokenizerJson' | 'tokenizerConfig' | 'chatTemplate'>;
 
 async function readTokenizer(reading: Reading, text: boolean): Promise<TokenizerTexts> {
@@ -150,7 +160,8 @@ function mergeShards(index: ReadonlyMap<string, string>, headers: readonly Tenso
   return directory;
 }
 
-async function readHeader(source: ByteSource, file: string, { signal, keep }: Reading): Promise<TensorInfo[]> {
+async function readHeader(source: ByteSource, file: string, { signal, keep, contents }: Reading): Promise<TensorInfo[]> {
+  contents.add(file, source);
   const first8 = new Uint8Array(Math.min(LENGTH_BYTES, source.size));
   await source.read(0, first8, signal);
   const length = named(file, () => readHeaderLength(first8, source.size));
@@ -190,10 +201,11 @@ async function readText(reading: Reading, name: TextFile): Promise<string | unde
   }
 }
 
-async function readTextBytes({ files, signal, keep }: Reading, name: TextFile): Promise<Uint8Array | undefined> {
+async function readTextBytes({ files, signal, keep, contents }: Reading, name: TextFile): Promise<Uint8Array | undefined> {
   const source = await openIfThere(files, name, signal);
   if (!source) return undefined;
   try {
+    if (name === CONFIG_FILE) contents.add(name, source);
     checkTextSize(name, source.size, MAX_BYTES[name]);
     const bytes = await readAll(source, source.size, signal);
     keep?.(name, bytes);

@@ -44,6 +44,7 @@ export function plainSource(
   return {
     label: files.label,
     revision: files.revision,
+    version: checkpoint.version,
     checkpoint,
     sources,
     stored: undefined,

@@ -11,6 +11,7 @@ export function storedFiles(entry: StoreEntry, remote: () => Promise<ModelFiles>
   return {
     label: manifest.label,
     revision: manifest.revision,
+    version: manifest.version,
     async open(name, signal) {
       const origin = manifest.origins.find(({ file }) => file === name);
       const text = origin ? headerText(name) : name;

@@ -173,8 +173,9 @@ async function createEntry(opening: Opening, { key, files, outdated, fresh }: Ne
     const layout = layouts.byVersion[layouts.current]!(checkpoint.tensors);
     const origins = await originsOf(files, checkpoint, texts, signal);
     const { label, revision } = files;
-    const sizes = fileSizes(layout.files);
-    entry = await ask(store.create({ key, label, revision, layoutVersion: layouts.current, texts, files: sizes, origins }));
+    const { version } = checkpoint;
+    const facts = { key, label, revision, version, layoutVersion: layouts.current };
+    entry = await ask(store.create({ ...facts, texts, files: fileSizes(layout.files), origins }));
     throwIfAborted(signal);
     return await KeptModel.open({ store, entry, checkpoint, layout, originals, outdated, fresh, options, onClosed });
   } catch (error) {

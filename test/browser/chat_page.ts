@@ -57,7 +57,7 @@ export function replyOf(page: TestPage): Promise<ReplyState> {
       state: last?.closest<HTMLElement>('[data-state]')?.dataset.state ?? '',
       busy: document.body.dataset.busy === 'true',
       turns: texts.length,
-      problem: document.querySelector<HTMLElement>('[data-testid=error]:not([hidden])')?.textContent ?? '',
+      problem: document.querySelector<HTMLElement>('#notice:not([hidden]) [data-testid=error]:not([hidden])')?.textContent ?? '',
     };
   });
 }

@@ -104,7 +104,15 @@ test('a lost device that comes back is told of, and offers nothing to do; one th
   expect(describeRecovery({ ...lost, recovery: 'done' })).toBeUndefined();
   expect(describeRecovery({ ...lost, recovery: 'waiting' })).toBeUndefined();
   expect(describeRecovery({ ...lost, recovery: 'done', gpuBudgetBytes: 2e9 })?.text).toContain('2.0 GB');
+  expect(describeRecovery({ ...lost, recovery: 'started' })?.text).toContain('the reply goes on');
+  expect(describeRecovery({ ...lost, recovery: 'started' }, { replying: false })?.text).not.toContain('the reply');
+  const second = describeRecovery({ ...lost, message: 'With 2000000000 bytes.', recovery: 'started', gpuBudgetBytes: 2e9 });
+  expect(second?.text).toMatch(/second time.*2\.0 GB of GPU memory, half of before/);
+  const least = describeRecovery({ ...lost, recovery: 'done', gpuBudgetBytes: 2e9 }, { leastBytes: 2e9 });
+  expect(least?.text).toMatch(/2\.0 GB of GPU memory, the least that the model takes/);
+  expect(second?.text).not.toContain('2000000000');
   expect(describePressure({ ...lost, recovery: 'stopped' })).toMatchObject({ actions: ['picker', 'reload-continue'] });
+  expect(describePressure({ ...lost, recovery: 'stopped' }).labels).toEqual({ picker: 'Choose a smaller model' });
 });
 
 test('only streaming from the network is announced as a price', () => {

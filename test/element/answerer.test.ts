@@ -1,11 +1,13 @@
 /** Who answers an element, where the engine is one that another element uses. */
 import { expect, test, vi } from 'vitest';
-import type { Engine, LoadProgress } from '../../src/api';
-import { engineKey, SharedEngines } from '../../src/api/shared_engines';
+import type { Engine, LoadProgress, Pressure } from '../../src/api';
+import { engineKey, SharedEngines, type StartEngine } from '../../src/api/shared_engines';
 import { Answerer, type Wish } from '../../src/element/answerer';
 
 const wish: Wish = { model: 'a/b', options: {}, endpoint: undefined, leastTokensPerSecond: undefined };
 const half: LoadProgress = { phase: 'weights', loaded: 1, total: 2, progress: 0.5, text: 'Half' };
+
+const pressure: Pressure = { reason: 'out-of-memory', message: 'No room.', suggestedBudgetBytes: 2e9 };
 
 /** An engine that another element holds; what it does is not the matter here. */
 function shared() {
@@ -14,16 +16,19 @@ function shared() {
   const engine = { unload, lost: new Promise(() => {}) } as unknown as Engine;
   let finish!: () => void;
   let report!: (progress: LoadProgress) => void;
-  const start = (onProgress: typeof report) => {
-    report = onProgress;
+  let press!: (pressure: Pressure) => void;
+  const start: StartEngine = (onProgress, _, onPressure) => {
+    [report, press] = [onProgress, onPressure];
     return new Promise<Engine>((resolve) => {
       finish = () => resolve(engine);
     });
   };
   const lease = engines.acquire(engineKey('a/b', {}), start, () => {});
   const onProgress = vi.fn();
-  const answerer = new Answerer({ onProgress, agree: () => true, onLost() {} }, engines);
-  return { answerer, engine, lease, unload, onProgress, finish: () => finish(), report: (at: LoadProgress) => report(at) };
+  const onPressure = vi.fn();
+  const answerer = new Answerer({ onProgress, onPressure, agree: () => true, onLost() {} }, engines);
+  const told = { onProgress, onPressure, report: (at: LoadProgress) => report(at), press: () => press(pressure) };
+  return { answerer, engine, lease, unload, finish: () => finish(), ...told };
 }
 const settled = () => new Promise((resolve) => setTimeout(resolve));
 
@@ -50,4 +55,15 @@ test('who comes late to a load is told how far it is', async () => {
   finish();
   expect(await loaded).toBe(engine);
   expect(answerer.engine).toBe(engine);
+});
+
+test('pressure on a shared engine is told to each that holds it, and to nobody that let it go', async () => {
+  const { answerer, onPressure, finish, press } = shared();
+  finish();
+  await answerer.load(wish);
+  press();
+  expect(onPressure).toHaveBeenCalledExactlyOnceWith(pressure);
+  answerer.release();
+  press();
+  expect(onPressure).toHaveBeenCalledOnce();
 });

@@ -6,7 +6,6 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { EngineCore } from '../../src/engine/engine_core';
 import { restoreSession, type SessionFacts, saveSession } from '../../src/engine/sessions';
-import type { SavedSequence } from '../../src/model/sequence';
 import { openDirectory } from '../../src/node/file_source';
 import { openNodeGpu } from '../../src/node/open_gpu';
 import { spawnTextWorker } from '../../src/node/text_worker_spawn';
@@ -42,10 +41,10 @@ afterAll(() => {
 });
 
 /** A page: an engine on a device of its own. */
-async function page(config: EngineConfig = {}): Promise<EngineCore> {
+async function page(config: EngineConfig = {}, from: ModelFiles = files): Promise<EngineCore> {
   const gpu = await openNodeGpu();
   const core = await EngineCore.load(
-    { gpu, model: await openModelSource(files), text },
+    { gpu, model: await openModelSource(from), text },
     { contextTokens: 160, chunkTokens: 16, ...config },
   );
   cores.push(core);
@@ -69,7 +68,7 @@ async function run(core: EngineCore, request: GenerateRequest) {
     if (event.type === 'text') said += event.text;
     if (event.type === 'done') done = event;
   }
-  return { said, usage: done!.usage, state: digest(await core.session.sequence.save()) };
+  return { said, usage: done!.usage, state: await digest(core) };
 }
 
 /** Of one more token, read by both engines behind the same text. */
@@ -80,8 +79,12 @@ async function logitsAfter({ session: { runner, sequence } }: EngineCore, token:
   return logits;
 }
 
-const digest = ({ length, layers }: SavedSequence) =>
-  `${length} ${layers.reduce((hash, { a, b }) => hash.update(a).update(b), createHash('sha256')).digest('hex')}`;
+/** Of keys, values and running state; read as a save reads them, which the smallest budget has room for. */
+async function digest({ cache }: EngineCore): Promise<string> {
+  const { ids, rows, snapshots } = (await cache.copyAll())!;
+  const parts = [...rows, ...snapshots.at(-1)!.state.copy];
+  return `${ids.length} ${parts.reduce((hash, part) => hash.update(part), createHash('sha256')).digest('hex')}`;
+}
 
 const first = user('Tell a story about a fox.');
 const second = user('And then?');
@@ -92,8 +95,10 @@ const savedFile = (ending: string) => {
   return join(folder, 'models', key!, names.sort().at(-1)!);
 };
 
-test('save, a new page, restore: the next turn and the same turn again are those of uninterrupted running, bit for bit', async () => {
-  const [straight, other] = [await page(), await page()];
+test('save, a new page with as little memory as it takes, restore: both turns are those of uninterrupted running, bit for bit', async () => {
+  const straight = await page();
+  const other = await page({ gpuBudget: straight.plan.smallestBudgetBytes });
+  expect([straight, other].map(({ session }) => session.plan.streamedBytesPerToken > 0)).toEqual([false, true]);
   const one = await run(straight, ask(first));
   const saved = await saveSession(straight, await store(), 'chat');
   expect(saved).toMatchObject({ id: 'chat', bytes: expect.any(Number) });
@@ -101,7 +106,7 @@ test('save, a new page, restore: the next turn and the same turn again are those
 
   const restored = await restoreSession(other, await store(), 'chat');
   expect(restored).toMatchObject({ from: 'state', tokens: one.usage.total_tokens - 1 });
-  expect(digest(await other.session.sequence.save())).toBe(one.state);
+  expect(await digest(other)).toBe(one.state);
   const next = ask(first, { role: 'assistant', content: one.said }, second);
   const two = await run(straight, next);
   expect(two.usage.prompt_tokens_details!.cached_tokens).toBe(one.usage.total_tokens - 1);
@@ -115,7 +120,17 @@ test('save, a new page, restore: the next turn and the same turn again are those
   expect(again.usage.prompt_tokens_details!.cached_tokens).toBe(one.usage.prompt_tokens);
 }, 60_000);
 
-test.each<{ what: string; config?: EngineConfig; damage?: () => void }>([
+/** The model's folder as it is when its weights were written anew, a day later. */
+const rewritten = (): ModelFiles => ({
+  ...files,
+  async open(name, signal) {
+    const source = await files.open(name, signal);
+    return name === 'model.safetensors' ? { ...source, mark: `${Number(source.mark) + 86_400_000}` } : source;
+  },
+});
+
+test.each<{ what: string; config?: EngineConfig; from?: () => ModelFiles; damage?: () => void }>([
+  { what: 'weights of another version', from: rewritten },
   { what: 'another precision of keys and values', config: { kv: 'f32' } },
   { what: 'another chunk size', config: { chunkTokens: 32 } },
   { what: 'state cut short', damage: () => truncateSync(savedFile('.state'), 1000) },
@@ -123,8 +138,8 @@ test.each<{ what: string; config?: EngineConfig; damage?: () => void }>([
   { what: 'no state', damage: () => rmSync(savedFile('.state')) },
 ])(
   '$what: the tokens are read again, and usage says so',
-  async ({ config = {}, damage = () => {} }) => {
-    const [before, after] = [await page(), await page(config)];
+  async ({ config = {}, from = () => files, damage = () => {} }) => {
+    const [before, after] = [await page(), await page(config, from())];
     const one = await run(before, ask(first));
     await saveSession(before, await store(), 'chat');
     damage();

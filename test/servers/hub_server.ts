@@ -80,6 +80,8 @@ export type HubServer = {
   redirect: boolean;
   /** The ETag of `owner/name/file`, undefined for none. Where this is not set, it is made of name and size. */
   etag: ((file: string) => string | undefined) | undefined;
+  /** The Last-Modified of `owner/name/file`; none where this is not set. */
+  lastModified: ((file: string) => string) | undefined;
   /** Wait before each response, ms. */
   latencyMs: number;
   /** All bodies of all connections together; undefined: no limit. 0: nothing moves until it changes. */
@@ -124,6 +126,7 @@ export async function startHub(
     models,
     redirect: true,
     etag: undefined,
+    lastModified: undefined,
     latencyMs: 0,
     bytesPerSecond: undefined,
     treePageSize: 1000,
@@ -247,6 +250,7 @@ export async function startHub(
     const headers: Record<string, string> = { ...cors, 'Content-Type': 'application/octet-stream' };
     const etag = self.etag ? self.etag(file) : `"${file.slice(file.lastIndexOf('/') + 1)}-${size}"`;
     if (etag !== undefined) headers.ETag = etag;
+    if (self.lastModified) headers['Last-Modified'] = self.lastModified(file);
     if (range && fault !== 'no-content-range') headers['Content-Range'] = `bytes ${start + shift}-${end + shift - 1}/${size}`;
     // Without Content-Length a short or long body is well-formed HTTP: only the client's own count can find it.
     if (!WITHOUT_LENGTH.has(fault)) headers['Content-Length'] = String(end - start);

@@ -354,6 +354,96 @@ describe('a folder on a server', () => {
   });
 });
 
+describe('the version of a model', () => {
+  const versionOf = async (options: Options = {}): Promise<string> => (await start(options)).version;
+  const folder = (options: Options = {}): Options => ({ ref: hub.hubUrl, storage: 'none', ...options });
+  const day = (date: number) => () => new Date(Date.UTC(2026, 0, date)).toUTCString();
+  const undated = () => {
+    hub.etag = () => undefined;
+  };
+
+  test("of a hub's model is its commit, stored or not", async () => {
+    expect([await versionOf(), await versionOf({ storage: 'none' })]).toEqual([HUB_COMMIT, HUB_COMMIT]);
+  });
+
+  test.each([
+    ['an ETag', (nth: number) => (hub.etag = () => `"${nth}"`)],
+    ['a weak ETag', (nth: number) => (hub.etag = () => `W/"${nth}"`)],
+    [
+      'Last-Modified',
+      (nth: number) => {
+        undated();
+        hub.lastModified = day(nth);
+      },
+    ],
+    [
+      'an ETag of the config alone',
+      (nth: number) => (hub.etag = (file) => (file.endsWith('config.json') ? `"${nth}"` : '"weights"')),
+    ],
+  ])('in a folder on a server follows %s, and asks for nothing more', async (_, serve) => {
+    hub.redirect = false;
+    serve(1);
+    const first = await versionOf(folder());
+    const requests = hub.log.length;
+    expect(await versionOf(folder())).toBe(first);
+    expect(hub.log.length).toBe(2 * requests);
+    serve(2);
+    expect(await versionOf(folder())).not.toBe(first);
+  });
+
+  test('in a folder on a server that tells nothing is another one each time, but that of what was stored stays', async () => {
+    hub.redirect = false;
+    undated();
+    expect(await versionOf(folder())).not.toBe(await versionOf(folder()));
+    const stored = await start({ ref: hub.hubUrl });
+    await stored.download!.done;
+    await stored.close();
+    const again = await start({ ref: hub.hubUrl });
+    expect(again.download).toBeUndefined();
+    expect(again.version).toBe(stored.version);
+  });
+
+  test('of what is stored from a folder is the one that it was made from, until it is fetched again', async () => {
+    hub.redirect = false;
+    const ref = hub.hubUrl;
+    const direct = await versionOf(folder());
+    const stored = await start({ ref });
+    await stored.download!.done;
+    await stored.close();
+    hub.etag = () => '"other"';
+    expect([stored.version, await versionOf({ ref })]).toEqual([direct, direct]);
+    for (const source of open) await source.close();
+    const updated = await start({ ref, update: true });
+    await updated.download!.done;
+    expect(updated.version).not.toBe(direct);
+    expect(updated.version).toBe(await versionOf(folder()));
+  });
+
+  test('of files that were picked, and of a folder, follows their dates', async () => {
+    const picked = (lastModified: number) =>
+      [...filesOf('dense-4bit')].map(([name, bytes]) => new File([bytes as Uint8Array<ArrayBuffer>], name, { lastModified }));
+    const handle = (date: number) => {
+      const getFileHandle = async (name: string) => {
+        const file = picked(date).find((one) => one.name === name);
+        if (!file) throw new DOMException('none', 'NotFoundError');
+        return { kind: 'file', name, getFile: async () => file };
+      };
+      return { kind: 'directory', name: 'folder', getFileHandle } as unknown as FileSystemDirectoryHandle;
+    };
+    for (const each of [picked, handle]) {
+      const [one, same, other] = await Promise.all([1, 1, 2].map((date) => openModelSource(each(date), { text: false })));
+      open.push(one!, same!, other!);
+      expect(same!.version).toBe(one!.version);
+      expect(other!.version).not.toBe(one!.version);
+    }
+    const local = await openModelSource(await openDirectory(vectors('dense-4bit')), { text: false });
+    const localAgain = await openModelSource(await openDirectory(vectors('dense-4bit')), { text: false });
+    open.push(local, localAgain);
+    expect(localAgain.version).toBe(local.version);
+    expect(local.version).toMatch(/^config\.json \d+ [\d.]+\nmodel\.safetensors \d+ [\d.]+$/);
+  });
+});
+
 describe('a stored model of an older layout', () => {
   /** One file for everything, last fill first. */
   const old: StoreLayouts['byVersion'][number] = (tensors) => {

@@ -135,7 +135,7 @@ export async function currentGeneration(model: StoreDirectory, hash: Xxh64): Pro
 
 /** @throws EngineError 'invalid-request' for a name or size that cannot be stored. */
 export function manifestFacts(manifest: StoreManifest, hash: Xxh64): ManifestFacts {
-  const { key, label, revision, layoutVersion } = manifest;
+  const { key, label, revision, version, layoutVersion } = manifest;
   for (const name of Object.keys(manifest.texts)) checkFileName(name);
   for (const { name, byteLength } of manifest.files) {
     checkFileName(name);
@@ -150,7 +150,7 @@ export function manifestFacts(manifest: StoreManifest, hash: Xxh64): ManifestFac
   texts.sort((a, b) => (a.name < b.name ? -1 : 1));
   const files = manifest.files.map(({ name, byteLength }) => ({ name, byteLength }));
   const origins = manifest.origins.map((origin) => ({ ...origin }));
-  return { format: FORMAT, createdAt: Date.now(), key, label, revision, layoutVersion, texts, files, origins };
+  return { format: FORMAT, createdAt: Date.now(), key, label, revision, version, layoutVersion, texts, files, origins };
 }
 
 /** The same bytes in the same places: a download of one continues the other. */

@@ -54,6 +54,8 @@ export type StoreManifest = {
   label: string;
   /** The commit that a branch was resolved to. */
   revision?: string;
+  /** See ModelSource.version. */
+  version?: string;
   /** Of the arrangement of the weight files. The store compares it for nobody: the caller migrates where it is not its own. */
   layoutVersion: number;
   /** Small files, stored as they are: config.json, tokenizer.json, safetensors headers (`headerText`). Plain file names. */
