@@ -118,35 +118,43 @@ describe('results', () => {
     const [least, , half] = budgets(tied, options, 4);
     for (const gpuBudgetBytes of [least!, half!]) {
       const { session, logits } = await scoreOnce(variant, tied, { ...options, gpuBudgetBytes }, { prompt, decode });
-      expect(session.kernelLabels.join()).toMatch(/gemm_q4 .*gemm_q4_split .*gemv_q4_(held|staged) /);
+      expect(session.kernelLabels.join()).toMatch(/gemm_q4 .*gemm_q4_split .*gemv_q4_units .* f32x32 /);
       expect(session.plan.streamedBytesPerToken).toBeGreaterThan(0);
       expectSame(logits, reference);
     }
   });
 
-  test('products of integers that begin and end norms have the bits of a resident run too', { timeout: 480_000 }, async () => {
-    expect(gpu.int8Dot).toBe(true);
-    const variant = { ...gpu, direct: false };
-    const fast = { ...base, weave: false, precision: 'fast' } as const;
-    const { session: whole, logits: reference } = await scoreOnce(variant, tied, fast, { prompt, decode });
-    expect(whole.kernelLabels.join()).toMatch(/gate_up_q4_units .*gemv_q4_units .* normed .*gemv_q4_units .* residual int16/);
-    const options = { ...fast, slotBytes: 3008 }; // slots that cut matrices where no unit ends
-    const [, middle] = budgets(tied, options, 4);
-    for (const gpuBudgetBytes of [middle!]) {
-      const { session, logits } = await scoreOnce(variant, tied, { ...options, gpuBudgetBytes }, { prompt, decode });
-      expect(session.kernelLabels.join()).toMatch(/swiglu_units int16.*weigh_units int16/);
-      expect(session.plan.streamedBytesPerToken).toBeGreaterThan(0);
-      expectSame(logits, reference);
-    }
-    // Chunks of one token: those of a pass take turns at what a norm begins with.
-    const single = { ...fast, chunkTokens: 1 };
-    const tokens = { prompt: prompt.slice(0, 9), decode };
-    const { logits: alone } = await scoreOnce(variant, tied, single, tokens);
-    const [, , , most] = budgets(tied, single, 4);
-    const { session, logits } = await scoreOnce(variant, tied, { ...single, gpuBudgetBytes: most! }, tokens);
-    expect(session.plan.scratch.passTokens).toBeGreaterThan(1);
-    expectSame(logits, alone);
-  });
+  test.each([
+    { precision: 'exact', units: 'f32x32' },
+    { precision: 'fast', units: 'int16' },
+  ] as const)(
+    'products of $units that begin and end norms have the bits of a resident run too',
+    { timeout: 480_000 },
+    async ({ precision, units }) => {
+      expect(gpu.int8Dot).toBe(true);
+      const variant = { ...gpu, direct: false };
+      const own = { ...base, weave: false, precision };
+      const { session: whole, logits: reference } = await scoreOnce(variant, tied, own, { prompt, decode });
+      const products = new RegExp(`gate_up_q4_units .*gemv_q4_units .* normed .*gemv_q4_units .* residual ${units}`);
+      expect(whole.kernelLabels.join()).toMatch(products);
+      const options = { ...own, slotBytes: 3008 }; // slots that cut matrices where no unit ends
+      const [, middle] = budgets(tied, options, 4);
+      for (const gpuBudgetBytes of [middle!]) {
+        const { session, logits } = await scoreOnce(variant, tied, { ...options, gpuBudgetBytes }, { prompt, decode });
+        expect(session.kernelLabels.join()).toMatch(new RegExp(`swiglu_units ${units}.*weigh_units ${units}`));
+        expect(session.plan.streamedBytesPerToken).toBeGreaterThan(0);
+        expectSame(logits, reference);
+      }
+      // Chunks of one token: those of a pass take turns at what a norm begins with.
+      const single = { ...own, chunkTokens: 1 };
+      const tokens = { prompt: prompt.slice(0, 9), decode };
+      const { logits: alone } = await scoreOnce(variant, tied, single, tokens);
+      const [, , , most] = budgets(tied, single, 4);
+      const { session, logits } = await scoreOnce(variant, tied, { ...single, gpuBudgetBytes: most! }, tokens);
+      expect(session.plan.scratch.passTokens).toBeGreaterThan(1);
+      expectSame(logits, alone);
+    },
+  );
 
   test('one byte below the smallest budget is refused, and nothing stays allocated', async () => {
     const gpuBudgetBytes = smallestBudget(tied, base) - 1;
