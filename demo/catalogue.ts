@@ -1,6 +1,7 @@
 /**
  * Models that this page offers by name. Sizes are of the text model, which is what is downloaded; vision and MTP tensors are left out. What is
- * not known is said to be unknown: a commit only where one was looked at, a licence only where it was read. Pure.
+ * not known is said to be unknown: a licence only where it was read. Commits are those that public projects have loaded and written down, two or
+ * more of them each. Pure.
  */
 import type { ModelChoice } from './model_choice';
 import type { PresetFamily } from './presets';
@@ -13,18 +14,19 @@ export type CatalogueEntry = {
   bytes: number;
   /** undefined: not stated. */
   licence: string | undefined;
-  /** undefined: not pinned; the branch's newest commit is loaded. */
-  commit: string | undefined;
+  /** All of its files come from this one, whatever the branch holds by then. */
+  commit: string;
   /** 'weights': these very files were run; 'vectors': the architecture was held against reference logits of small random checkpoints. */
   checked: 'weights' | 'vectors';
   family: PresetFamily;
 };
 
-const apache = { licence: 'Apache-2.0', commit: undefined, checked: 'vectors' } as const;
+const apache = { licence: 'Apache-2.0', checked: 'vectors' } as const;
 
 export const CATALOGUE: readonly CatalogueEntry[] = [
   {
     id: 'Qwen/Qwen3.5-0.8B',
+    commit: '2fc06364715b967f1860aea9cf38778875588b17',
     name: 'Qwen3.5 0.8B',
     summary: 'BF16. Small and quick; simple questions.',
     bytes: 1.505e9,
@@ -33,6 +35,7 @@ export const CATALOGUE: readonly CatalogueEntry[] = [
   },
   {
     id: 'mlx-community/Qwen3.5-2B-MLX-4bit',
+    commit: '93760be4f1f69842a46bc13dbdc0f19e291392a3',
     name: 'Qwen3.5 2B',
     summary: '4-bit. For laptops with little memory.',
     bytes: 1.059e9,
@@ -41,6 +44,7 @@ export const CATALOGUE: readonly CatalogueEntry[] = [
   },
   {
     id: 'mlx-community/Qwen3.5-4B-MLX-4bit',
+    commit: '32f3e8ecf65426fc3306969496342d504bfa13f3',
     name: 'Qwen3.5 4B',
     summary: '4-bit. A good start on most laptops.',
     bytes: 2.367e9,
@@ -49,6 +53,7 @@ export const CATALOGUE: readonly CatalogueEntry[] = [
   },
   {
     id: 'mlx-community/Qwen3.5-9B-MLX-4bit',
+    commit: '938d8919941c6e7efd3c7150eff7fe9d12afa631',
     name: 'Qwen3.5 9B',
     summary: '4-bit. For 16 GB of memory and more.',
     bytes: 5.038e9,
@@ -57,6 +62,7 @@ export const CATALOGUE: readonly CatalogueEntry[] = [
   },
   {
     id: 'mlx-community/Qwen3.5-27B-4bit',
+    commit: '45797d2985a12c55e6473686e9ea91b95e959553',
     name: 'Qwen3.5 27B',
     summary: '4-bit. For large GPUs; elsewhere it streams.',
     bytes: 15.133e9,
@@ -71,11 +77,11 @@ export const CHECKED_WORDS: Record<CatalogueEntry['checked'], string> = {
 };
 
 export function choiceOfEntry({ id, commit }: CatalogueEntry): Extract<ModelChoice, { kind: 'hub' }> {
-  return { kind: 'hub', id: commit ? `${id}@${commit}` : id };
+  return { kind: 'hub', id: `${id}@${commit}` };
 }
 
 export function pinText({ commit }: CatalogueEntry): string {
-  return commit ? `pinned to ${commit.slice(0, 8)}` : 'not pinned to a commit';
+  return `pinned to ${commit.slice(0, 8)}`;
 }
 
 /** Where a licence, or what there is of one, can be read before anything is downloaded. */

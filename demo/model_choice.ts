@@ -17,9 +17,10 @@ export function modelRefOf(choice: ModelChoice, baseUri: string): ModelRef {
   return choice.kind === 'hub' ? choice.id : choice.ref;
 }
 
+/** A commit is as long as a name: its first eight digits tell it apart. */
 export function modelLabel(choice: ModelChoice): string {
   if (choice.kind === 'bundled') return 'Story model';
-  return choice.kind === 'hub' ? choice.id : choice.name;
+  return choice.kind === 'hub' ? choice.id.replace(/@([0-9a-f]{8})[0-9a-f]{32}$/, '@$1') : choice.name;
 }
 
 const NAME = '[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?';

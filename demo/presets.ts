@@ -35,7 +35,7 @@ const PRESETS: Record<PresetFamily, Preset[]> = {
 
 /** Of the models whose card is known, by their name. */
 export function presetsFor(choice: ModelChoice): Preset[] {
-  const family = familyOf(modelLabel(choice));
+  const family = familyOf(modelLabel(choice).split('@', 1)[0]!);
   return family ? PRESETS[family] : [];
 }
 

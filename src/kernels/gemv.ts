@@ -183,7 +183,7 @@ const unitDtypes = ['f32x32', 'int8', 'int16'] as const;
 
 /** What a GPU may run for one token on an x in units; of integers where WGSL has an int8 dot product. */
 export function gemvUnitCandidates(gpu: Gpu, { cols, format, accumulate, write }: ProductShape): Candidate[] {
-  if (!isAffine4(format)) return [];
+  if (!isAffine4(format) || format.group % 32 !== 0) return [];
   const lanes = oneStepLanes(gpu, cols);
   const teams: Team[] = [
     { rows: 2, lanes, teams: 1 },
@@ -195,7 +195,7 @@ export function gemvUnitCandidates(gpu: Gpu, { cols, format, accumulate, write }
     .filter((team) => suits(gpu, cols, team))
     .flatMap((team) =>
       unitDtypes
-        .filter((x) => takesUnits(gpu, x, { cols, format }))
+        .filter((x) => !isInt(x) || gpu.int8Dot)
         .map(
           (x): Candidate => ({
             name: `${x} ${teamName(team)}`,

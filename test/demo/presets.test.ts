@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { CATALOGUE, choiceOfEntry, modelCard, pinText } from '../../demo/catalogue';
-import { parseHubId } from '../../demo/model_choice';
+import { modelLabel, parseHubId } from '../../demo/model_choice';
 import { changesFor, presetOf, presetsFor } from '../../demo/presets';
 import { RANGES, settingsFromJson } from '../../demo/settings';
 
@@ -36,7 +36,11 @@ test('the catalogue names models by ids that can be loaded, and implies nothing'
   for (const entry of CATALOGUE) {
     const choice = choiceOfEntry(entry);
     expect(parseHubId(choice.kind === 'hub' ? choice.id : '')).toHaveProperty('value');
-    if (!entry.commit) expect(pinText(entry)).toBe('not pinned to a commit');
+    expect(entry.commit).toMatch(/^[0-9a-f]{40}$/);
+    expect(choice).toEqual({ kind: 'hub', id: `${entry.id}@${entry.commit}` });
+    expect(modelLabel(choice)).toBe(`${entry.id}@${entry.commit.slice(0, 8)}`);
+    expect(pinText(entry)).toBe(`pinned to ${entry.commit.slice(0, 8)}`);
+    expect(presetsFor(choice)).toEqual(presetsFor(hub(entry.id)));
     expect(URL.canParse(modelCard(entry.id))).toBe(true);
   }
   expect(modelCard('a/b@main')).toBe('https://huggingface.co/a/b');
