@@ -190,6 +190,30 @@ test('what cannot be restored is a typed error, and the engine goes on', async (
   expect(await (await store()).list()).toEqual([]);
 }, 60_000);
 
+/** `value`, otherwise. */
+const otherwise = (value: unknown) =>
+  typeof value === 'number' ? value + 1 : typeof value === 'string' ? `${value}x` : { ...(value as object), gemv: 'other' };
+
+test('whatever the state depends on is recorded, and where any of it differs the tokens are read again', async () => {
+  const core = await page();
+  await run(core, ask(first));
+  await saveSession(core, await store(), 'chat');
+  const { facts, state } = await (await store()).read('chat');
+  const { adapter, variants, kv, chunkTokens, precision } = core.info();
+  expect(facts.origin).toEqual({
+    ...{ format: 1, version: core.modelVersion, variants, kv, chunkTokens, precision },
+    adapter: `${adapter.vendor} ${adapter.architecture} ${adapter.description}`,
+    kernels: core.session.recordings.kernelDigest,
+  });
+  for (const [key, value] of Object.entries(facts.origin)) {
+    const origin = { ...facts.origin, [key]: otherwise(value) };
+    await (await store()).save('other', { ...facts, origin }, state!, 1);
+    expect((await restoreSession(core, await store(), 'other')).from, key).toBe('tokens');
+  }
+  await (await store()).save('other', facts, state!, 1);
+  expect((await restoreSession(core, await store(), 'other')).from).toBe('state');
+}, 60_000);
+
 test.each(['throw', 'short', 'minus-8'] as const)(
   'a full disk (%s) is a typed error, and the session saved before is still there',
   async (fullDisk) => {
