@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { Random } from '../../src/engine/random';
+import { samplingParams } from '../../src/engine/reply';
 import {
   adjust,
   applyPenalties,
@@ -226,5 +227,57 @@ describe('Random', () => {
     expect(Math.max(...draws)).toBeLessThan(1);
     expect(Math.abs(mean - 0.5)).toBeLessThan(0.005); // four standard errors
     expect(Math.abs(variance - 1 / 12)).toBeLessThan(0.002);
+  });
+});
+
+describe('parameters of a request', () => {
+  const checkpoint = {
+    temperature: 0.7,
+    topK: 40,
+    topP: 0.9,
+    minP: 0.1,
+    repetitionPenalty: 1.2,
+    doSample: true,
+    eosTokenIds: [],
+  };
+  const { doSample: _, eosTokenIds: __, ...recommended } = checkpoint;
+  const unpenalised = { presencePenalty: 0, frequencyPenalty: 0 };
+
+  test("unset ones are the checkpoint's, and where it says nothing OpenAI's", () => {
+    expect(samplingParams({}, checkpoint)).toEqual({ ...recommended, ...unpenalised });
+    expect(samplingParams({}, { eosTokenIds: [] })).toEqual(off);
+  });
+
+  test.each([
+    ['temperature', 'temperature', 1.5],
+    ['temperature', 'temperature', 0],
+    ['top_k', 'topK', 3],
+    ['top_k', 'topK', 0],
+    ['top_p', 'topP', 0.2],
+    ['top_p', 'topP', 1],
+    ['min_p', 'minP', 0.3],
+    ['min_p', 'minP', 0],
+    ['repetition_penalty', 'repetitionPenalty', 1],
+    ['repetition_penalty', 'repetitionPenalty', 0.8],
+    ['presence_penalty', 'presencePenalty', -1],
+    ['frequency_penalty', 'frequencyPenalty', 2],
+  ])("the request's %s is %s, at %d too, and the others stay", (field, param, value) => {
+    expect(samplingParams({ [field]: value }, checkpoint)).toEqual({ ...recommended, ...unpenalised, [param]: value });
+  });
+
+  test('do_sample: false is greedy, whatever the temperature beside it, unless the request names one', () => {
+    const greedy = { ...checkpoint, doSample: false };
+    expect(samplingParams({ top_k: 5 }, greedy)).toMatchObject({ temperature: 0, topK: 5 });
+    expect(samplingParams({ temperature: 0.4 }, greedy).temperature).toBe(0.4);
+    expect(samplingParams({ temperature: 0 }, checkpoint).temperature).toBe(0);
+  });
+
+  test('biases are by token id', () => {
+    expect(samplingParams({ logit_bias: { 7: -100, 12: 0 } }, checkpoint).logitBias).toEqual(
+      new Map([
+        [7, -100],
+        [12, 0],
+      ]),
+    );
   });
 });
