@@ -119,6 +119,12 @@ describe('what cannot be enforced is refused where it stands', () => {
   });
 });
 
+/** `blank` in each place where some may stand, in turn. */
+const inAllPlaces = (blank: string): string[] =>
+  ['{', '[', ',']
+    .map((mark) => '{"a":[null,null]}'.replace(mark, mark + blank))
+    .concat(['}', ']'].map((mark) => '{"a":[null,null]}'.replace(mark, blank + mark)));
+
 const object = (properties: object, more: object = {}) => ({ type: 'object', properties, ...more });
 
 describe('what is enforced', () => {
@@ -132,6 +138,8 @@ describe('what is enforced', () => {
       ['0.001', '1', '1.5', '1.50', '0.10'],
       ['0', '0.0', '1.51', '-1', '2'],
     ],
+    ['multipleOf 1', { type: 'number', multipleOf: 1 }, ['0', '-20', '7'], ['1.5', '1.0', '2e1', '"a"']],
+    ['multipleOf 1, within bounds', { type: 'number', multipleOf: 1, minimum: 1.5, maximum: 3 }, ['2', '3'], ['1', '2.5', '4']],
     ['enum', { enum: ['a', 1, null, { b: [] }] }, ['"a"', '1', 'null', '{"b":[]}'], ['"b"', '2', '']],
     ['enum with type', { type: 'string', enum: ['a', 1], minLength: 1 }, ['"a"'], ['1']],
     ['const', { const: 'é"\n' }, ['"é\\"\\n"'], ['"e"']],
@@ -184,6 +192,30 @@ describe('what is enforced', () => {
       ['{"k":null}', '{"k1":1}'],
     ],
     [
+      'names of a map',
+      { type: 'object', propertyNames: { pattern: '^k', maxLength: 2 }, additionalProperties: { type: 'null' } },
+      ['{}', '{"k":null}', '{"k1":null,"kk":null}'],
+      ['{"a":null}', '{"k12":null}', '{"k":1}', '{"k":null,"a":null}'],
+    ],
+    [
+      'names of a map of anything',
+      { type: 'object', propertyNames: { enum: ['x', 'y'] } },
+      ['{"x":[1]}', '{"y":"a","x":null}'],
+      ['{"z":1}', '{"xy":1}'],
+    ],
+    [
+      'names, where some are declared',
+      object({ ab: { type: 'null' }, abc: { type: 'null' } }, { propertyNames: { maxLength: 2 } }),
+      ['{}', '{"ab":null}'],
+      ['{"abc":null}', '{"ab":null,"abc":null}', '{"a":null}'],
+    ],
+    [
+      'names and a pattern of names',
+      { type: 'object', propertyNames: { maxLength: 2 }, patternProperties: { '^k': { type: 'null' } } },
+      ['{"k":null}', '{"ka":null}'],
+      ['{"kab":null}', '{"k":1}', '{"a":null}'],
+    ],
+    [
       'items',
       { type: 'array', items: { type: 'boolean' }, minItems: 1, maxItems: 2 },
       ['[true]', '[true, false]'],
@@ -222,6 +254,12 @@ describe('what is enforced', () => {
       object({ a: { type: 'null' } }),
       ['{ "a": null }', '{\n  "a": null\n}'],
       ['{\n\n"a":null}', '{"a" :null}', '{"a":  null}', ' {}', '{} '],
+    ],
+    [
+      'an indent of up to 40 spaces',
+      object({ a: { type: 'array', items: { type: 'null' } } }),
+      [40, 0].flatMap((n) => inAllPlaces(`\n${' '.repeat(n)}`)),
+      [`\n${' '.repeat(41)}`, '  ', ' \n', '\t', '\n\t', '\r\n', '\n \n'].flatMap(inAllPlaces),
     ],
     ['names that need escapes', object({ 'a"\\': { type: 'null' } }), ['{"a\\"\\\\":null}'], []],
     [
