@@ -291,6 +291,23 @@ test('models, and what is not there', async () => {
   expect([bad.status, await bad.json()]).toMatchObject([400, { error: { code: 'invalid_request' } }]);
 });
 
+test.each(['chat', 'text'] as const)(
+  'a signal in the body of a %s request that was aborted before: AbortError, and nothing runs',
+  async (kind) => {
+    const { engine, requests } = await serve([prefill, { type: 'text', text: 'A' }, done('stop')]);
+    const signal = AbortSignal.abort();
+    const request = (more: object) =>
+      kind === 'chat'
+        ? engine.chat.completions.create({ messages, ...more })
+        : engine.completions.create({ prompt: 'x', ...more });
+    for (const more of [{ signal }, { signal, stream: true }])
+      await expect(request(more)).rejects.toMatchObject({ name: 'AbortError' });
+    expect(requests).toEqual([]);
+    await request({ signal: new AbortController().signal });
+    expect(requests).toHaveLength(1);
+  },
+);
+
 test('an aborted request rejects as fetch does, before and while it runs', async () => {
   const { engine, client } = await serve([prefill, { type: 'text', text: 'A' }], [prefill]);
   const init = { method: 'POST', body: JSON.stringify({ messages }), signal: AbortSignal.abort() };
