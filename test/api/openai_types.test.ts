@@ -3,6 +3,7 @@
  * other, at every depth. The compiler checks it (`npm run check`, and the first stage of `npm test`); at run time only the planted
  * mistakes' own test remains.
  */
+import { readFileSync } from 'node:fs';
 import type OpenAI from 'openai';
 import type { ChatCompletionCreateParamsBase } from 'openai/resources/chat/completions';
 import type { CompletionCreateParamsBase } from 'openai/resources/completions';
@@ -93,4 +94,9 @@ test('no extension has the name of a field that OpenAI has', () => {
   const taken: Extract<Extension, OpenAiField> extends never ? [] : never = [];
   expect(taken).toEqual([]);
   expect(new Set(extensions).size).toBe(extensions.length);
+});
+
+test('the README names every extension', () => {
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+  expect(extensions.filter((name) => !new RegExp(`\\b${name}\\b`).test(readme))).toEqual([]);
 });
