@@ -9,8 +9,9 @@
  * - `branch`  where this prompt left what was read before it: a preamble that several conversations share
  * - `reply`   the end of what was read, when another conversation takes the sequence over
  *
- * The newest moments lie in slots of the GPU that the plan has room for, or where it has none in CPU memory. What another
- * conversation would overwrite is copied to CPU memory, keys and values too, within `copyBytes`; the least recently used goes first.
+ * The newest moments of the conversation that the sequence holds lie in slots of the GPU that the plan has room for, or where it has
+ * none in CPU memory. What another conversation would overwrite is copied to CPU memory, keys and values too, within `copyBytes`; the
+ * least recently used copy goes first.
  * A moment is known by the ids that led to it, so nothing stale can be taken for a prefix.
  */
 import type { BufferBytes } from '../model/sequence';
@@ -286,12 +287,15 @@ export class PrefixCache {
     this.#evictCopies();
   }
 
-  /** Slots to write to: free ones, then those of moments that are used least. */
+  /**
+   * Slots to write to: free ones, then those of moments that are worth least. All are of the one conversation that the sequence holds;
+   * which of several conversations was least recently used is a question for their copies.
+   */
   #freeSlots(count: number): number[] {
     const taken = this.#snapshots.filter(({ state }) => 'slot' in state);
     const slots = Array.from({ length: this.#session.plan.snapshotSlots }, (_, i) => i + 1);
     const free = slots.filter((slot) => !taken.some(({ state }) => 'slot' in state && state.slot === slot));
-    // An earlier prompt's end is passed by; an earlier message's end is where a rewritten reply begins.
+    // An earlier prompt's end is passed by, and a few tokens behind the end of its last message, where a rewritten reply begins.
     const order = taken.sort((a, b) => Number(a.kind !== 'prompt') - Number(b.kind !== 'prompt') || a.used - b.used);
     while (free.length < count) {
       const victim = order.shift()!;

@@ -174,6 +174,31 @@ test('the same prompt again: the same logits, bit for bit, and nothing read', as
   straight.session.destroy();
 });
 
+test('of three conversations where there is room for two, the one that was not touched for longest goes', async () => {
+  const { session, cache } = await open();
+  const [a, b, c, d, short] = [ids(40, 43), ids(40, 44), ids(40, 45), ids(40, 46), ids(10, 47)];
+  for (const tokens of [[...a, 1], b]) await read({ session, cache }, tokens);
+  const oneCopy = cache.copiedBytes;
+  expect(oneCopy).toBeGreaterThan(0);
+  const withRoomForTwo = (): Cached => ({ session, cache: new PrefixCache(session, { copyBytes: 2 * oneCopy }) });
+  const knows = ({ cache }: Cached, ...all: number[][]) =>
+    all.map((tokens) => cache.known(Uint32Array.from([...tokens, 1, 2])) >= tokens.length);
+
+  const touched = withRoomForTwo();
+  for (const tokens of [a, b, short]) await read(touched, tokens);
+  expect(knows(touched, a, b)).toEqual([true, true]); // copies; what is running is too short to become one
+  expect((await read(touched, [...a, 1])).cachedTokens).toBe(a.length);
+  await read(touched, c);
+  expect(knows(touched, a, b, c)).toEqual([true, false, true]);
+  await read(touched, d);
+  expect(knows(touched, a, b, c, d)).toEqual([true, false, true, true]);
+
+  const untouched = withRoomForTwo();
+  for (const tokens of [a, b, c, d]) await read(untouched, tokens);
+  expect(knows(untouched, a, b, c, d)).toEqual([false, true, true, true]);
+  session.destroy();
+});
+
 test.each([
   { copyBytes: 2 ** 26, budget: false, seed: 21 },
   { copyBytes: 60_000, budget: false, seed: 23 },
