@@ -162,6 +162,34 @@ test('json_object: any object, whole within its limit', async () => {
   }
 });
 
+describe('the closing is forced in time', () => {
+  // Nothing that the model says holds a brace: only what is forced ends this.
+  const unending: Constraint = { kind: 'grammar', grammar: 'root ::= "{" [a-z ]* "}"' };
+
+  test('by what is left of the context, where nothing else bounds the reply', async () => {
+    const content = `Tell me about a fox.${' fox'.repeat(250)}`;
+    const prompt = { messages: [{ role: 'user', content }], templateKwargs: { enable_thinking: false } };
+    let total = 0;
+    const said = await ask(unending, { prompt, maxTokens: undefined }, (event) => {
+      if (event.type === 'done') total = event.usage.total_tokens;
+    });
+    expect(said).toMatchObject({ text: expect.stringMatching(/^\{[a-z ]+\}$/), finish: 'stop' });
+    expect(total).toBe(300);
+  });
+
+  test('thinking without a budget leaves the answer its room', async () => {
+    const begun = { role: 'assistant', content: '', reasoning_content: 'The animal' };
+    const messages = [{ role: 'user', content: 'Which animal is it?' }, begun];
+    const prompt = { messages, templateKwargs: { enable_thinking: true }, continueFinal: true };
+    let thought = '';
+    const said = await ask(schemaOf({ enum: ['fox', 'owl'] }), { prompt, maxTokens: 24 }, (event) => {
+      if (event.type === 'reasoning') thought += event.text;
+    });
+    expect(said).toMatchObject({ text: expect.stringMatching(/^"(fox|owl)"$/), finish: 'stop' });
+    expect(thought.length).toBeGreaterThan(5);
+  });
+});
+
 test('the first mask is begun before the prompt is read', async () => {
   const order: string[] = [];
   const open = text.openConstraint;
