@@ -15,21 +15,26 @@ const logitBias = new Map([
 ]);
 const draws = 100_000;
 
+const isLong = process.env.SLUICE_LONG === '1';
+
+type Penalties = Pick<SamplingParams, 'repetitionPenalty' | 'presencePenalty' | 'frequencyPenalty'>;
+const none: Penalties = { repetitionPenalty: 1, presencePenalty: 0, frequencyPenalty: 0 };
+const all: Penalties = { repetitionPenalty: 1.3, presencePenalty: 0.4, frequencyPenalty: 0.2 };
+const alone = (Object.keys(all) as (keyof Penalties)[]).map((name) => ({ ...none, [name]: all[name] }));
+
 type Row = { params: SamplingParams; mask: Uint32Array | undefined };
-const rows: Row[] = [0.7, 1.5].flatMap((temperature) =>
+const combinations: Row[] = [0.7, 1.5].flatMap((temperature) =>
   [0, 5].flatMap((topK) =>
     [1, 0.85].flatMap((topP) =>
       [0, 0.2].flatMap((minP) =>
-        [false, true].flatMap((penalised) =>
+        [none, all, ...alone].flatMap((penalties) =>
           [false, true].map((steered) => ({
             params: {
               temperature,
               topK,
               topP,
               minP,
-              repetitionPenalty: penalised ? 1.3 : 1,
-              presencePenalty: penalised ? 0.4 : 0,
-              frequencyPenalty: penalised ? 0.2 : 0,
+              ...penalties,
               ...(steered ? { logitBias } : {}),
             },
             mask: steered ? mask : undefined,
@@ -39,6 +44,14 @@ const rows: Row[] = [0.7, 1.5].flatMap((temperature) =>
     ),
   ),
 );
+
+/** A penalty alone takes part in every combination where there is time, else beside nothing and beside everything. */
+const rows = combinations.filter(({ params, mask }) => {
+  const { temperature, topK, topP, minP, repetitionPenalty, presencePenalty, frequencyPenalty } = params;
+  const penalties = [repetitionPenalty !== 1, presencePenalty !== 0, frequencyPenalty !== 0].filter(Boolean).length;
+  const others = [temperature === 1.5, topK > 0, topP < 1, minP > 0, mask !== undefined];
+  return isLong || penalties !== 1 || new Set(others).size === 1;
+});
 
 const normalised = (weights: readonly number[]): number[] => {
   const total = weights.reduce((sum, weight) => sum + weight, 0);
