@@ -57,6 +57,7 @@ test('is on the page at once, survives a reload, and is answered by itself', asy
   expect(await said()).toContain('The message is sent. The reply begins when the model is ready.');
   expect(await page.getByTestId('send').getAttribute('aria-disabled')).toBe('true');
   expect(await page.getByTestId('progress').isVisible()).toBe(true);
+  expect(await leftOf('#load-text')).toBe(await leftOf('#load-bar'));
   expect(await axeProblems()).toEqual([]);
   if (long) await pictures();
   await page.reload();
@@ -172,6 +173,8 @@ function shown() {
     };
   });
 }
+
+const leftOf = async (selector: string): Promise<number> => Math.round((await page.locator(selector).boundingBox())!.x);
 
 function said(): Promise<string[]> {
   return page.evaluate(() => (window as unknown as { said: string[] }).said);

@@ -1,6 +1,7 @@
 /**
  * The chat page whose GPU is taken away in mid-reply, three times within five minutes: text stays, replies go on word for word, the page says
- * what happens, and after the third loss it offers a smaller model, or to load this one again and go on. SLUICE_LONG: in Firefox too.
+ * what happens, and after the third loss it offers a smaller model, or to load this one again and go on. The weights come out of the
+ * browser's own store each time. SLUICE_LONG: in Firefox too.
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -43,6 +44,7 @@ function watchNotices(page: TestPage): Promise<void> {
   });
 }
 
+const isWeights = (path: string) => path.endsWith('.safetensors');
 const kept = /\bThe conversation is kept\.$/;
 
 test.each(browsers)(
@@ -53,6 +55,8 @@ test.each(browsers)(
     const page = await launch(name);
     closing.push(() => page.close());
     await openChat(page, server.url, { maxTokens: 36 });
+    expect(server.asked.filter(isWeights)).not.toEqual([]);
+    const askedBefore = server.asked.length;
     const memoryBefore = megabytes((await statusOf(page)).memory);
     await watchNotices(page);
 
@@ -110,6 +114,7 @@ test.each(browsers)(
     expect(whole.problem).toBe('');
     expect([first, second].map(({ reply }) => reply.text)).toEqual([whole.text, whole.text]);
     expect(whole.text.startsWith(third.reply.text)).toBe(true);
+    expect(server.asked.slice(askedBefore).filter(isWeights)).toEqual([]);
     expect(page.errors).toEqual([]);
     expect(server.reports).toEqual([]);
   },

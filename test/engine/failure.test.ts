@@ -1,12 +1,23 @@
 /** What goes wrong with the GPU is one typed error, and nothing stays allocated. */
-import { expect, test } from 'vitest';
+import { afterEach, expect, test } from 'vitest';
 import { ModelSession, type SessionOptions } from '../../src/engine/model_session';
 import { openDirectory } from '../../src/node/file_source';
 import { openNodeGpu } from '../../src/node/open_gpu';
-import { openCheckpoint } from '../../src/stream/open_checkpoint';
+import { type OpenedCheckpoint, openCheckpoint } from '../../src/stream/open_checkpoint';
 
 const options: SessionOptions = { contextTokens: 32, chunkTokens: 16, kv: 'f32', f16: false };
-const open = async () => openCheckpoint(await openDirectory(new URL('../fixtures/vectors/dense-4bit', import.meta.url).pathname));
+const opened: OpenedCheckpoint[] = [];
+
+async function open(): Promise<OpenedCheckpoint> {
+  const folder = new URL('../fixtures/vectors/dense-4bit', import.meta.url).pathname;
+  const checkpoint = await openCheckpoint(await openDirectory(folder));
+  opened.push(checkpoint);
+  return checkpoint;
+}
+
+afterEach(() => {
+  for (const { sources } of opened.splice(0)) for (const source of sources.values()) source.close();
+});
 
 test('a device lost in mid-decode', async () => {
   const gpu = await openNodeGpu();

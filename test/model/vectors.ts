@@ -53,8 +53,9 @@ export async function scoreVectors(gpu: Gpu, files: ModelFiles, options: Options
   const expected = await readExpected(files, expectedFile);
   const checkpoint = await openCheckpoint(files);
   const { inputIds, greedyIds } = expected;
-  const session = await ModelSession.load(gpu, checkpoint, { ...options, contextTokens: inputIds.length + greedyIds.length });
+  let session: ModelSession | undefined;
   try {
+    session = await ModelSession.load(gpu, checkpoint, { ...options, contextTokens: inputIds.length + greedyIds.length });
     const prefill = await logitsOf(session, [inputIds]);
     const decode = await logitsOf(
       session,
@@ -68,7 +69,7 @@ export async function scoreVectors(gpu: Gpu, files: ModelFiles, options: Options
       waits: session.experts?.counts.decode.syncs ?? 0,
     };
   } finally {
-    session.destroy();
+    session?.destroy();
     for (const source of checkpoint.sources.values()) source.close();
   }
 }
