@@ -121,6 +121,16 @@ describe('axe-core finds nothing', () => {
     await page.waitForFunction(() => !document.querySelector<HTMLElement>('#notice-error')!.hidden);
     await expectNothing('error');
   });
+
+  test('an error is told politely: on the page, and within a dialog, outside of which nothing is read then', async () => {
+    const shown = await page.locator('#notice-error').textContent();
+    expect((await live()).polite.join()).toContain(shown!);
+    await page.getByTestId('open-picker').click();
+    await page.getByTestId('hub-load').click();
+    const { polite, assertive } = await live();
+    expect(polite.join()).toContain('Enter a model id');
+    expect(assertive).toEqual([]);
+  });
 });
 
 describe('a visitor without a pointer', () => {
@@ -274,6 +284,23 @@ async function expectNothing(state: string): Promise<void> {
     );
   });
   expect(found, state).toEqual([]);
+}
+
+/** The live regions as a screen reader is given them, by their text; those that a dialog has made inert are not. */
+async function live(): Promise<{ polite: string[]; assertive: string[] }> {
+  const devtools = await page.context().newCDPSession(page);
+  const { nodes } = await devtools.send('Accessibility.getFullAXTree');
+  await devtools.detach();
+  const byId = new Map(nodes.map((node) => [node.nodeId, node]));
+  const textOf = (node: (typeof nodes)[number]): string =>
+    node.role?.value === 'StaticText'
+      ? String(node.name?.value)
+      : (node.childIds ?? []).map((id) => (byId.has(id) ? textOf(byId.get(id)!) : '')).join('');
+  const regions = (politeness: string) =>
+    nodes
+      .filter(({ properties }) => properties?.some(({ name, value }) => name === 'live' && value.value === politeness))
+      .map(textOf);
+  return { polite: regions('polite'), assertive: regions('assertive') };
 }
 
 function focused(): Promise<string> {
