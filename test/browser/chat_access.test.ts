@@ -40,6 +40,10 @@ describe('axe-core finds nothing', () => {
     await page.goto(server.url);
     await page.waitForFunction(() => !document.querySelector<HTMLElement>('#load-progress')!.hidden);
     await expectNothing('loading');
+    const licence = page.getByTestId('empty-licence').getByRole('link'); // nothing of the model has come yet
+    expect(await licence.isVisible()).toBe(true);
+    const notice = await page.request.get(await licence.evaluate((link: HTMLAnchorElement) => link.href));
+    expect(await notice.text()).toContain('CDLA-Sharing-1.0');
     release();
     await page.unroute('**/model.safetensors');
     await ready();
