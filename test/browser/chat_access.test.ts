@@ -64,6 +64,11 @@ describe('axe-core finds nothing', () => {
     await page.getByTestId('send').click();
     await page.waitForFunction(() => document.querySelector('[data-testid=reply-text]')!.textContent!.length > 10);
     await expectNothing('streaming');
+    const moving = () => page.evaluate(() => document.getAnimations().length);
+    expect(await moving(), 'where the visitor asked for no motion').toBe(0);
+    await page.emulateMedia({ reducedMotion: 'no-preference' });
+    expect(await moving()).toBeGreaterThan(0);
+    await page.emulateMedia({ reducedMotion: 'reduce' });
     expect(await page.evaluate(() => document.body.dataset.busy)).toBe('true');
     await page.keyboard.press('Escape');
     await page.waitForFunction(() => document.body.dataset.busy === 'false');
@@ -211,7 +216,7 @@ describe('a visitor without a pointer', () => {
     await page.getByTestId('composer').fill('');
   });
 
-  test('streaming text is in no live region; its start and its end are told once', async () => {
+  test('streaming text is in no live region; its start and its end are told once; whoever scrolls up stays there', async () => {
     const said = await page.evaluate(async () => {
       const words: string[] = [];
       const region = document.querySelector('#announcer')!;
@@ -224,10 +229,33 @@ describe('a visitor without a pointer', () => {
       return document.querySelector('#messages')!.closest('[aria-live], [role=status], [role=log], [role=alert]') === null;
     });
     expect(said).toBe(true);
+    await page.setViewportSize({ width: 500, height: 400 });
     await page.getByTestId('composer').fill('Tell me a story about a fox.');
     await page.keyboard.press('Enter');
     await page.waitForFunction(() => document.body.dataset.busy === 'true');
+    const box = () =>
+      page.evaluate(() => {
+        const { scrollTop, scrollHeight, clientHeight } = document.querySelector('#scroller')!;
+        return { scrollTop, room: scrollHeight - clientHeight };
+      });
+    await page.waitForFunction(() => {
+      const { scrollHeight, clientHeight } = document.querySelector('#scroller')!;
+      return scrollHeight - clientHeight > 60;
+    });
+    const following = await box();
+    expect(following.room - following.scrollTop).toBeLessThan(40);
+    await page.evaluate(() => {
+      document.querySelector('#scroller')!.scrollTop = 10;
+    });
     await page.waitForFunction(() => document.body.dataset.busy === 'false', null, { timeout: 60_000 });
+    expect((await box()).room).toBeGreaterThan(following.room);
+    expect((await box()).scrollTop).toBe(10);
+    await page.getByTestId('jump').click();
+    await page.waitForFunction(() => {
+      const { scrollTop, scrollHeight, clientHeight } = document.querySelector('#scroller')!;
+      return scrollHeight - clientHeight - scrollTop < 2;
+    });
+    await page.setViewportSize({ width: 1600, height: 1000 });
     expect(await page.evaluate(() => (window as unknown as { said: string[] }).said)).toEqual([
       'The reply has started',
       expect.stringMatching(/^The reply (is complete|ended at the token limit)$/),
