@@ -26,11 +26,12 @@ describe.each(names)('the page for Safari in %s', (name) => {
   afterAll(() => page?.close());
 
   test(`${browserTitles[name]}: a conversation with the story model`, async () => {
-    await page.open(`${server.url}demo/mark.svg`); // the same origin, where an earlier version's tab died
+    await arrive(page);
     await page.evaluate(async () => {
+      // As a tab of an earlier version left it.
       await (await navigator.storage.getDirectory()).getFileHandle('sluice-probe', { create: true });
     });
-    await page.prepare(`{
+    await page.prepare(`if (globalThis.FileSystemDirectoryHandle) {
       const { getFileHandle } = FileSystemDirectoryHandle.prototype;
       window.folders = [];
       FileSystemDirectoryHandle.prototype.getFileHandle = function (...rest) {
