@@ -25,9 +25,9 @@ export async function readAttachment(file: Pick<File, 'name' | 'size' | 'arrayBu
 }
 
 /** Names come from outside: control characters, those that turn the direction of text included, go. */
-export function shortName(name: string): string {
+export function shortName(name: string, otherwise = 'file'): string {
   const plain = name.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '').trim();
-  return plain.length <= MOST_NAME ? plain || 'file' : `${plain.slice(0, MOST_NAME - 1)}…`;
+  return plain.length <= MOST_NAME ? plain || otherwise : `${plain.slice(0, MOST_NAME - 1)}…`;
 }
 
 /** A message with its files behind it, each within a fence that nothing in it can close. */

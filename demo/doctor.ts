@@ -98,7 +98,7 @@ function askedChecks(): CheckId[] {
   const wanted = query.get('checks')?.split(',');
   const stranger = wanted?.find((name) => !checkIds.some((id) => id === name));
   if (stranger !== undefined)
-    throw new EngineError('invalid-request', `checks must be of ${checkIds.join(', ')}; '${stranger}' is none.`);
+    throw new EngineError('invalid-request', `checks must be of ${checkIds.join(', ')}; there is another one.`);
   return checkIds.filter((id) => !wanted || wanted.includes(id));
 }
 

@@ -44,6 +44,7 @@ export class EmptyState {
     };
     required('empty-title', HTMLElement).textContent = title;
     required('empty-text', HTMLElement).textContent = text;
+    required('empty-licence', HTMLElement).hidden = choice.kind !== 'bundled'; // the other models' stand where they are chosen
     required('suggestions', HTMLElement).replaceChildren(...suggestions.map((suggestion) => this.#item(suggestion)));
   }
 

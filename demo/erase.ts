@@ -4,6 +4,8 @@ import { deleteKeptStore } from './kept_store';
 /** Everything of Sluice in the browser's private file system lies below it. */
 const FOLDER = 'sluice';
 const PREFIX = 'sluice';
+/** Files that earlier versions' probes left beside it where their tab died. */
+const EARLIER_FILES = ['sluice-doctor-probe', 'sluice-probe'];
 
 /**
  * The engine must be unloaded, and nothing else writing. Goes on after a failure, so that as much as possible is gone.
@@ -25,16 +27,23 @@ export async function eraseEverything(): Promise<void> {
 
 async function deleteFiles(): Promise<void> {
   const root = await navigator.storage.getDirectory();
+  for (const name of EARLIER_FILES) await root.removeEntry(name).catch(unlessNotFound);
   // The worker that had files open lets them go a moment after it has ended.
   for (let attempt = 0; ; attempt++) {
     try {
       return await root.removeEntry(FOLDER, { recursive: true });
     } catch (error) {
-      if (error instanceof DOMException && error.name === 'NotFoundError') return;
+      if (isNotFound(error)) return;
       if (attempt === 20) throw error;
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
   }
+}
+
+const isNotFound = (error: unknown): boolean => error instanceof DOMException && error.name === 'NotFoundError';
+
+function unlessNotFound(error: unknown): void {
+  if (!isNotFound(error)) throw error;
 }
 
 /** Where an engine's worker of an earlier version kept it: it lies beside the models now. */

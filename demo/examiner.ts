@@ -3,7 +3,7 @@ import { proxy, type Remote, wrap } from 'comlink';
 import { build } from '../src/doctor/build';
 import type { ExamOptions, Progress } from '../src/doctor/context';
 import type { DoctorWorkerApi, WorkerCheck } from '../src/doctor/examination';
-import { describePlant } from '../src/doctor/plant';
+import { unknown } from '../src/doctor/plant';
 import { cleaned } from '../src/doctor/private_text';
 import { type CheckId, type Finding, failedFinding, type Report } from '../src/doctor/report';
 import workerUrl from '../workers/doctor.worker.ts?worker&url';
@@ -38,8 +38,7 @@ export class Examiner {
     this.#cancelled = new AbortController();
     const report: Report = cleaned<Report>({
       ...{ sluice: 'doctor', format: 1, build, startedAt: new Date().toISOString(), asked, state: 'running' },
-      ...(options.only ? { only: options.only } : {}),
-      ...(options.plant ? { planted: describePlant(options.plant) } : {}),
+      ...(await this.#asked(options)),
       ...(died ? { died } : {}),
       ...{ findings: {}, verdicts: [] },
     });
@@ -58,6 +57,14 @@ export class Examiner {
     keepReport(report);
     this.#end();
     return report;
+  }
+
+  /** What narrows the checks or plants a fault, in words that are known; the worker knows the kernels. */
+  async #asked(options: ExamOptions): Promise<Pick<Report, 'only' | 'planted'>> {
+    const { only, plant } = options;
+    if (!only && !plant) return {};
+    const untold = { ...(only ? { only: unknown } : {}), ...(plant ? { planted: unknown } : {}) };
+    return this.#ask((worker) => worker.asked(options)).catch(() => untold);
   }
 
   /** Undefined where it was cancelled. */

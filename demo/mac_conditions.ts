@@ -106,12 +106,16 @@ export function safariOf(userAgent: string): Pick<Surroundings, 'safari' | 'vers
   return { safari, version: version === undefined ? undefined : Number(version) };
 }
 
+/** Where the doctor's own probe lies; there whatever a closed tab left is removed the next time. */
 async function keepsFiles(): Promise<boolean> {
-  const name = 'sluice-probe';
+  const name = 'window';
   try {
     const root = await navigator.storage.getDirectory();
-    await root.getFileHandle(name, { create: true });
-    await root.removeEntry(name);
+    await root.removeEntry('sluice-probe').catch(() => {}); // an earlier version's, beside the folder
+    let folder = root;
+    for (const part of ['sluice', 'v1', 'doctor']) folder = await folder.getDirectoryHandle(part, { create: true });
+    await folder.getFileHandle(name, { create: true });
+    await folder.removeEntry(name);
     return true;
   } catch {
     return false; // however a private window refuses, it refuses

@@ -1,5 +1,6 @@
 /** Which model the visitor asked for, and what createEngine is given for it. Pure. */
 import type { ModelRef } from '../src/api';
+import { shortName } from './attachments';
 
 export type ModelChoice =
   | { kind: 'bundled' }
@@ -65,6 +66,11 @@ export function checkModelFiles<F extends PickedFile>(picked: readonly F[]): Par
   if (![...names].some((name) => name.endsWith('.safetensors'))) missing.push('a .safetensors file');
   if (missing.length === 0) return { value: files };
   return { message: `Missing: ${missing.join(', ')}. Choose the whole folder of the model, or all of its files at once.` };
+}
+
+/** What lies on this device, under a name that turns no text around it. */
+export function localChoice(name: string, ref: readonly File[] | FileSystemDirectoryHandle): ModelChoice {
+  return { kind: 'local', name: shortName(name, 'Local files'), ref };
 }
 
 /** The folder's own name where the browser tells it, else the weight file's. */

@@ -2,7 +2,7 @@
 import { modelCard } from './catalogue';
 import { type CatalogueHooks, CatalogueList } from './catalogue_list';
 import { prepareDialog, required } from './dom';
-import { checkModelFiles, localName, type ModelChoice, parseHubId } from './model_choice';
+import { checkModelFiles, localChoice, localName, type ModelChoice, parseHubId } from './model_choice';
 import { isAbort } from './session';
 
 type DirectoryPicker = (options: { id: string; mode: 'read' }) => Promise<FileSystemDirectoryHandle>;
@@ -43,7 +43,7 @@ export class PickerDialog {
   chooseFiles(files: readonly File[], name?: string): void {
     const checked = checkModelFiles(files);
     if ('value' in checked) {
-      this.#choose({ kind: 'local', name: name ?? localName(checked.value), ref: checked.value });
+      this.#choose(localChoice(name ?? localName(checked.value), checked.value));
     } else {
       if (!this.#dialog.open) this.open();
       this.#showLocalError(checked.message);
@@ -108,7 +108,7 @@ export class PickerDialog {
   async #chooseHandle(show: DirectoryPicker): Promise<void> {
     try {
       const handle = await show({ id: 'model', mode: 'read' });
-      this.#choose({ kind: 'local', name: handle.name, ref: handle });
+      this.#choose(localChoice(handle.name, handle));
     } catch (error) {
       if (isAbort(error)) return; // the visitor closed the system's dialog
       if (!(error instanceof DOMException)) throw error;

@@ -2,6 +2,7 @@
 import { isAbort } from '../errors';
 import { type Gpu, openGpu } from '../gpu/device';
 import { usableSubgroups } from '../kernels/probe';
+import { askedOf } from './asked';
 import { checkBrowser } from './checks/browser';
 import { checkDevice } from './checks/device';
 import { checkDisk } from './checks/disk';
@@ -25,6 +26,7 @@ export type Say = (progress: Progress) => void | Promise<void>;
 export interface DoctorWorkerApi {
   check(id: WorkerCheck, options: ExamOptions, say: Say): Promise<Finding>;
   verdicts(findings: Report['findings']): Promise<Verdict[]>;
+  asked(options: ExamOptions): Promise<ReturnType<typeof askedOf>>;
 }
 
 const checks: { [Id in WorkerCheck]: (context: Context) => Promise<Outcome<Findings[Id]['facts']>> } = {
@@ -59,6 +61,7 @@ export function createDoctorWorker(): DoctorWorkerApi {
       }
     },
     verdicts: async (findings) => verdictsOf(findings),
+    asked: async (options) => askedOf(options),
   };
 }
 

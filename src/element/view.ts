@@ -34,7 +34,7 @@ export class ChatView {
   /** A plain question in front of an action, in the place of a dialog: nothing to lose oneself in. */
   readonly #question = make('div', { part: 'question', role: 'group', hidden: true });
   readonly #notice = make('p', { part: 'notice', hidden: true });
-  readonly #problem = make('p', { part: 'problem', hidden: true });
+  readonly #problem = make('p', { part: 'problem', dir: 'auto', hidden: true });
   readonly #bar = make('progress', { part: 'progress', max: '1', 'aria-label': 'Loading the model' });
   readonly #status = make('p', { part: 'status' });
   readonly #live = make('p', { class: 'unseen', role: 'status' });

@@ -40,6 +40,10 @@ describe('axe-core finds nothing', () => {
     await page.goto(server.url);
     await page.waitForFunction(() => !document.querySelector<HTMLElement>('#load-progress')!.hidden);
     await expectNothing('loading');
+    const licence = page.getByTestId('empty-licence').getByRole('link'); // nothing of the model has come yet
+    expect(await licence.isVisible()).toBe(true);
+    const notice = await page.request.get(await licence.evaluate((link: HTMLAnchorElement) => link.href));
+    expect(await notice.text()).toContain('CDLA-Sharing-1.0');
     release();
     await page.unroute('**/model.safetensors');
     await ready();
@@ -60,6 +64,11 @@ describe('axe-core finds nothing', () => {
     await page.getByTestId('send').click();
     await page.waitForFunction(() => document.querySelector('[data-testid=reply-text]')!.textContent!.length > 10);
     await expectNothing('streaming');
+    const moving = () => page.evaluate(() => document.getAnimations().length);
+    expect(await moving(), 'where the visitor asked for no motion').toBe(0);
+    await page.emulateMedia({ reducedMotion: 'no-preference' });
+    expect(await moving()).toBeGreaterThan(0);
+    await page.emulateMedia({ reducedMotion: 'reduce' });
     expect(await page.evaluate(() => document.body.dataset.busy)).toBe('true');
     await page.keyboard.press('Escape');
     await page.waitForFunction(() => document.body.dataset.busy === 'false');
@@ -120,6 +129,16 @@ describe('axe-core finds nothing', () => {
     await page.reload();
     await page.waitForFunction(() => !document.querySelector<HTMLElement>('#notice-error')!.hidden);
     await expectNothing('error');
+  });
+
+  test('an error is told politely: on the page, and within a dialog, outside of which nothing is read then', async () => {
+    const shown = await page.locator('#notice-error').textContent();
+    expect((await live()).polite.join()).toContain(shown!.replaceAll('\n', ' '));
+    await page.getByTestId('open-picker').click();
+    await page.getByTestId('hub-load').click();
+    const { polite, assertive } = await live();
+    expect(polite.join()).toContain('Enter a model id');
+    expect(assertive).toEqual([]);
   });
 });
 
@@ -197,7 +216,7 @@ describe('a visitor without a pointer', () => {
     await page.getByTestId('composer').fill('');
   });
 
-  test('streaming text is in no live region; its start and its end are told once', async () => {
+  test('streaming text is in no live region; its start and its end are told once; whoever scrolls up stays there', async () => {
     const said = await page.evaluate(async () => {
       const words: string[] = [];
       const region = document.querySelector('#announcer')!;
@@ -210,10 +229,33 @@ describe('a visitor without a pointer', () => {
       return document.querySelector('#messages')!.closest('[aria-live], [role=status], [role=log], [role=alert]') === null;
     });
     expect(said).toBe(true);
+    await page.setViewportSize({ width: 500, height: 400 });
     await page.getByTestId('composer').fill('Tell me a story about a fox.');
     await page.keyboard.press('Enter');
     await page.waitForFunction(() => document.body.dataset.busy === 'true');
+    const box = () =>
+      page.evaluate(() => {
+        const { scrollTop, scrollHeight, clientHeight } = document.querySelector('#scroller')!;
+        return { scrollTop, room: scrollHeight - clientHeight };
+      });
+    await page.waitForFunction(() => {
+      const { scrollHeight, clientHeight } = document.querySelector('#scroller')!;
+      return scrollHeight - clientHeight > 60;
+    });
+    const following = await box();
+    expect(following.room - following.scrollTop).toBeLessThan(40);
+    await page.evaluate(() => {
+      document.querySelector('#scroller')!.scrollTop = 10;
+    });
     await page.waitForFunction(() => document.body.dataset.busy === 'false', null, { timeout: 60_000 });
+    expect((await box()).room).toBeGreaterThan(following.room);
+    expect((await box()).scrollTop).toBe(10);
+    await page.getByTestId('jump').click();
+    await page.waitForFunction(() => {
+      const { scrollTop, scrollHeight, clientHeight } = document.querySelector('#scroller')!;
+      return scrollHeight - clientHeight - scrollTop < 2;
+    });
+    await page.setViewportSize({ width: 1600, height: 1000 });
     expect(await page.evaluate(() => (window as unknown as { said: string[] }).said)).toEqual([
       'The reply has started',
       expect.stringMatching(/^The reply (is complete|ended at the token limit)$/),
@@ -274,6 +316,23 @@ async function expectNothing(state: string): Promise<void> {
     );
   });
   expect(found, state).toEqual([]);
+}
+
+/** The live regions as a screen reader is given them, by their text; those that a dialog has made inert are not. */
+async function live(): Promise<{ polite: string[]; assertive: string[] }> {
+  const devtools = await page.context().newCDPSession(page);
+  const { nodes } = await devtools.send('Accessibility.getFullAXTree');
+  await devtools.detach();
+  const byId = new Map(nodes.map((node) => [node.nodeId, node]));
+  const textOf = (node: (typeof nodes)[number]): string =>
+    node.role?.value === 'StaticText'
+      ? String(node.name?.value)
+      : (node.childIds ?? []).map((id) => (byId.has(id) ? textOf(byId.get(id)!) : '')).join('');
+  const regions = (politeness: string) =>
+    nodes
+      .filter(({ properties }) => properties?.some(({ name, value }) => name === 'live' && value.value === politeness))
+      .map(textOf);
+  return { polite: regions('polite'), assertive: regions('assertive') };
 }
 
 function focused(): Promise<string> {

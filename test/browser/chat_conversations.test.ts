@@ -317,6 +317,7 @@ test('"delete everything" leaves the origin empty', async () => {
     const request = indexedDB.open('sluice-kernels');
     await new Promise((resolve) => Object.assign(request, { onsuccess: resolve }));
     request.result.close();
+    await (await navigator.storage.getDirectory()).getFileHandle('sluice-doctor-probe', { create: true }); // and its doctor
   });
   await page.getByTestId('erase').click();
   await page.getByTestId('erase-now').click();

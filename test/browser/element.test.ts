@@ -182,6 +182,12 @@ describe.each(['chromium', 'firefox'] as const)('<sluice-chat> in %s', (name) =>
     await page.open(`${server.url}demo/embed.html`);
     const before = await waitFor(page, 'the element', () => true);
     expect(before.parts.empty).toBeDefined();
+    const notice = await page.evaluate(async () => {
+      const link = document.querySelector<HTMLAnchorElement>('a[href*="model/README.md"]')!;
+      return { shown: link.checkVisibility(), text: await (await fetch(link.href)).text() };
+    });
+    expect(notice).toEqual({ shown: true, text: expect.stringContaining('CDLA-Sharing-1.0') });
+    expect(before.state, 'a licence is shown before anything is downloaded').toBe('idle');
     await page.evaluate(() => {
       document.querySelector('sluice-chat')!.request = { temperature: 0, max_tokens: 8 };
       window.recorded = [];

@@ -101,8 +101,29 @@ describe('axe finds nothing', () => {
 
   test('failed', async () => {
     await open(page, 'nothing.html');
+    await page.evaluate(() => {
+      const heard: string[][] = [];
+      const root = document.querySelector('sluice-chat')!.shadowRoot!;
+      new MutationObserver((changes) => {
+        for (const { target } of changes) {
+          const at = target instanceof Element ? target : target.parentElement;
+          const region = at?.closest('[aria-live], [role=status], [role=log], [role=alert]');
+          const politeness = region?.getAttribute('aria-live') ?? (region?.role === 'alert' ? 'assertive' : 'polite');
+          if (region) heard.push([politeness, region.textContent!]);
+        }
+      }).observe(root, { childList: true, characterData: true, subtree: true });
+      Object.assign(window, { heard });
+    });
     await press(page, 'Load the model');
-    await waitFor(page, 'the problem', ({ parts }) => parts.problem !== undefined);
+    const { parts } = await waitFor(page, 'the problem', ({ parts }) => parts.problem !== undefined);
+    const heard = await page.evaluate(() => (window as unknown as { heard: string[][] }).heard);
+    expect(heard, 'errors are announced politely').toContainEqual(['polite', parts.problem]);
+    expect(heard.filter(([politeness]) => politeness !== 'polite')).toEqual([]);
+    const isolated = await page.evaluate(() => {
+      const problem = document.querySelector('sluice-chat')!.shadowRoot!.querySelector<HTMLElement>('[part=problem]')!;
+      return { dir: problem.dir, bidi: getComputedStyle(problem).unicodeBidi };
+    });
+    expect(isolated, 'a server’s words turn nothing around them').toEqual({ dir: 'auto', bidi: 'plaintext' });
     await expectClean();
   });
 });

@@ -27,7 +27,28 @@ describe.each(names)('the page for Safari in %s', (name) => {
 
   test(`${browserTitles[name]}: a conversation with the story model`, async () => {
     await arrive(page);
+    await page.evaluate(async () => {
+      // As a tab of an earlier version left it.
+      await (await navigator.storage.getDirectory()).getFileHandle('sluice-probe', { create: true });
+    });
+    await page.prepare(`if (globalThis.FileSystemDirectoryHandle) {
+      const { getFileHandle } = FileSystemDirectoryHandle.prototype;
+      window.folders = [];
+      FileSystemDirectoryHandle.prototype.getFileHandle = function (...rest) {
+        window.folders.push(this.name);
+        return getFileHandle.apply(this, rest);
+      };
+    }`);
+    await arrive(page);
     expect(await statuses(page)).toEqual({ address: 'passed', lockdown: 'passed', webgpu: 'passed', files: 'passed' });
+    expect(await inPrivateFiles(page), 'nothing beside the one folder, not even of an earlier visit').toEqual(['sluice']);
+    expect(await page.evaluate(() => (window as unknown as { folders: string[] }).folders)).toEqual(['doctor']);
+    const notice = await page.evaluate(async () => {
+      const link = document.querySelector<HTMLAnchorElement>('[data-testid=story-licence] a')!;
+      return { shown: link.checkVisibility(), text: await (await fetch(link.href)).text() };
+    });
+    expect(notice).toEqual({ shown: true, text: expect.stringContaining('CDLA-Sharing-1.0') });
+    expect(page.requests.filter((url) => url.includes('safetensors'))).toEqual([]); // shown before anything is downloaded
     await page.evaluate(() => {
       document.querySelector<HTMLInputElement>('input[value=bundled]')!.click();
       document.querySelector<HTMLButtonElement>('#start')!.click();
@@ -190,6 +211,14 @@ async function said(page: TestPage, question: string): Promise<string> {
   await poll('the reply', () => page.evaluate(() => document.documentElement.dataset.busy === 'false' || undefined));
   return page.evaluate(() => document.querySelector('#log li:last-child p')!.textContent!);
 }
+
+const inPrivateFiles = (page: TestPage): Promise<string[]> =>
+  page.evaluate(async () => {
+    const names: string[] = [];
+    const root = (await navigator.storage.getDirectory()) as unknown as AsyncIterable<[string, FileSystemHandle]>;
+    for await (const [name] of root) names.push(name);
+    return names;
+  });
 
 const kept = (page: TestPage) => page.evaluate(() => document.querySelector<HTMLElement>('#kept')!.dataset.kept);
 

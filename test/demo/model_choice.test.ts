@@ -1,5 +1,13 @@
 import { expect, test } from 'vitest';
-import { checkModelFiles, filesOfModelFolder, localName, modelRefOf, parseHubId } from '../../demo/model_choice';
+import {
+  checkModelFiles,
+  filesOfModelFolder,
+  localChoice,
+  localName,
+  modelLabel,
+  modelRefOf,
+  parseHubId,
+} from '../../demo/model_choice';
 
 const file = (path: string) => ({ name: path.split('/').pop()!, webkitRelativePath: path.includes('/') ? path : '' });
 
@@ -68,4 +76,12 @@ test.each([
 
 test('loose files are named after their weights', () => {
   expect(localName(['config.json', 'model.safetensors'].map(file))).toBe('model.safetensors');
+});
+
+test.each([
+  { name: 'qwen\u202egpj.3b\u2066', label: 'qwengpj.3b', why: 'what turns the direction of text is left out' },
+  { name: '\u200f\u202e', label: 'Local files', why: 'nothing is left' },
+  { name: 'm'.repeat(400), label: `${'m'.repeat(119)}…`, why: 'it is long' },
+])('the name of a folder, where $why', ({ name, label }) => {
+  expect(modelLabel(localChoice(name, []))).toBe(label);
 });

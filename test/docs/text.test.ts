@@ -22,6 +22,15 @@ test('the policies that the README gives are those that the element is tested un
   expect(spans.filter((span) => span.startsWith('default-src'))).toEqual([STRICT_CSP, blobCsp(cdn), ownWorkerCsp(cdn)]);
 });
 
+test('the README says which pages Safari is driven through, and its ten lines of code are no more', () => {
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  const pagesIn = (text: string) => [...text.matchAll(/demo\/(\w+)\.html/g)].map(([, name]) => name).sort();
+  const sentence = /`npm run test:safari`, on a Mac, drives Safari through[^;]*?\.\n/.exec(readme)![0];
+  expect(pagesIn(sentence)).toEqual(pagesIn(readFileSync(join(root, 'scripts/safari.mjs'), 'utf8')));
+  const [, code] = /## Ten lines of code\n.*?```ts run\n(.*?)```/s.exec(readme)!;
+  expect(code!.split('\n').filter((line) => line.trim() !== '')).toHaveLength(10);
+});
+
 test('troubleshooting knows every code of an error', () => {
   const { spans } = all.find(({ file }) => file === 'docs/troubleshooting.md')!;
   const [, union] = /type ErrorCode =([^;]*);/.exec(readFileSync(join(root, 'src/errors.ts'), 'utf8'))!;

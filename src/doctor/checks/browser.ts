@@ -1,5 +1,6 @@
 /** What the browser offers to a worker, by asking for it, never by its name. */
 import { type Context, type Outcome, storageEstimate } from '../context';
+import { ownFolder, removeLeftovers } from '../folder';
 import type { BrowserFacts } from '../report';
 
 type Hints = { deviceMemory?: number };
@@ -60,13 +61,12 @@ function byteStreams(): boolean {
 
 /** Some private windows give a directory and refuse its files, so a file is made. */
 async function privateFiles(): Promise<boolean> {
-  const name = 'sluice-doctor-probe';
+  const name = 'files';
   try {
-    const root = await navigator.storage.getDirectory();
-    const file = await root.getFileHandle(name, { create: true });
-    const access = await (file as unknown as { createSyncAccessHandle(): Promise<{ close(): void }> }).createSyncAccessHandle();
-    access.close();
-    await root.removeEntry(name);
+    await removeLeftovers();
+    const folder = await ownFolder();
+    (await folder.open(name, { create: true })).close();
+    await folder.remove(name);
     return true;
   } catch {
     return false; // as above

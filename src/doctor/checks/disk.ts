@@ -1,12 +1,12 @@
 /** The private file system as the engine uses it: a synchronous handle, in a worker. Every count that the browser gives is checked. */
 import { figure } from '../../bench/report';
-import { opfsDirectory, type StoreDirectory, type StoreFile } from '../../storage/store/directory';
+import type { StoreDirectory, StoreFile } from '../../storage/store/directory';
 import { bytesText, type Context, mib, type Outcome, storageEstimate } from '../context';
+import { ownFolder } from '../folder';
 import type { DiskFacts } from '../report';
 
 const piece = 4 * mib;
 const randomPiece = 2 * mib;
-const folder = 'doctor';
 const fileName = 'probe';
 
 export async function checkDisk({ gpu: open, options, say }: Context): Promise<Outcome<DiskFacts>> {
@@ -31,13 +31,6 @@ export async function checkDisk({ gpu: open, options, say }: Context): Promise<O
   } finally {
     await directory.remove(fileName);
   }
-}
-
-/** Everything of Sluice's lies under one folder, so that it can be found and deleted. */
-async function ownFolder(): Promise<StoreDirectory> {
-  let at = opfsDirectory(await navigator.storage.getDirectory());
-  for (const name of ['sluice', 'v1', folder]) at = (await at.directory(name, { create: true }))!;
-  return at;
 }
 
 async function measure(directory: StoreDirectory, bytes: number, say: Context['say']): Promise<DiskFacts> {
