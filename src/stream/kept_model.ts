@@ -120,7 +120,7 @@ export class KeptModel implements ModelSource {
     this.#parts.options.onDownload?.(progress);
   }
 
-  /** When bytes are fetched, or another tab fetches them. Until then only the store can fail. */
+  /** When bytes are fetched, or another tab fetches them. Until then only the store can fail, or what was asked of it cannot be done here. */
   async #begun(signal: AbortSignal | undefined): Promise<void> {
     if (!this.download) return;
     const { done } = this.download;
@@ -132,7 +132,10 @@ export class KeptModel implements ModelSource {
         signal?.removeEventListener('abort', onAbort);
         resolve();
       };
-      done.catch((error: unknown) => reject(error instanceof EngineError ? new StoreFailed(error.message) : error));
+      done.catch((error: unknown) => {
+        const ofStore = error instanceof EngineError && error.code !== 'unsupported';
+        reject(ofStore ? new StoreFailed(error.message) : error);
+      });
       if (signal?.aborted) onAbort();
       this.#stateChanged();
     });

@@ -140,6 +140,25 @@ describe('axe-core finds nothing', () => {
     expect(polite.join()).toContain('Enter a model id');
     expect(assertive).toEqual([]);
   });
+
+  test('where a reply breaks off', async () => {
+    const settings = { seed: 1, contextTokens: 64, contextOverflow: 'error' };
+    await page.goto(server.url);
+    await page.evaluate((text) => localStorage.setItem('sluice.settings', text), JSON.stringify(settings));
+    await page.goto(server.url);
+    await ready();
+    await page.getByTestId('composer').fill('Tell me a story about a fox. '.repeat(20));
+    await page.keyboard.press('Enter');
+    await page.waitForFunction(() => document.querySelector('[data-testid=turn-assistant][data-state=failed]') !== null);
+    expect(await page.locator('#notice-title').textContent()).toBe('The conversation is too long');
+    await expectNothing('a failed reply');
+  });
+
+  test('in the article with an embedded chat', async () => {
+    await page.goto(`${server.url}demo/embed.html`);
+    await page.waitForFunction(() => document.querySelector('sluice-chat')?.shadowRoot?.querySelector('textarea'));
+    await expectNothing('the article');
+  });
 });
 
 describe('a visitor without a pointer', () => {

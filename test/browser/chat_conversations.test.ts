@@ -281,6 +281,18 @@ test('a temporary chat leaves nothing behind', async () => {
 test('a deleted conversation takes its saved state, its journal and its search entry with it', async () => {
   await page.getByTestId('chats-search').fill('whale');
   await expectSoon(async () => (await titles()).length, 2);
+  const before = await kept();
+  const ids = before.keys.flatMap((key, i) =>
+    key.startsWith('chat:') && before.records[i]!.includes('whale') ? [key.slice(5)] : [],
+  );
+  expect(ids).toHaveLength(2);
+  const theirs = ({ keys, states }: Kept) => ({
+    records: keys.filter((key) => ids.some((id) => key.includes(id))).map((key) => key.split(':')[0]!),
+    states: Object.entries(states).flatMap(([name, text]) => (ids.some((id) => text.includes(id)) ? [name] : [])),
+  });
+  const { records, states } = theirs(before);
+  expect(new Set(records)).toEqual(new Set(['chat', 'summary', 'journal']));
+  expect(states).toHaveLength(1); // what was imported has none
   for (const left of [1, 0]) {
     await page.getByTestId('chat-item').first().hover();
     await page.getByTestId('chat-delete').first().click();
@@ -291,6 +303,8 @@ test('a deleted conversation takes its saved state, its journal and its search e
   await page.waitForTimeout(500);
   const now = await kept();
   expect(now.records.filter((record) => record.includes('whale'))).toEqual([]);
+  expect(theirs(now)).toEqual({ records: [], states: [] });
+  expect(Object.keys(now.states)).not.toContain(states[0]); // nor a folder without its record
   expect(now.sessions).toBeLessThanOrEqual(1); // that of 'Read this.'
 });
 
@@ -362,23 +376,34 @@ async function expectSoon<T>(ask: () => Promise<T>, expected: T): Promise<void> 
   expect(seen).toEqual(expected);
 }
 
-/** Every record of the page's database as text, and how many saved states there are. */
-function kept(): Promise<{ records: string[]; sessions: number }> {
+/**
+ * Every record of the page's database as text, in the order of their keys, and how many saved states there are. `states`: what the folder of
+ * each says in JSON, its conversation's id among it.
+ */
+type Kept = { keys: string[]; records: string[]; sessions: number; states: Record<string, string> };
+
+function kept(): Promise<Kept> {
   return page.evaluate(async () => {
     const request = indexedDB.open('sluice');
     await new Promise((resolve) => request.addEventListener('success', resolve));
-    const all = request.result.transaction('kept').objectStore('kept').getAll();
+    const store = request.result.transaction('kept').objectStore('kept');
+    const [names, all] = [store.getAllKeys(), store.getAll()];
     await new Promise((resolve) => all.addEventListener('success', resolve));
     request.result.close();
-    let sessions = 0;
+    const states: Record<string, string> = {};
     try {
       const v1 = await (await (await navigator.storage.getDirectory()).getDirectoryHandle('sluice')).getDirectoryHandle('v1');
-      const folder = (await v1.getDirectoryHandle('sessions')) as unknown as { keys(): AsyncIterable<string> };
-      for await (const _ of folder.keys()) sessions++;
+      type Entries = AsyncIterable<[string, FileSystemHandle]>;
+      for await (const [name, folder] of (await v1.getDirectoryHandle('sessions')) as unknown as Entries) {
+        states[name] = '';
+        for await (const [file, handle] of folder as unknown as Entries)
+          if (file.endsWith('.json')) states[name] += await (await (handle as FileSystemFileHandle).getFile()).text();
+      }
     } catch {
       // none yet
     }
-    return { records: all.result.map((record) => JSON.stringify(record)), sessions };
+    const records = all.result.map((record) => JSON.stringify(record));
+    return { keys: names.result.map(String), records, sessions: Object.keys(states).length, states };
   });
 }
 

@@ -1,9 +1,16 @@
-/** A message that is sent while its model loads: shown, kept and answered by itself, taken back on request, and never lost. */
+/**
+ * Before a model is there. A message that is sent while it loads: shown, kept and answered by itself, taken back on request, and never lost. What
+ * the catalogue says of each model before anything is fetched.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import axe from 'axe-core';
 import { type Browser, chromium, type Page, type Route } from 'playwright-core';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { CATALOGUE } from '../../demo/catalogue';
+import { formatBytes } from '../../demo/format';
 import { findBrowsers } from '../../scripts/browsers.mjs';
+import { HUB_COMMIT, startHub } from '../servers/hub_server';
 import { CHROMIUM_FLAGS } from './launch';
 import { repository, startStaticServer, type TestServer } from './servers';
 
@@ -142,6 +149,53 @@ test.runIf(long)(
   },
   120_000,
 );
+
+test('the catalogue gives size, licence, checks and pin of each model, and its speed here on request', async () => {
+  const [entry] = CATALOGUE;
+  const { hub, asked } = await standInForHub(entry!);
+  await page.getByTestId('open-picker').click();
+  const said = await page.getByTestId('catalogue-entry').evaluateAll((rows) =>
+    rows.map((row) => {
+      const text = (name: string) => row.querySelector(`[data-part=${name}]`)!.textContent;
+      const { href, rel, target } = row.querySelector<HTMLAnchorElement>('[data-part=licence] a')!;
+      const texts = ['name', 'size', 'licence', 'checked', 'pin', 'speed'].map(text);
+      return { texts, href, rel, target, shown: (row as HTMLElement).innerText.includes(`Licence: ${text('licence')}`) };
+    }),
+  );
+  expect(said).toEqual(
+    CATALOGUE.map(({ id, name, bytes, licence, checked, commit }) => ({
+      texts: [
+        ...[name, formatBytes(bytes), licence ?? 'not stated'],
+        { weights: 'Checked with: real weights', vectors: 'Checked with: vectors only' }[checked],
+        ...[`pinned to ${commit.slice(0, 8)}`, ''],
+      ],
+      ...{ href: `https://huggingface.co/${id}`, rel: 'noopener noreferrer', target: '_blank', shown: true },
+    })),
+  );
+  expect(asked).toEqual([]);
+  await page.getByTestId('catalogue-predict').first().click();
+  const speed = page.getByTestId('catalogue-entry').first().locator('[data-part=speed]');
+  await speed
+    .filter({ hasText: /^Predicted here, in [\d.]+ [MG]B of GPU memory: .*\d tok\/s, nothing streams\.$/ })
+    .waitFor({ timeout: 30_000 });
+  expect(asked.length).toBeGreaterThan(0);
+  expect(asked.filter((url) => !url.includes(entry!.commit))).toEqual([]);
+  await hub.close();
+});
+
+/** The hub, as this page's browser sees it: the bundled model under the name and the commit of `entry`, and nothing else. */
+async function standInForHub({ id, commit }: { id: string; commit: string }) {
+  const folder = join(repository, 'demo/model');
+  const files = new Map(readdirSync(folder).map((name) => [name, new Uint8Array(readFileSync(join(folder, name)))]));
+  const hub = await startHub(new Map(), new Map([[id, files]]));
+  const asked: string[] = [];
+  await page.route('https://huggingface.co/**', async (route) => {
+    asked.push(route.request().url());
+    const url = route.request().url().replace('https://huggingface.co', hub.hubUrl).replace(commit, HUB_COMMIT);
+    await route.fulfill({ response: await route.fetch({ url }) });
+  });
+  return { hub, asked };
+}
 
 async function holdWeights(): Promise<void> {
   await page.unroute(WEIGHTS);

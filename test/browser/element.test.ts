@@ -1,8 +1,11 @@
 /** <sluice-chat> on plain pages, with the bundled model: under a strict policy, from a second origin, shared, moved, removed, kept. */
+import { readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { blocksOf } from '../docs/blocks';
+import { HUB_MODEL, type HubServer, startHub } from '../servers/hub_server';
 import { answered, pageWith, press, problemsOf, RECORDER, see, send, waitFor } from './element_page';
-import { browserTitles, launch, type TestPage } from './launch';
+import { browserTitles, launch, poll, type TestPage } from './launch';
 import { blobCsp, ownWorkerCsp, STRICT_CSP } from './policies';
 import { repository, shared, startStaticServer, type TestServer } from './servers';
 
@@ -12,13 +15,22 @@ const TWO = ['a', 'b']
   .map((id) => `<div><sluice-chat id="${id}" model="/demo/model/" context="256"></sluice-chat></div>`)
   .join('');
 
-const servers: TestServer[] = [];
+const servers: { close(): Promise<void> }[] = [];
 let cdn: TestServer;
 
 async function site(pages: Record<string, string>, headers: Record<string, string> = {}): Promise<TestServer> {
   const server = await startStaticServer({ folder: resolve(repository), headers, pages: { 'recorder.js': RECORDER, ...pages } });
   servers.push(server);
   return server;
+}
+
+/** Weights that are only kept and never run. */
+const SMALL = join(repository, 'test/fixtures/vectors/dense-bf16');
+
+async function smallHub(): Promise<HubServer> {
+  const hub = await startHub(new Map(readdirSync(SMALL).map((file) => [file, new Uint8Array(readFileSync(join(SMALL, file)))])));
+  servers.push(hub);
+  return hub;
 }
 
 /** What lies in the page's private file system. */
@@ -75,6 +87,72 @@ describe.each(['chromium', 'firefox'] as const)('<sluice-chat> in %s', (name) =>
       true,
       false,
     ]);
+    expect(problemsOf(page)).toEqual([]);
+  });
+
+  /** A page with the library as `sluice`, which may connect to these origins besides its own. */
+  async function openLibrary(origins: readonly string[]): Promise<void> {
+    const policy = STRICT_CSP.replace("connect-src 'self'", `$& ${origins.join(' ')}`);
+    const library = "import * as sluice from '/dist/lib/sluice.js'; window.sluice = sluice;";
+    const server = await site({ 'index.html': pageWith('api.js', ''), 'api.js': library }, { 'Content-Security-Policy': policy });
+    await page.open(server.url);
+    await poll('the library', () => page.evaluate(() => ('sluice' in window ? true : undefined)));
+  }
+
+  test.runIf(name === 'chromium')('weights come from another host that sends the headers of the guide for nginx', async () => {
+    const block = blocksOf().find(({ language }) => language === 'nginx')!.text;
+    const headers = Object.fromEntries(
+      [...block.matchAll(/add_header (\S+) "([^"]*)" always;/g)].map(([, key, value]) => [key!, value!]),
+    );
+    expect(Object.keys(headers)).toEqual(['Access-Control-Allow-Origin', 'Access-Control-Expose-Headers']);
+    const host = await startStaticServer({ folder: SMALL, headers });
+    servers.push(host);
+    await openLibrary([new URL(host.url).origin]);
+    const stored = await page.evaluate(async (url) => {
+      const { sluice } = window as unknown as { sluice: typeof import('../../src/api') };
+      await sluice.downloadModel(url).done;
+      const models = (await sluice.listModels()).filter(({ model }) => model.startsWith(url.replace(/\/$/, '')));
+      for (const { id } of models) await sluice.deleteModel(id);
+      return models.map(({ complete }) => complete);
+    }, host.url);
+    expect(stored).toEqual([true]);
+    expect(problemsOf(page).filter((error) => !error.includes('404'))).toEqual([]); // files that this model has not
+  });
+
+  test('under the strict policy structured output is a typed error, and a download says that it is not compared with the hub', async () => {
+    const hub = await smallHub();
+    await openLibrary([hub.hubUrl, hub.cdnUrl]);
+    const found = await page.evaluate(
+      async ([model, hubUrl]) => {
+        const { sluice } = window as unknown as { sluice: typeof import('../../src/api') };
+        const outcome = (work: Promise<unknown>) =>
+          work.then(
+            () => 'none',
+            (error: Error & { code?: string }) => `${error.name} ${error.code}: ${error.message}`,
+          );
+        const engine = await sluice.createEngine(new URL('/demo/model/', location.href), { contextTokens: 256 });
+        const request = { messages: [{ role: 'user' as const, content: 'Hello' }], max_tokens: 8 };
+        const { completions } = engine.chat;
+        const structured = await outcome(completions.create({ ...request, response_format: { type: 'json_object' } }));
+        const { choices } = await completions.create(request); // as before
+        await engine.unload();
+        const full = await outcome(sluice.downloadModel(model!, { hubUrl: hubUrl!, verify: 'full' }).done);
+        const words: string[] = [];
+        const onProgress = ({ text }: { text: string }) => words.push(text);
+        const download = await outcome(sluice.downloadModel(model!, { hubUrl: hubUrl!, onProgress }).done);
+        const stored = (await sluice.listModels()).filter((each) => each.model.includes(model!));
+        for (const { id } of stored) await sluice.deleteModel(id);
+        const kept = stored.map(({ complete, verified }) => ({ complete, verified }));
+        return { structured, plain: choices[0]!.message.content, full, download, words, kept };
+      },
+      [HUB_MODEL, hub.hubUrl],
+    );
+    expect(found.structured).toMatch(/^EngineError unsupported: Structured output needs WebAssembly.*'wasm-unsafe-eval'/);
+    expect(found.plain).toMatch(/\w/);
+    expect(found.full).toMatch(/^EngineError unsupported: verify: 'full' cannot work here\..*'wasm-unsafe-eval'/);
+    expect(found.download).toBe('none');
+    expect(found.words.filter((text) => /'wasm-unsafe-eval'\), so files are not compared/.test(text))).not.toEqual([]);
+    expect(found.kept).toEqual([{ complete: true, verified: 'unknown' }]);
     expect(problemsOf(page)).toEqual([]);
   });
 
@@ -202,10 +280,11 @@ describe.each(['chromium', 'firefox'] as const)('<sluice-chat> in %s', (name) =>
   test('in a frame of another site it says what that means before anything is downloaded', async () => {
     const inner = await site({ 'index.html': pageWith(OWN, CHAT) });
     const script = `addEventListener('load', () => setTimeout(() => parent.postMessage(document.querySelector('sluice-chat').shadowRoot.querySelector('[part=notice]').textContent, '*'), 300));`;
-    const framed = await site({ 'index.html': pageWith(OWN, `${CHAT}<script src="tell.js"></script>`), 'tell.js': script });
-    const outer = await site({
-      'index.html': `<!doctype html><title>Outer</title><script>addEventListener('message', ({ data }) => { window.told = data; });</script><iframe src="${framed.url}"></iframe>`,
-    });
+    const inFrame = { 'index.html': pageWith(OWN, `${CHAT}<script src="tell.js"></script>`), 'tell.js': script };
+    const framed = await site(inFrame, { 'Content-Security-Policy': STRICT_CSP });
+    const around = `<!doctype html><title>Outer</title><script>addEventListener('message', ({ data }) => { window.told = data; });</script><iframe src="${framed.url}"></iframe>`;
+    const policy = `frame-src ${new URL(framed.url).origin}`;
+    const outer = await site({ 'index.html': around }, { 'Content-Security-Policy': policy });
     await page.open(outer.url);
     const told = await page.evaluate(async () => {
       for (let i = 0; i < 100 && !('told' in window); i++) await new Promise((resolve) => setTimeout(resolve, 50));

@@ -42,11 +42,13 @@ describe('axe finds nothing', () => {
   afterAll(() => page?.close());
 
   /** Every rule that axe has on by default, at a width that a page at 200 % has on a phone, and at a desk's; light and dark. */
-  async function expectClean(): Promise<void> {
-    for (const [width, scheme] of [
+  async function expectClean(
+    views: readonly (readonly [number, 'light' | 'dark'])[] = [
       [320, 'light'],
       [1280, 'dark'],
-    ] as const) {
+    ],
+  ): Promise<void> {
+    for (const [width, scheme] of views) {
       await page.setViewport({ width, height: 800 });
       await page.setColorScheme(scheme);
       const found = await page.evaluate(async () => {
@@ -97,6 +99,17 @@ describe('axe finds nothing', () => {
     await expectClean();
     await press(page, 'Delete');
     await expectClean();
+    await page.setForcedColors(true);
+    // With a conversation, and a question open. This page is light, and axe reads the text's fill, which Chromium gives as it is written.
+    await expectClean([[320, 'light']]);
+    const forced = await page.evaluate(() => {
+      const { color, backgroundColor } = getComputedStyle(
+        document.querySelector('sluice-chat')!.shadowRoot!.querySelector('[part=frame]')!,
+      );
+      return [color, backgroundColor];
+    });
+    expect(forced).toEqual(['rgb(0, 0, 0)', 'rgb(255, 255, 255)']);
+    await page.setForcedColors(false);
   });
 
   test('failed', async () => {

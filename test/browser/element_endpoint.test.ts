@@ -215,14 +215,16 @@ describe.each(['chromium', 'firefox'] as const)('an endpoint in %s', (name) => {
       document.querySelector('sluice-chat')!.onFallback = () => true;
     });
     here.options.reply = () => hostile;
+    here.options.models = [hostile];
     await send(page, hostile);
     const seen = await waitFor(page, 'a reply', answered(2));
+    expect(chats(here)[0]!.body!.model).toBe(hostile);
     expect(seen.turns.map(({ text }) => text)).toEqual([hostile, hostile]);
     here.options.fault = 'hostile-words';
     await send(page, 'And an error');
     const failed = await waitFor(page, 'the problem', ({ parts }) => parts.problem !== undefined);
     expect(failed.parts.problem).toContain('<img');
-    Object.assign(here.options, { fault: undefined, reply: undefined });
+    Object.assign(here.options, { fault: undefined, reply: undefined, models: undefined });
     const made = await page.evaluate(
       () => document.querySelector('sluice-chat')!.shadowRoot!.querySelectorAll('img, script, a, iframe').length,
     );

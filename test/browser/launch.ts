@@ -35,6 +35,8 @@ export interface TestPage {
   type(text: string): Promise<void>;
   /** Chromium only: Firefox over BiDi cannot. */
   setColorScheme(scheme: 'light' | 'dark'): Promise<void>;
+  /** Chromium only, likewise. */
+  setForcedColors(forced: boolean): Promise<void>;
   setViewport(viewport: Viewport): Promise<void>;
   /** Chromium only: the page's process dies at once, with nothing said to the page. A new page of the same profile takes its place. */
   crash(): Promise<void>;
@@ -135,6 +137,7 @@ async function playwrightPage(
     press: (key) => page.keyboard.press(key),
     type: (text) => page.keyboard.type(text),
     setColorScheme: (colorScheme) => page.emulateMedia({ colorScheme }),
+    setForcedColors: (forced) => page.emulateMedia({ forcedColors: forced ? 'active' : 'none' }),
     setViewport: (viewport) => page.setViewportSize(viewport),
     async crash() {
       page.off('crash', onCrash);
@@ -183,6 +186,7 @@ async function launchFirefox(executablePath: string, env: Record<string, string>
     },
     type: (text) => page.keyboard.type(text),
     setColorScheme: () => Promise.reject(new Error('Firefox over BiDi has no colour scheme emulation.')),
+    setForcedColors: () => Promise.reject(new Error('Firefox over BiDi has no emulation of forced colours.')),
     setViewport: (viewport) => page.setViewport(viewport),
     crash: () => Promise.reject(new Error('Firefox over BiDi cannot crash a page.')),
     crashGpu: () => Promise.reject(new Error('Firefox over BiDi cannot crash its GPU process.')),

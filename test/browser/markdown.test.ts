@@ -1,21 +1,28 @@
 /**
- * Replies as Markdown, in real browsers: hostile output without a Content-Security-Policy, with the sanitiser and without it, and that
- * nothing which a model writes keeps the page busy.
+ * Replies as Markdown, in real browsers: hostile output without a Content-Security-Policy, with the sanitiser and without it, the chat page's
+ * other words from strangers likewise, and that nothing which a model writes keeps the page busy.
  */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { hostilePieces, hostileTexts } from './hostile_markdown';
-import { type BrowserName, launch, type TestPage } from './launch';
+import { type BrowserName, launch, poll, type TestPage } from './launch';
 import type { MarkdownPage } from './markdown';
 import { startDevServer, type TestServer } from './servers';
+
+const END_OF_IT = 'That was all of it.';
 
 type WithPage = { markdown: MarkdownPage };
 
 let server: TestServer;
+let unsanitised: TestServer;
 beforeAll(async () => {
   server = await startDevServer(); // without any policy
+  unsanitised = await startDevServer({ withoutSanitiser: true });
 });
-afterAll(() => server?.close());
+afterAll(async () => {
+  await server?.close();
+  await unsanitised?.close();
+});
 
 const browsers: BrowserName[] = ['chromium', 'firefox'];
 
@@ -46,6 +53,16 @@ describe.each(browsers)('hostile output, %s', (name) => {
       { withoutSanitiser: true },
     );
     expect(problems).toEqual([]);
+    await expectNothingHappened(page, server);
+  });
+
+  test('neither does a licence or an id of a model', async () => {
+    const licence = (words: string | undefined, id: string) =>
+      page.evaluate(([text, of]) => (window as unknown as WithPage).markdown.licence(text, of!), [words, id] as const);
+    for (const text of hostileTexts)
+      expect(await licence(text, text)).toMatchObject({ text, origin: 'https://huggingface.co', tells: false });
+    expect(await licence('<img src=x onerror=hit(1)>', 'a/b')).toMatchObject({ html: '&lt;img src=x onerror=hit(1)&gt;' });
+    expect(await licence(undefined, 'a/b')).toMatchObject({ text: 'not stated' });
     await expectNothingHappened(page, server);
   });
 
@@ -95,6 +112,33 @@ describe.each(browsers)('hostile output, %s', (name) => {
 
   test('no errors', () => expect(page.errors).toEqual([]));
 
+  test('an imported conversation, its files and its calls run nothing and fetch nothing, without the sanitiser', async () => {
+    await page.prepare(`
+        window.ran = [];
+        window.hit = window.alert = (text) => void ran.push(text);
+        localStorage.setItem('sluice.settings', '{"gpuBudget":1000}'); // no model, for the sake of time
+      `);
+    page.requests.length = 0;
+    await page.open(unsanitised.url);
+    await poll('the chat page', () => page.evaluate(() => (document.querySelector('#attach-input') ? true : undefined)));
+    await page.evaluate(giveFile, ['#import-input', 'a.json', hostileConversations()]);
+    await poll('the list', async () => (await page.evaluate(listed)) === hostileTexts.length || undefined);
+    await page.evaluate(() => document.querySelector<HTMLElement>('[data-testid=chat-open]')!.click());
+    const shown = () =>
+      page.evaluate((words) => document.querySelector('#messages')!.textContent.includes(words) || undefined, END_OF_IT);
+    await poll('all of it', shown, { everyMs: 50 });
+    for (const file of hostileTexts.slice(0, 7)) await page.evaluate(giveFile, ['#attach-input', file, file]);
+    await page.evaluate(() => document.querySelector<HTMLElement>('[data-testid=chat-delete]')!.click()); // asks, with the title
+    await new Promise((resolve) => setTimeout(resolve, 500)); // formulas come a moment later
+    const { problems, ran, chips, sanitises } = await page.evaluate(lookAround);
+    expect(sanitises).toBe(false);
+    expect(chips).toBe(hostileTexts.length + 7);
+    expect(problems).toEqual([]);
+    expect(ran).toEqual([]);
+    const own = (request: string) => request.startsWith(unsanitised.url) || /^(data|blob):/.test(request);
+    expect(page.requests.filter((request) => !own(request) || /\/(x|api|undefined)$/.test(request))).toEqual([]);
+  });
+
   test('the watch itself sees what is fetched', async () => {
     await page.evaluate(() => {
       new Image().src = 'https://evil.invalid/seen.png';
@@ -112,6 +156,64 @@ async function open(name: BrowserName): Promise<TestPage> {
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
   throw new Error(`The page did not start: ${page.errors.join('; ')}`);
+}
+
+/** One conversation with everything in it, the newest, and one for each further title. */
+function hostileConversations(): string {
+  const pair = (evil: string, at: number) => [
+    { parent: 2 * at - 1, role: 'user', text: evil, attachments: [{ name: evil.slice(0, 500), text: evil }] },
+    {
+      ...{ parent: 2 * at, role: 'assistant', text: evil, thoughts: evil, end: 'stop' },
+      calls: [{ name: evil.slice(0, 500), arguments: evil }],
+    },
+  ];
+  const all = [...hostileTexts.flatMap(pair)];
+  all.push(
+    { parent: all.length - 1, role: 'user', text: 'And?', attachments: [] },
+    { ...{ parent: all.length, role: 'assistant', text: END_OF_IT, thoughts: '', end: 'stop' }, calls: [] },
+  );
+  const conversations = hostileTexts.map((evil, at) => {
+    const turns = at === 0 ? all : pair(evil, 0);
+    return {
+      id: evil.slice(0, 100),
+      title: evil.slice(0, 500),
+      createdAt: 1,
+      updatedAt: 1e12 - at,
+      turns,
+      leaf: turns.length - 1,
+    };
+  });
+  return JSON.stringify({ format: 'sluice.conversations', version: 1, conversations });
+}
+
+/** In the page: a file for an input, as a visitor chooses one. */
+function giveFile([input, name, text]: string[]): void {
+  const element = document.querySelector<HTMLInputElement>(input!)!;
+  const chosen = new DataTransfer();
+  chosen.items.add(new File([text!], name!));
+  element.files = chosen.files;
+  element.dispatchEvent(new Event('change', { bubbles: true }));
+}
+
+const listed = () => document.querySelectorAll('[data-testid=chat-item]').length;
+
+/** In the chat page: what of the strangers' words became more than words. */
+async function lookAround() {
+  const places = '#messages, #attachments, [data-testid=chat-item]';
+  const evil =
+    'script, img, image, iframe, object, embed, style, link, base, meta, form, video, audio, [srcdoc], [autofocus], [onerror], [onload], [onfocus], [onclick], [onmouseover]';
+  const problems = [...document.querySelectorAll(places)].flatMap((place) => {
+    const made = [...place.querySelectorAll(evil)];
+    const links = [...place.querySelectorAll<HTMLAnchorElement>('a')];
+    const loose = links.filter(({ href, rel }) => !/^(https:|mailto:)/.test(href) || rel !== 'noopener noreferrer');
+    return [...made, ...loose].map(({ outerHTML }) => outerHTML.slice(0, 200));
+  });
+  const { sanitise } = await new Function('return import("/demo/markdown/sanitise.ts")')();
+  const planted = document.createElement('div');
+  planted.append(document.createElement('form'));
+  sanitise(planted);
+  const chips = document.querySelectorAll('#messages .chip, #attachments .chip').length;
+  return { problems, ran: (window as unknown as { ran: string[] }).ran, chips, sanitises: planted.childElementCount === 0 };
 }
 
 function showAll(page: TestPage, texts: readonly string[], options: { withoutSanitiser: boolean }): Promise<string[]> {

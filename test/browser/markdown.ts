@@ -1,4 +1,5 @@
 /** The renderer of replies alone, on a page that scrolls along as the chat page does. */
+import { cardLink } from '../../demo/card_link';
 import { MarkdownStream } from '../../demo/markdown/markdown_stream';
 
 const reply = document.getElementById('reply')!;
@@ -22,6 +23,15 @@ const api = {
         problems.push(...violations().map((problem) => `${JSON.stringify(text)}: ${problem}`));
       }
     return problems;
+  },
+  /** A link to a model's licence, whose words and id are these. */
+  licence(words: string | undefined, id: string): { html: string; text: string; origin: string; tells: boolean } {
+    const link = cardLink({
+      ...{ id, name: id, licence: words, summary: '', bytes: 1, commit: '', checked: 'vectors', family: 'qwen35' },
+    }) as HTMLAnchorElement;
+    reply.replaceChildren(link);
+    const { textContent: text, origin, rel, target, innerHTML: html } = link;
+    return { html, text, origin, tells: rel !== 'noopener noreferrer' || target !== '_blank' };
   },
   async htmlOf(text: string): Promise<string> {
     await show(text, text.length, {});

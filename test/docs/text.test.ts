@@ -31,6 +31,22 @@ test('the README says which pages Safari is driven through, and its ten lines of
   expect(code!.split('\n').filter((line) => line.trim() !== '')).toHaveLength(10);
 });
 
+test('the policy for the hub lets its default address and its storage through', () => {
+  const { spans } = all.find(({ file }) => file === 'README.md')!;
+  const [row, ...others] = spans.filter((span) => /^connect-src .*hf\.co/.test(span));
+  const [directive, ...sources] = row!.split(' ');
+  expect(others).toEqual([]);
+  expect(directive).toBe('connect-src');
+  const allowed = (host: string) =>
+    sources.some((source) => {
+      const [, any, name] = /^https:\/\/(\*\.)?([\w.-]+)$/.exec(source)!;
+      return any ? host.endsWith(`.${name}`) : host === name;
+    });
+  const [, hub] = /'https:\/\/([\w.-]+)\/?'/.exec(readFileSync(join(root, 'src/storage/model_ref.ts'), 'utf8'))!;
+  for (const host of [hub!, 'cdn-lfs.huggingface.co', 'cas-bridge.xethub.hf.co']) expect(allowed(host), host).toBe(true);
+  expect(allowed('huggingface.co.evil.invalid')).toBe(false);
+});
+
 test('troubleshooting knows every code of an error', () => {
   const { spans } = all.find(({ file }) => file === 'docs/troubleshooting.md')!;
   const [, union] = /type ErrorCode =([^;]*);/.exec(readFileSync(join(root, 'src/errors.ts'), 'utf8'))!;

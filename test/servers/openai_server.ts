@@ -14,6 +14,8 @@ export type OpenAiServerOptions = {
   /** 'redirect': send everybody elsewhere; 'cut': stop in mid-reply; 'error-event': an error in mid-reply; 'prose': answer with a web page; 'half-…': begin a
    * body and never end it; 'silent': a reply without a word. */
   fault?: 'redirect' | 'cut' | 'error-event' | 'prose' | 'status-500' | 'hostile-words' | 'half-list' | 'half-refusal' | 'silent';
+  /** Ids of the models that it lists. Default: echo-1. */
+  models?: readonly string[];
   /** Stands before what an error repeats. */
   padding?: string;
   /** Where 'redirect' leads. */
@@ -73,7 +75,10 @@ async function answer(state: OpenAiServer, request: IncomingMessage, response: S
     const message = `${padding}Incorrect API key provided: ${asked.headers.authorization?.slice('Bearer '.length) ?? 'none'}`;
     return json(response, 401, { error: { message } });
   }
-  if (asked.path === '/v1/models') return json(response, 200, { object: 'list', data: [{ id: 'echo-1', object: 'model' }] });
+  if (asked.path === '/v1/models') {
+    const { models = ['echo-1'] } = state.options;
+    return json(response, 200, { object: 'list', data: models.map((id) => ({ id, object: 'model' })) });
+  }
   if (asked.path !== '/v1/chat/completions') return json(response, 404, { error: { message: `no ${asked.path}` } });
   if (fault === 'prose') return void response.writeHead(200, { 'content-type': 'text/html' }).end('data: <h1>Welcome</h1>\n\n');
   await stream(state, asked, response);
