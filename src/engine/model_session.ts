@@ -15,7 +15,7 @@ import { stateSlots } from '../plan/shapes';
 import type { Speeds } from '../plan/timeline';
 import { READ_PIECE_BYTES } from '../storage/store/file_pool';
 import { EmbeddingRows } from '../stream/embedding_rows';
-import { ExpertCache } from '../stream/expert_cache';
+import type { ExpertCache } from '../stream/expert_cache';
 import type { Sources } from '../stream/fill';
 import { chooseUpload, createMappedUpload, createWriteUpload, type UploadPath } from '../stream/upload';
 import { WeightStream } from '../stream/weight_stream';
@@ -298,6 +298,7 @@ async function prepare(
   undo: (() => void)[],
 ): Promise<Omit<Parts, 'loaded'>> {
   const { config, tensors, sources, stored } = checkpoint;
+  const mixture = plan.experts && (await import('./mixture_run'));
   const upload = await openUpload(gpu, plan);
   undo.push(() => upload.destroy());
   const sequence = await Sequence.create(gpu, config, { contextTokens, kv, slots: stateSlots(config, plan.snapshotSlots) });
@@ -348,13 +349,14 @@ async function prepare(
       );
     const cache =
       plan.experts &&
-      new ExpertCache(gpu, {
+      new mixture!.ExpertCache(gpu, {
         ...{ pool: plan.experts, slabs: expertSlabs, table: scratch.expertSlots, upload: expertUpload!, sources },
         ...{ layers: plan.model.layers.map(({ moe }) => moe!.experts), lanes: plan.experts.staging.buffers },
       });
     if (cache) undo.push(() => cache.destroy());
     const recorded = new Map([[sequence, recordings]]);
-    const runner = new Runner(gpu, config, { plan, scratch, recordings: recorded, weights, rows, experts: cache, speculation });
+    const parts = { plan, scratch, recordings: recorded, weights, rows, experts: cache, mixture, speculation };
+    const runner = new Runner(gpu, config, parts);
     const experts = cache && { cache, slabs: expertSlabs, upload: expertUpload! };
     return { plan, runner, recordings, sequence, weights, slabs, experts, scratch, upload };
   });

@@ -1,0 +1,4 @@
+/** What runs a mixture of experts that may not all be there: loaded with the first such model, since most visitors never have one. */
+export { ExpertCache } from '../stream/expert_cache';
+export { Mixtures } from './mixtures';
+export { Speculation } from './speculation';
