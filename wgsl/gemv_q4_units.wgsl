@@ -2,8 +2,8 @@
 // of the largest of 32 neighbours.
 //   x [COLS/32] units;  y f32, row r of this part at record.a.w + r;  ACCUMULATE adds to y
 //   weights: matrix_affine with BITS 4; 32 divides GROUP, GROUP divides COLS
-// Units lie so that a team reads neighbouring bytes: they are not staged. What a unit gives is in x_f32x32 or x_int, which lane takes what is in row_blocks, with one block a team; what
-// becomes of the sums, in write_*.
+// Units lie so that a team reads neighbouring bytes: they are not staged. What a unit gives is in x_f32x32 or x_int, which lane takes what
+// in row_blocks, with one block a team; what becomes of the sums, in write_*.
 override COUNT: u32 = (UNITS + LANES - 1u) / LANES;
 @group(0) @binding(0) var<storage, read> x: array<vec4u>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;

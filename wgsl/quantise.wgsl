@@ -1,4 +1,4 @@
-// quantise: x as integers for gemv_q4_units, a scale per 32 values: see emit_int, which comes first.
+// quantise: x in units of 32 values for gemv_q4_units and gemm_q4_few_int: see emit_*, which comes first.
 //   x [tokens, COLS] f32;  units [tokens, COLS/32]. One thread per unit.
 override COLS: u32;
 @group(0) @binding(0) var<storage, read_write> units: array<Emitted>;

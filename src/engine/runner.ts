@@ -32,14 +32,6 @@ import {
 import type { Speculation } from './speculation';
 import { checkParts, type StepPart } from './step_part';
 
-/**
- * Where more of the choices miss than this and few of the experts that were fetched ahead are chosen in the end, what a token chooses without
- * its experts is a poor guess, and fetching wrong ones costs more than asking layer by layer. Uniform routing is such a case: on an H200 with
- * files that were read at 3 GB/s, 35B-A3B under 4 GB (86 % missed) gave 4.1 tokens/s with all fetched ahead and 7.2 asking.
- */
-const mostMisses = 0.25;
-const leastGuessed = 0.6;
-
 export type RunnerParts = {
   plan: MemoryPlan;
   scratch: Scratch;
@@ -310,9 +302,7 @@ export class Runner {
   #speculates(tokens: number): boolean {
     const { experts, speculation = 'auto' } = this.#parts;
     if (tokens !== 1 || !this.#speculation || experts!.complete || speculation === 'off') return false;
-    const { missShare, guessShare } = experts!;
-    // Without any hit so far there is nothing to guess with: the first token asks layer by layer.
-    return speculation === 'on' || missShare <= mostMisses || (missShare < 1 && guessShare >= leastGuessed);
+    return speculation === 'on' || this.#speculation.pays;
   }
 
   /** So that what a token reads is still there when it is computed again: the last slot, or the first. */

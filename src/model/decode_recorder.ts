@@ -1,6 +1,6 @@
 /**
  * What a GPU runs for one token, where a dispatch costs as much as a small matrix: matrices that read the same activations go in one
- * dispatch, a norm or an activation function writes what the product behind it reads (f32, or integers where the GPU multiplies int8),
+ * dispatch, a norm or an activation function writes what the product behind it reads (units of f32, or of integers where the GPU multiplies int8),
  * and the delta rule is two kernels, with all that lies before it and behind it.
  */
 import type { ModelConfig } from '../format/types';

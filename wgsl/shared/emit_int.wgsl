@@ -1,6 +1,7 @@
 // emit_int: a unit of 32 neighbouring activations, written as integers for gemv_q4_units: x = scale * code to half a step.
 //   PLANES 1: code in -127..127, one int8.  2: code = 256 * high + low in -32512..32512, two int8
-//   units [COLS/32], which whoever writes declares, of 2 PLANES + 1 vec4u, which lie as unit_layout says: for each plane, high first, the even and the odd columns; then (scale, excess, sum, 0)
+//   units [COLS/32], which whoever writes declares, of 2 PLANES + 1 vec4u, which lie as unit_layout says: for each plane,
+//   high first, the even and the odd columns; then (scale, excess, sum, 0)
 // Word i of a vec4u holds columns 8i + (0, 2, 4, 6), odd ones + 1, lowest bits first: the order in which two masks take the
 // nibbles out of a word of weights. sum is the exact sum(x); excess = 8 * (sum(x) - scale * sum(code)) makes the product
 // with weights q as accurate as that with q - 8.
