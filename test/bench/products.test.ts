@@ -5,7 +5,7 @@ import { openNodeGpu } from '../../src/node/open_gpu';
 
 test('a planted fault in a kernel of products', async () => {
   const gpu = await openNodeGpu();
-  const plant = { kernel: 'gemv_q4', from: 'dot(q1, high)', to: 'dot(q1, low)' };
+  const plant = { kernel: 'gemv_q4', from: '28', to: '24' };
   const context = { options: { modelUrl: '', plant }, gpu: async () => gpu, say: async () => {} };
   const { status, problems } = await checkProducts(context);
   expect(status).toBe('failed');

@@ -5,7 +5,9 @@ import { poll, type TestPage } from './launch';
 export const RECORDER = `
   window.recorded = [];
   const note = (text) => recorded.push(text);
-  document.addEventListener('securitypolicyviolation', (event) => note('violation: ' + event.violatedDirective + ' ' + event.blockedURI));
+  document.addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) => {
+    if (!blockedURI.endsWith('/favicon.ico')) note('violation: ' + violatedDirective + ' ' + blockedURI); // browsers ask by themselves, some late
+  });
   addEventListener('unhandledrejection', ({ reason }) => note('unhandled: ' + reason));
   for (const chat of document.querySelectorAll('sluice-chat')) {
     chat.request = { temperature: 0, max_tokens: 12 };
