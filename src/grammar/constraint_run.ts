@@ -5,14 +5,16 @@
 import { EngineError } from '../errors';
 import type { Position } from './automaton';
 import { bytesOfChars } from './byte_chars';
-import type { TokenWalk } from './token_walk';
+import { keepReadable } from './keep_readable';
 import { type Blanks, TokenSpeller, type Vocabulary } from './vocabulary';
 import type { GrammarMatcher } from './xgrammar';
 
 /** So many tokens may be drawn that would leave too little room, before the closing is written in their place. */
 const maxTooLong = 4;
-/** So many may be drawn that xgrammar allows and the grammar does not, before the mask is computed exactly (some 5 ms). */
+/** So many may be drawn that xgrammar allows and the grammar does not, before the mask is computed exactly (up to some 20 ms). */
 const maxWrong = 2;
+/** Positions whose masks are kept, 19 KB each at 150,000 tokens: inside a string the same few return with every token. */
+const maxMasks = 64;
 
 /** No token has more. */
 const mostSpaces = 256;
@@ -22,7 +24,6 @@ export type RunParts = {
   position: Position;
   vocabulary: Vocabulary;
   speller: () => TokenSpeller;
-  walk: () => TokenWalk;
   blanks: Blanks;
   stopIds: ReadonlySet<number>;
   /** Tokens that this reply must not use although their text may stand in it. */
@@ -35,6 +36,8 @@ export type Acceptance = { accepted: boolean; done: boolean };
 export class ConstraintRun {
   readonly #parts: RunParts;
   #position: Position;
+  /** What may come next but for lengths, by position, the one used last at the end. What was found wrong is cleared for good. */
+  readonly #masks = new Map<Position, Uint32Array<ArrayBuffer>>();
   /** Tokens drawn since the last one accepted, and why they were not. */
   readonly #wrong = new Set<number>();
   readonly #tooLong = new Set<number>();
@@ -56,11 +59,30 @@ export class ConstraintRun {
     this.#fits ??= this.#tokensToClose(this.#position, remaining) <= remaining;
     if (this.#fits && !this.#closing && this.#mustClose(remaining)) this.#closing = this.#spellClosing();
     if (this.#closing?.length) return this.#only(this.#closing[0]!);
+    const mask = (await this.#readable()).slice();
+    for (const id of this.#tooLong) clear(mask, id);
+    return mask;
+  }
+
+  /**
+   * What the grammar admits here, give or take a few. A mask of another time at this position serves as well: what is exact about them
+   * is the same, though xgrammar, which knows less, may stand elsewhere.
+   */
+  async #readable(): Promise<Uint32Array<ArrayBuffer>> {
+    const position = this.#position;
+    const mask = this.#masks.get(position) ?? (await this.#computed(position));
+    this.#masks.delete(position);
+    this.#masks.set(position, mask);
+    if (this.#masks.size > maxMasks) this.#masks.delete(this.#masks.keys().next().value!);
+    for (const id of this.#wrong) clear(mask, id);
+    if (this.#wrong.size >= maxWrong) keepReadable(mask, position, this.#parts.vocabulary);
+    return mask;
+  }
+
+  async #computed(position: Position): Promise<Uint32Array<ArrayBuffer>> {
     const mask = await this.#parts.matcher.mask();
     for (const id of this.#parts.banned) clear(mask, id);
-    this.#clearLongBlanks(mask);
-    if (this.#wrong.size >= maxWrong) this.#parts.walk().keepReadable(mask, this.#position);
-    for (const id of [...this.#wrong, ...this.#tooLong]) clear(mask, id);
+    this.#clearLongBlanks(mask, position);
     return mask;
   }
 
@@ -101,8 +123,8 @@ export class ConstraintRun {
   }
 
   /** xgrammar is not told how deep an indent may be, and vocabularies are full of tokens for deeper ones. */
-  #clearLongBlanks(mask: Uint32Array): void {
-    let position: Position | undefined = this.#position.readByte(0x20);
+  #clearLongBlanks(mask: Uint32Array, from: Position): void {
+    let position: Position | undefined = from.readByte(0x20);
     let spaces = 0;
     for (let next = position; next && spaces < mostSpaces; spaces++) {
       position = next;

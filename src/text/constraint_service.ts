@@ -10,7 +10,6 @@ import { parseEbnf } from '../grammar/ebnf';
 import type { Grammar } from '../grammar/expression';
 import { printEbnf } from '../grammar/print_ebnf';
 import { schemaGrammar } from '../grammar/schema';
-import { TokenWalk } from '../grammar/token_walk';
 import { type ArgumentReading, type CallForm, inField, toolCallGrammar } from '../grammar/tool_calls';
 import { type Blanks, blanksOf, TokenSpeller, type Vocabulary } from '../grammar/vocabulary';
 import { type CompiledGrammar, GrammarCompiler } from '../grammar/xgrammar';
@@ -35,7 +34,6 @@ type Prepared = {
   stopIds: ReadonlySet<number>;
   banned: readonly number[];
   speller: () => TokenSpeller;
-  walk: () => TokenWalk;
   blanks: Blanks;
 };
 type Kept = { automaton: Automaton; compiled: CompiledGrammar };
@@ -72,7 +70,6 @@ export class ConstraintService {
       stopIds: stops,
       banned: [...callTags].map((tag) => this.#tokenizer.addedTokens.get(tag)).filter((id) => id !== undefined),
       speller: once(() => new TokenSpeller(vocabulary)),
-      walk: once(() => new TokenWalk(vocabulary)),
       blanks: blanksOf(vocabulary),
     };
   }
@@ -86,14 +83,13 @@ export class ConstraintService {
     const prepared = this.#prepared!;
     const { automaton, compiled } = await this.#compiled(constraint, prepared);
     const position = Position.start(automaton);
-    const { vocabulary, stopIds, speller, walk, blanks } = prepared;
+    const { vocabulary, stopIds, speller, blanks } = prepared;
     const banned = constraint.kind === 'tool_calls' ? [] : prepared.banned;
     const run = new ConstraintRun({
       matcher: await compiled.matcher(),
       position,
       vocabulary,
       speller,
-      walk,
       blanks,
       stopIds,
       banned,

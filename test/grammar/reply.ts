@@ -3,7 +3,6 @@ import { Automaton, Position } from '../../src/grammar/automaton';
 import { ConstraintRun } from '../../src/grammar/constraint_run';
 import type { Grammar } from '../../src/grammar/expression';
 import { printEbnf } from '../../src/grammar/print_ebnf';
-import { TokenWalk } from '../../src/grammar/token_walk';
 import { blanksOf, TokenSpeller } from '../../src/grammar/vocabulary';
 import { GrammarCompiler } from '../../src/grammar/xgrammar';
 import type { TestVocabulary } from './vocabularies';
@@ -19,12 +18,11 @@ export class RandomModel {
     readonly vocabulary: TestVocabulary,
     readonly compiler: GrammarCompiler,
     readonly speller: TokenSpeller,
-    readonly walk: TokenWalk,
   ) {}
 
   static async create(vocabulary: TestVocabulary): Promise<RandomModel> {
     const compiler = await GrammarCompiler.create(vocabulary, [vocabulary.stopId]);
-    return new RandomModel(vocabulary, compiler, new TokenSpeller(vocabulary), new TokenWalk(vocabulary));
+    return new RandomModel(vocabulary, compiler, new TokenSpeller(vocabulary));
   }
 
   async open(grammar: Grammar): Promise<{ run: ConstraintRun; automaton: Automaton; free(): void }> {
@@ -35,7 +33,6 @@ export class RandomModel {
       position: Position.start(automaton),
       vocabulary: this.vocabulary,
       speller: () => this.speller,
-      walk: () => this.walk,
       blanks: blanksOf(this.vocabulary),
       stopIds: new Set([this.vocabulary.stopId]),
       banned: [],
