@@ -73,7 +73,7 @@ export function contextParts(contextTokens: number): number {
 }
 
 /** Tokens of one chunk of the chunked delta rule; the kernels' own constant. */
-const deltaChunk = 64;
+export const deltaChunk = 16;
 const logitBytes = 16 * 1024 * 1024;
 
 /** Rows of logits computed at a time: at most 16 MiB, since 512 rows of a 248,320-word vocabulary would be half a gigabyte. */

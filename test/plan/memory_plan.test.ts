@@ -1,10 +1,13 @@
 /** The plan as a whole: never above its budget, nothing read twice, nothing left out, and what a refusal names is accepted. */
+
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { EngineError } from '../../src/errors';
 import type { TensorInfo } from '../../src/format/types';
+import { deltaChunk } from '../../src/kernels/delta';
 import type { FileRange } from '../../src/plan/blocks';
 import { type MemoryPlan, type PlanInput, planMemory } from '../../src/plan/memory_plan';
+import { deltaChunk as plannedChunk } from '../../src/plan/shapes';
 import { storeLayout } from '../../src/plan/store_layout';
 import { rawPairs, type SlotImage, sourcesOf, type Window, windowsOf } from '../../src/plan/windows';
 import { memorySource } from '../../src/storage/memory';
@@ -165,6 +168,8 @@ function joined(ranges: readonly FileRange[]): string[] {
 
 const runs = { numRuns: 120 };
 const slow = 60_000;
+
+test('what is set aside for chunks of the delta rule is what its kernels write', () => expect(plannedChunk).toBe(deltaChunk));
 
 describe('for any shape and budget', () => {
   test('the plan stays within its budget, and its parts add up', { timeout: slow }, () => {
