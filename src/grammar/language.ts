@@ -68,17 +68,59 @@ export function intersect(a: Language, b: Language): Language {
  * Returns the rules; the first is the whole language.
  */
 export function languageRules(
-  { states }: Language,
+  language: Language,
   name: (state: number) => string,
   encode: (chars: Expression) => Expression,
   end: Expression,
 ): [string, Expression][] {
-  return states.map(({ steps, accepts }, id) => {
+  return minimised(language).states.map(({ steps, accepts }, id) => {
     const byTarget = new Map<number, CodeRange[]>();
     for (const { range, to } of steps) byTarget.set(to, [...(byTarget.get(to) ?? []), range]);
     const options = [...byTarget].map(([to, ranges]) => sequence(encode(chars(...ranges)), rule(name(to))));
     if (accepts) options.push(end);
     return [name(id), choice(...options)];
+  });
+}
+
+/** Of more states the round for round comparison, which may need as many rounds, takes longer than what it saves. */
+const maxMinimised = 500;
+
+/** The same texts in as few states as can be (Moore): states that accept alike and whose steps lead to states that are alike are one. */
+function minimised(language: Language): Language {
+  const { states } = language;
+  if (states.length > maxMinimised) return language;
+  const table = targetTable(states);
+  let classes = states.map(({ accepts }) => Number(accepts));
+  for (let count = 0; ; ) {
+    const ids = new Map<string, number>();
+    classes = table.map((targets, id) => {
+      let key = `${classes[id]}`;
+      for (const to of targets) key += to < 0 ? ',' : `,${classes[to]}`;
+      if (!ids.has(key)) ids.set(key, ids.size);
+      return ids.get(key)!;
+    });
+    if (ids.size === count) break;
+    count = ids.size;
+  }
+  const first = [...new Set(classes)].map((id) => states[classes.indexOf(id)]!);
+  return {
+    states: first.map(({ steps, accepts }) => ({
+      steps: joined(steps.map(({ range, to }) => ({ range, to: classes[to]! }))),
+      accepts,
+    })),
+  };
+}
+
+/** By state: where each piece leads into which all ranges together cut the characters; -1 where nothing does. */
+function targetTable(states: Language['states']): number[][] {
+  const cuts = new Set<number>();
+  for (const { steps } of states) for (const { range } of steps) cuts.add(range[0]).add(range[1] + 1);
+  const sorted = [...cuts].sort((a, b) => a - b);
+  const at = new Map(sorted.map((cut, i) => [cut, i]));
+  return states.map(({ steps }) => {
+    const targets = new Array<number>(sorted.length).fill(-1);
+    for (const { range, to } of steps) targets.fill(to, at.get(range[0])!, at.get(range[1] + 1)!);
+    return targets;
   });
 }
 

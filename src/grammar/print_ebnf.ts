@@ -10,6 +10,7 @@
  *   four are not written either.
  */
 import type { CodeRange, Expression, Grammar } from './expression';
+import { rulesIn } from './prune';
 import { type ByteRange, utf8Ranges } from './utf8_ranges';
 
 /** The largest count that a repetition without wide characters is written with. */
@@ -32,9 +33,14 @@ class Printer {
     for (const name of grammar.rules.keys()) this.#names.set(name, name === grammar.root ? 'root' : `r${count++}`);
   }
 
+  /** Of the rules that the text needs: what only an exact form uses would be compiled for nothing. */
   text(): string {
-    for (const [name, expression] of this.#grammar.rules) {
+    const { rules, root } = this.#grammar;
+    const needed = new Set([root]);
+    for (const name of needed) {
+      const expression = rules.get(name)!;
       this.#lines.push(`${this.#names.get(name)} ::= ${this.#before(expression, '')}`);
+      for (const used of rulesIn(expression, 'loose')) needed.add(used); // a set grows while it is walked
     }
     return this.#lines.join('\n');
   }

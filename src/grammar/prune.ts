@@ -17,18 +17,20 @@ export function prune(grammar: Grammar): Grammar | undefined {
   return { rules, root: grammar.root };
 }
 
-export function rulesIn(expression: Expression): string[] {
+/** Rules that `expression` uses, or that its loose form does. */
+export function rulesIn(expression: Expression, form: 'all' | 'loose' = 'all'): string[] {
+  const within = (part: Expression) => rulesIn(part, form);
   switch (expression.kind) {
     case 'rule':
       return [expression.name];
     case 'sequence':
-      return expression.parts.flatMap(rulesIn);
+      return expression.parts.flatMap(within);
     case 'choice':
-      return expression.options.flatMap(rulesIn);
+      return expression.options.flatMap(within);
     case 'repeat':
-      return rulesIn(expression.of);
+      return within(expression.of);
     case 'narrow':
-      return [...rulesIn(expression.exact), ...rulesIn(expression.loose)];
+      return [...(form === 'all' ? within(expression.exact) : []), ...within(expression.loose)];
     default:
       return [];
   }

@@ -71,6 +71,8 @@ export class SchemaConverter {
   readonly places: SchemaPlaces;
   readonly #values: ValueCheck;
   readonly #names = new Map<string, string>();
+  /** Of numbered rules, by what they say. */
+  readonly #stems = new Map<string, string>();
   readonly #ids = new Map<SchemaObject, number>();
   readonly #prefix: string;
   #depth = 0;
@@ -209,9 +211,13 @@ export class SchemaConverter {
     return stringText(conjuncts, form, (make) => this.addRules(make));
   }
 
-  /** Adds numbered rules under a fresh name; gives the name of the first. */
+  /** Adds numbered rules under a fresh name, unless the same were added before; gives the name of the first. */
   addRules(make: (name: (state: number) => string) => [string, Expression][]): string {
-    const stem = `${this.#prefix}l${this.rules.size}`;
+    const key = JSON.stringify(make(String));
+    const known = this.#stems.get(key);
+    const stem = known ?? `${this.#prefix}l${this.rules.size}`;
+    if (known !== undefined) return `${stem}.0`;
+    this.#stems.set(key, stem);
     for (const [name, expression] of make((state) => `${stem}.${state}`)) this.rules.set(name, expression);
     return `${stem}.0`;
   }
