@@ -36,7 +36,7 @@ function randomPicks(next: Random, { tokens, experts, chosen }: { tokens: number
 
 const groupCases = [
   { reduction: 'workgroup', experts: 256, chosen: 8, tokens: 40, why: '35B-A3B: some experts not at all, some in several tiles' },
-  { reduction: 'workgroup', experts: 1022, chosen: 3, tokens: 7, why: 'the most there may be, several to a thread' },
+  { reduction: 'workgroup', experts: 1024, chosen: 3, tokens: 7, why: 'the most there may be, several to a thread' },
   { reduction: 'workgroup', experts: 1, chosen: 1, tokens: 100, why: 'one expert' },
   { reduction: 'direct', experts: 16, chosen: 4, tokens: 33, why: 'tiles of four' },
 ].map(

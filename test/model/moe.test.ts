@@ -1,5 +1,5 @@
 import { beforeAll, expect, test } from 'vitest';
-import { sessionPlan } from '../../src/engine/model_session';
+import { ModelSession, sessionPlan } from '../../src/engine/model_session';
 import type { EngineError } from '../../src/errors';
 import type { Gpu } from '../../src/gpu/device';
 import { openDirectory } from '../../src/node/file_source';
@@ -70,6 +70,24 @@ test.each(['moe8-bf16', 'moe64-4bit', 'moe512-4bit', 'next-4bit'])('%s: the smal
   expect(some.decode).toEqual(all.decode);
 });
 
+test('experts of several slabs, one after another and all at once, change no bit', async () => {
+  const checkpoint = await openCheckpoint(await files('moe-4bit'));
+  const shape = { ...options, contextTokens: 124 };
+  const slabBytes = 20 * sessionPlan(gpu, checkpoint, shape).experts!.slotBytes; // of 64 experts
+  const whole = sessionPlan(gpu, checkpoint, { ...shape, slabBytes });
+  const gpuBudgetBytes = whole.bytes.total - 24 * whole.experts!.slotBytes;
+  const part = sessionPlan(gpu, checkpoint, { ...shape, slabBytes, gpuBudgetBytes });
+  for (const source of checkpoint.sources.values()) source.close();
+  expect(whole.experts!.slabs.length).toBe(4);
+  expect(part.experts).toMatchObject({ complete: false, slabs: [{ layers: 1 }, { layers: 1 }, { layers: 2 }] });
+  const all = await scoreOf('moe-4bit');
+  for (const budget of [{}, { gpuBudgetBytes }]) {
+    const some = await scoreVectors(gpu, await files('moe-4bit'), { ...options, slabBytes, ...budget });
+    expect(some.prefillLogits).toEqual(all.prefillLogits);
+    expect(some.decode).toEqual(all.decode);
+  }
+});
+
 test('tokens computed before their experts are known to be there come out alike', async () => {
   const checkpoint = await openCheckpoint(await files('moe-4bit'));
   const { bytes, experts } = sessionPlan(gpu, checkpoint, { ...options, contextTokens: 124 });
@@ -103,6 +121,23 @@ test('the kernels of a GPU, on this adapter', { timeout: 240_000 }, async () => 
   expectReference(some);
   expect(some.waits).toBeGreaterThan(0);
   expect(some).toEqual({ ...(await scoreVectors(asGpu, await files('moe-4bit'), chunks)), waits: some.waits });
+});
+
+test('a token takes three dispatches through a mixture: projections, experts as they are chosen, what all of them add', async () => {
+  const checkpoint = await openCheckpoint(await files('moe-4bit'));
+  const session = await ModelSession.load({ ...gpu, direct: false }, checkpoint, { ...options, contextTokens: 32 });
+  const mixtures = [...session.recordings.decode.body].filter(({ mixture }) => mixture);
+  expect(mixtures.length).toBe(4);
+  for (const { dispatches } of mixtures) {
+    expect(dispatches.map(({ kernel }) => kernel.label.split(' ')[0])).toEqual([
+      'moe_project',
+      'moe_gate_up_q4',
+      'moe_down_sum_q4',
+    ]);
+    expect(dispatches[1]!.kernel.label).toContain('ranked');
+  }
+  session.destroy();
+  for (const source of checkpoint.sources.values()) source.close();
 });
 
 test('nothing stays allocated', () => expect(gpu.memory.bytes).toBe(0));
