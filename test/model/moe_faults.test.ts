@@ -5,6 +5,7 @@ import type { Gpu } from '../../src/gpu/device';
 import { openDirectory } from '../../src/node/file_source';
 import { openNodeGpu } from '../../src/node/open_gpu';
 import type { ByteSource } from '../../src/storage/byte_source';
+import { Deferred } from '../../src/stream/deferred';
 import { openCheckpoint } from '../../src/stream/open_checkpoint';
 
 const tokens = Uint32Array.from({ length: 24 }, (_, i) => (i * 37) % 512);
@@ -121,6 +122,25 @@ test.each([0, spareBytes])(
     close();
   },
 );
+
+test('a chunk reads its next experts while the GPU computes with those before them', async () => {
+  const read = new Set<string>();
+  const isWhole = (at: string) => at.includes('down_proj.weight'); // the last of an expert
+  const { session, close } = await sessionWith((_, at) => void (isWhole(at) && read.add(at)), { spare: 0 });
+  const { runner, sequence, plan } = session;
+  const slots = plan.experts!.slabs[0]!.slots;
+  const { queue } = gpu.device;
+  const done = new Deferred();
+  queue.onSubmittedWorkDone = () => done.promise.then(() => undefined); // nobody hears yet that anything is computed
+  sequence.reset();
+  const running = runner.step([{ sequence, tokens: tokens.subarray(0, 16), logits: 'none' }]);
+  await expect.poll(() => read.size, { timeout: 5000 }).toBeGreaterThanOrEqual(slots); // half of them beside the first half's compute
+  done.resolve();
+  await running;
+  Reflect.deleteProperty(queue, 'onSubmittedWorkDone');
+  expect(read.size).toBeGreaterThan(slots);
+  close();
+});
 
 /** Rows of tokens one by one, computed before their experts are known to be there. */
 const decoded = async ({ runner, sequence }: ModelSession, count: number): Promise<number[][]> => {
