@@ -5,6 +5,8 @@ import type { Gpu } from '../../src/gpu/device';
 import { openDirectory } from '../../src/node/file_source';
 import { openNodeGpu } from '../../src/node/open_gpu';
 import { openCheckpoint } from '../../src/stream/open_checkpoint';
+import { regularLayerTypes } from '../../src/synth/presets';
+import { plannedModel } from '../plan/models';
 import { type Score, scoreVectors } from './vectors';
 
 let gpu: Gpu;
@@ -138,6 +140,38 @@ test('a token takes three dispatches through a mixture: projections, experts as 
   }
   session.destroy();
   for (const source of checkpoint.sources.values()) source.close();
+});
+
+test('the more a synthetic router is skewed, the more of the choices fall on few experts', async () => {
+  const moe = { experts: 32, chosen: 4, intermediateSize: 64, sharedIntermediateSize: 64, renormalised: true };
+  const shapes = {
+    ...{ hiddenSize: 256, intermediateSize: 64, vocabSize: 512, numAttentionHeads: 4, numKeyValueHeads: 2, headDim: 64, moe },
+    ...{ layerTypes: regularLayerTypes(2), linearNumKeyHeads: 2, linearNumValueHeads: 4, linearKeyHeadDim: 32 },
+    ...{ linearValueHeadDim: 32, tieWordEmbeddings: false },
+  };
+  /** Of the choices of the last layer, the share of the most popular eight. */
+  const popular = async (skew: number): Promise<number> => {
+    const model = plannedModel({ shapes, bits: 4, skew });
+    const shape = { ...options, contextTokens: 64, chunkTokens: 64 };
+    const session = await ModelSession.load(gpu, { ...model, sources: model.sources() }, shape);
+    const { runner, sequence, scratch } = session;
+    await runner.step([{ sequence, tokens: Uint32Array.from({ length: 64 }, (_, i) => (i * 37) % 512), logits: 'none' }]);
+    const picks = new Uint32Array(64 * moe.chosen);
+    await runner.readBuffer(scratch.picks, 0, new Uint8Array(picks.buffer));
+    session.destroy();
+    const uses = Array.from({ length: moe.experts }, (_, expert) => picks.filter((pick) => pick === expert).length);
+    return (
+      uses
+        .sort((a, b) => b - a)
+        .slice(0, 8)
+        .reduce((sum, count) => sum + count) / picks.length
+    );
+  };
+  const shares = [await popular(0), await popular(1), await popular(2)] as [number, number, number];
+  console.log(shares.map((share) => share.toFixed(2)).join(', '));
+  expect(shares[0]).toBeLessThan(0.5); // even would be a quarter, of 256 choices by chance somewhat more
+  expect(shares[1]).toBeGreaterThan(shares[0] + 0.1);
+  expect(shares[2]).toBeGreaterThan(shares[1] + 0.05);
 });
 
 test('nothing stays allocated', () => expect(gpu.memory.bytes).toBe(0));
