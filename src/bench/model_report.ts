@@ -19,8 +19,17 @@ const columns = [
   ...['peak GB', 'dispatches', 'a layer', 'submits', ''],
 ];
 
-export function modelTable(label: string, { promptTokens, decodeTokens, repeat }: ModelBench, rows: readonly ReportedContext[]) {
-  const title = `${label}: prompt ${promptTokens}, decode ${decodeTokens}, median of ${count(repeat, 'run')}`;
+type Asked = Pick<ModelBench, 'promptTokens' | 'decodeTokens' | 'repeat' | 'trace'>;
+
+export function modelTable(
+  label: string,
+  { promptTokens, decodeTokens, repeat, trace }: Asked,
+  rows: readonly ReportedContext[],
+) {
+  const isMixture = rows.some((row) => !('skipped' in row) && row.experts);
+  const choice = trace ? 'as in a text of real locality (--trace real)' : 'as the routers choose';
+  const experts = isMixture ? `; experts ${choice}` : '';
+  const title = `${label}: prompt ${promptTokens}, decode ${decodeTokens}, median of ${count(repeat, 'run')}${experts}`;
   const skipped = rows.flatMap((row) => ('skipped' in row ? [`  context ${row.context} skipped: ${row.skipped}`] : []));
   const measured = rows.flatMap((row) => ('skipped' in row ? [] : [cells(row)]));
   const bounds = rows.flatMap((row) => ('skipped' in row || !row.bound ? [] : [`  ${boundText(row.context, row.bound)}`]));

@@ -14,6 +14,7 @@ import type { KernelCase } from './harness';
 import { interleavePairsCases } from './interleave_pairs';
 import { moeCases } from './moe';
 import { moeChoiceCases } from './moe_choice';
+import { moeGroupedCases } from './moe_grouped';
 import { normGemvCases } from './norm_gemv';
 import { normHalvesCases } from './norm_halves';
 import { qkNormRopeCases } from './qk_norm_rope';
@@ -42,6 +43,7 @@ export const kernelCases: KernelCase[] = [
   ...normHalvesCases,
   ...moeChoiceCases,
   ...moeCases,
+  ...moeGroupedCases,
   ...normGemvCases,
   ...advanceCases,
   ...interleavePairsCases,

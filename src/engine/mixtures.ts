@@ -56,6 +56,7 @@ export class Mixtures {
     else this.#picks.copyFrom(batches.encoder(), scratch.picks, 0, bytes);
     batches.submit();
     const { buffer, byteOffset, length } = await this.#picks.floats(bytes);
+    batches.forget(); // all before it is done: what may be under way is for the experts' reads to go beside
     return new Uint32Array(buffer, byteOffset, length);
   }
 }

@@ -24,6 +24,8 @@ export function encode(
   state: PassState = {},
 ): void {
   for (const { kernel, activations, slab, rows } of dispatches) {
+    const [x, y = 1, z = 1] = kernel.grid(tokens, rows);
+    if (x === 0) continue;
     const pipeline = kernel.pipeline(tokens);
     if (pipeline !== state.pipeline) pass.setPipeline(pipeline);
     state.pipeline = pipeline;
@@ -32,7 +34,6 @@ export function encode(
       pass.setBindGroup(1, slab.group);
       state.slab = slab.group;
     }
-    const [x, y = 1, z = 1] = kernel.grid(tokens, rows);
     pass.dispatchWorkgroups(x, y, z);
   }
 }

@@ -26,7 +26,7 @@ export type KernelSpec = {
   bindings: Record<string, BindingKind>;
   /** Matrices in the slab of group 1, small parameters, or both; neither by default. */
   weights?: 'matrix' | 'parameters' | 'both';
-  /** Workgroups for `tokens` tokens of a step; `rows` is the row count of a matrix part, 0 for kernels without one. */
+  /** Workgroups for `tokens` tokens of a step, 0 where it has no use for them; `rows` is the row count of a matrix part, 0 for kernels without one. */
   grid(tokens: number, rows: number): Grid;
   /** Of a kernel that takes up to `recordsSeen` matrices in one dispatch: `rows` is then the sum of their rows in whole workgroups. */
   rowsPerWorkgroup?: number;

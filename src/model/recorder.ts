@@ -24,13 +24,14 @@ import { createGatedRmsNorm } from '../kernels/gated_rms_norm';
 import { chooseGemm } from '../kernels/gemm';
 import { chooseGemv } from '../kernels/gemv';
 import { chooseMoeDown, chooseMoeGateUp, createMoeCombine, createMoeRoute, createMoeRouteOne } from '../kernels/moe';
+import { chooseMoeDownMany, chooseMoeGateUpMany, createMoeGroup, groupedFrom } from '../kernels/moe_grouped';
 import { createQkNormRope } from '../kernels/qk_norm_rope';
 import { createRmsNorm } from '../kernels/rms_norm';
 import { createSwiglu } from '../kernels/swiglu';
 import type { ActivationDtype, KvDtype } from '../kernels/variants';
 import type { MatrixBlocks, VectorBlock } from '../plan/blocks';
 import { type ExpertLayer, type ExpertPool, slabOf } from '../plan/experts';
-import { deltaShape, expertTableStride, picksStride, savedStride } from '../plan/shapes';
+import { deltaShape, expertGroupsAt, expertTableStride, picksStride, savedStride } from '../plan/shapes';
 import type { DeltaNetLayer } from '../plan/units';
 import type { Scratch } from './scratch';
 import type { AttentionState, DeltaNetState } from './sequence';
@@ -85,7 +86,7 @@ export type RecordingContext = {
   experts?: ExpertPool;
 };
 
-export type Activation = Exclude<keyof Scratch, 'headRows' | 'contextParts' | 'residual'>;
+export type Activation = Exclude<keyof Scratch, 'headRows' | 'contextParts' | 'chunkTokens' | 'residual'>;
 /** Activations that matrices read, by their buffer. */
 export type Input = 'normed' | 'mixed' | 'act' | 'headInput';
 /** Activations that matrices write. */
@@ -199,11 +200,20 @@ export class Recorder {
     const own = { logits: this.at('router'), picks: this.picks(layer), weights: this.at('pickWeights') };
     if (this.#mode === 'prefill') {
       this.add(createMoeRoute(gpu, config.moe!), own);
+      const group = createMoeGroup(gpu, { ...this.#groups(), chosen: config.moe!.chosen }, groupedFrom(gpu, config.moe!));
+      this.add(group, { picks: own.picks, step: this.step });
       return;
     }
     const kernel = createMoeRouteOne(gpu, { ...config.moe!, cols: config.hiddenSize });
     const ranges = { ...own, slots: this.expertSlots(layer), hidden: this.at('hidden'), saved: this.savedHidden(layer) };
     this.add(kernel, ranges);
+  }
+
+  /** Where a chunk's choices lie once they are sorted by expert. */
+  #groups() {
+    const { config, scratch } = this.context;
+    const { experts } = config.moe!;
+    return { experts, ...expertGroupsAt(config.moe!, scratch.chunkTokens) };
   }
 
   /** Where a token keeps the residual stream before a mixture. */
@@ -226,7 +236,9 @@ export class Recorder {
     const { gpu, table } = this.context;
     this.expertsAct(layer, experts);
     const { shape, slab, picks, slots } = this.expertPlaces(layer);
-    const down = chooseMoeDown(gpu, { ...shape, ...experts.matrices.downProj, absentZero: this.#mode === 'decode' });
+    const one = { ...shape, ...experts.matrices.downProj };
+    const down =
+      this.#mode === 'prefill' ? chooseMoeDownMany(gpu, one, this.#groups()) : chooseMoeDown(gpu, { ...one, absentZero: true });
     const ranges = { x: this.at('expertAct'), picks, slots, y: this.at('expertOut') };
     this.add(down, ranges, table.expert(experts, slab, ['downProj']));
   }
@@ -235,7 +247,8 @@ export class Recorder {
   protected expertsAct(layer: number, experts: ExpertLayer): void {
     const { gpu, table } = this.context;
     const { shape, slab, picks, slots } = this.expertPlaces(layer);
-    const up = chooseMoeGateUp(gpu, { ...shape, ...experts.matrices.gateProj });
+    const one = { ...shape, ...experts.matrices.gateProj };
+    const up = this.#mode === 'prefill' ? chooseMoeGateUpMany(gpu, one, this.#groups()) : chooseMoeGateUp(gpu, one);
     const ranges = { x: this.at('normed'), picks, slots, y: this.at('expertAct') };
     this.add(up, ranges, table.expert(experts, slab, ['gateProj', 'upProj']));
   }

@@ -9,6 +9,7 @@ type Name = keyof ReturnType<typeof scratchBytes>;
 export type Scratch = Record<Exclude<Name, 'residual'>, GPUBuffer> & {
   headRows: number;
   contextParts: number;
+  chunkTokens: number;
   residual: GPUBuffer | undefined;
 };
 
@@ -27,5 +28,6 @@ export function createScratch(gpu: Gpu, config: ModelConfig, shape: ScratchShape
     residual: residual > 0 ? gpu.memory.create('residual', residual, COPY_SRC | COPY_DST) : undefined,
     headRows: logitRows(shape),
     contextParts: contextParts(shape.contextTokens),
+    chunkTokens: shape.chunkTokens,
   };
 }

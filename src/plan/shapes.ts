@@ -1,5 +1,5 @@
 /** Sizes that follow from a config alone. */
-import type { ModelConfig } from '../format/types';
+import type { ModelConfig, MoeConfig } from '../format/types';
 
 /** The heads of a GatedDeltaNet layer. */
 export function deltaShape(config: ModelConfig): { keyHeads: number; valueHeads: number; keyDim: number; valueDim: number } {
@@ -169,7 +169,7 @@ function moeBytes({ moe, hiddenSize, layerTypes }: ModelConfig, tokens: number) 
     router: rows(experts),
     sharedGate: rows(1),
     sharedOut: rows(hiddenSize),
-    picks: rows(chosen),
+    picks: moe ? bufferBytes(expertGroupsAt(moe, tokens).words * 4) : 16,
     pickWeights: rows(chosen),
     expertAct: rows(chosen * intermediateSize),
     expertOut: rows(chosen * hiddenSize),
@@ -178,6 +178,19 @@ function moeBytes({ moe, hiddenSize, layerTypes }: ModelConfig, tokens: number) 
     savedHidden: moe ? layerTypes.length * savedStride(hiddenSize) : 16,
     expertSlots: Math.max(16, layerTypes.length * expertTableStride(experts)),
   };
+}
+
+/** Choices of one expert that a kernel takes at a time, the fewest of all kernels. */
+const fewestInTile = 4;
+
+/**
+ * Where, in words behind the picks of a chunk of `tokens` tokens, the choices lie that are sorted by expert, and the tiles of them: how many
+ * there are, and three words of each.
+ */
+export function expertGroupsAt({ experts, chosen }: Pick<MoeConfig, 'experts' | 'chosen'>, tokens: number) {
+  const choices = tokens * chosen;
+  const most = Math.floor((choices + Math.min(choices, experts) * (fewestInTile - 1)) / fewestInTile);
+  return { places: choices, tiles: 2 * choices, words: 2 * choices + 1 + 3 * most };
 }
 
 /** Bytes between two layers' rows of `layerPicks` and of `savedHidden`. */

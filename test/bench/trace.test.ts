@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { modelTable, type ReportedContext } from '../../src/bench/model_report';
 import { leastRecentlyUsedMisses, picksOf, realisticTrace } from '../../src/bench/trace';
 
 const shape = { layers: 6, experts: 256, chosen: 8 };
@@ -46,4 +47,22 @@ test('misses are counted by hand: two slots, the least recently used goes, a tok
   expect(leastRecentlyUsedMisses(trace, 2, [0, 1, 2, 3], 4)).toBe(5);
   expect(leastRecentlyUsedMisses(trace, 1, [0, 1, 2, 3], 4)).toBeGreaterThanOrEqual(5);
   expect(leastRecentlyUsedMisses(trace, 4, [0, 1, 2, 3], 3)).toBe(1);
+});
+
+test('a report of a mixture says who chose its experts', () => {
+  const speed = { median: 100, spread: 0.1 };
+  const row = {
+    ...{ context: 0, promptTokens: 8, decodeTokens: 4, prefillTokensPerSecond: speed, decodeTokensPerSecond: speed },
+    ...{ bytesPerToken: { total: 1e6 }, streamedBytesPerToken: 0, gbPerSecond: 1, prefillTflops: 1, peakGpuBytes: 1e9 },
+    ...{ plannedGpuBytes: 1e9, dispatchesPerToken: 20, dispatchesPerLayer: 5, submitsPerToken: 1, logitDeviation: 1, ids: [] },
+    ...{ repeatable: true, profiles: [], ofRead: 0.1, ofFma: 0.1 },
+  } as unknown as ReportedContext;
+  const experts = { slots: 40, hits: 90, misses: 10, prefetchHits: 5, bytesPerToken: 1e5, syncsPerToken: 1.5 };
+  const mixture = { ...row, experts } as ReportedContext;
+  const asked = { promptTokens: 8, decodeTokens: 4, repeat: 3 };
+  const [first] = modelTable('shapes', { ...asked, trace: 'real' }, [mixture]).split('\n');
+  expect(first).toMatch(/; experts as in a text of real locality/);
+  expect(modelTable('shapes', asked, [mixture])).toMatch(/; experts as the routers choose\n/);
+  expect(modelTable('shapes', asked, [mixture])).toContain('hits 90 %');
+  expect(modelTable('shapes', asked, [row])).not.toContain('experts');
 });

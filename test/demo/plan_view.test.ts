@@ -44,6 +44,24 @@ describe('the bar', () => {
     expect(segments[0]!.note).toBe('100 % of the model');
   });
 
+  test('a mixture says how many of its experts have room, and what a token fetches of the others', () => {
+    const gpu = { ...large.gpu, experts: 1e9, total: large.gpu.total + 1e9 };
+    const experts = { slots: 600, of: 10_240, slotBytes: 1_700_000, perToken: 320 };
+    const some: PlanReport = {
+      ...large,
+      gpuBudgetBytes: 6e9,
+      gpu,
+      experts,
+      streamedBytesPerToken: 0,
+      expectedExpertBytesPerToken: 90e6,
+    };
+    expect(segmentsOf(some).find(({ use }) => use === 'experts')).toMatchObject({ bytes: 1e9, note: '600 of 10,240 at a time' });
+    expect(streamText(some)).toBe('about 90.0 MB of experts per token, as the text needs them, from this browser’s storage');
+    const all = { ...some, experts: { ...experts, slots: 10_240 }, expectedExpertBytesPerToken: 0 };
+    expect(segmentsOf(all).find(({ use }) => use === 'experts')!.note).toBe('all 10,240');
+    expect(streamText(all)).toBe('Nothing streams: all weights stay in GPU memory.');
+  });
+
   test('without a budget nothing is free', () => {
     const plan = { ...small, gpuBudgetBytes: undefined };
     expect(segmentsOf(plan).map(({ use }) => use)).not.toContain('free');

@@ -1,5 +1,5 @@
 /** Decoding without the CPU gives what decoding with it gives, token for token, and leaves the sequence where it should be. */
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type Generation, generate } from '../../src/engine/generate';
 import { ModelSession } from '../../src/engine/model_session';
 import type { Gpu } from '../../src/gpu/device';
@@ -76,6 +76,26 @@ async function logitsAfter(session: ModelSession, token: number): Promise<Float3
 test('the loop is in use where it may be, and only there', () => {
   expect(onGpu.tokenLoops(4096)).toBeDefined();
   expect(onCpu.tokenLoops(4096)).toBeUndefined();
+});
+
+test('between two tokens nothing is made, bound or written by JavaScript: what a dispatch needs lies there', async () => {
+  const { device } = gpu;
+  const made = (['createBuffer', 'createBindGroup', 'createShaderModule', 'createComputePipelineAsync'] as const).map((name) =>
+    vi.spyOn(device, name),
+  );
+  const written = vi.spyOn(device.queue, 'writeBuffer');
+  const submitted = vi.spyOn(device.queue, 'submit');
+  const calls: { made: number; written: number; submitted: number }[] = [];
+  const count = (spy: { mock: { calls: unknown[] } }) => spy.mock.calls.length;
+  await run(onGpu, { sampling: { temperature: 0.7, top_k: 20, top_p: 0.95, seed: 1 } }, undefined, () =>
+    calls.push({ made: made.reduce((sum, spy) => sum + count(spy), 0), written: count(written), submitted: count(submitted) }),
+  );
+  for (const spy of [...made, written, submitted]) spy.mockRestore();
+  const [first, last] = [calls[4]!, calls.at(-5)!];
+  expect(calls.length).toBeGreaterThan(20);
+  expect(last.made - first.made).toBe(0);
+  expect(last.written - first.written).toBe(0);
+  expect(last.submitted - first.submitted).toBeGreaterThan(20);
 });
 
 describe('the same tokens', () => {

@@ -90,6 +90,16 @@ describe('real configs', () => {
     expect(config.moe).toEqual({ ...moe, renormalised: true });
     expect(config.intermediateSize).toBe(moe.sharedIntermediateSize);
   });
+
+  test.each(['qwen3_5_moe', 'qwen3_5_moe_text', 'qwen3_next'])(
+    '%s may have up to 1,024 experts, and says how many a token takes',
+    (type) => {
+      const many = { ...mixture, model_type: type, num_experts: 1024, num_experts_per_tok: 10 };
+      expect(parseConfig(JSON.stringify(text(many))).moe).toMatchObject({ experts: 1024, chosen: 10, renormalised: true });
+      const own = parseConfig(JSON.stringify(text({ ...many, num_experts_per_tok: 3, norm_topk_prob: false })));
+      expect(own.moe).toMatchObject({ chosen: 3, renormalised: false });
+    },
+  );
 });
 
 describe('forms', () => {

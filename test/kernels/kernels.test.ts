@@ -51,6 +51,13 @@ import {
   createMoeRoute,
   createMoeRouteOne,
 } from '../../src/kernels/moe';
+import {
+  chooseMoeDownMany,
+  chooseMoeGateUpMany,
+  createMoeDownGrouped,
+  createMoeGateUpGrouped,
+  createMoeGroup,
+} from '../../src/kernels/moe_grouped';
 import { createDeltaProjectQ4, createNormGemvQ4 } from '../../src/kernels/norm_gemv';
 import { createQkNormRope } from '../../src/kernels/qk_norm_rope';
 import { createRmsNorm, createRmsNormUnits, createWeighUnits } from '../../src/kernels/rms_norm';
@@ -179,6 +186,7 @@ const team = { rows: 4, lanes: 32, teams: 2, kib: 16, nibbles: 'convert' } as co
 const sampled = { vocab: 100, ring: 4 };
 const wide = { ...linear, format: q4(64, 'bf16') };
 const expert = { rows: 8, cols: 64, format: q4(64, 'bf16'), chosen: 2, slotBytes: 1024 };
+const groups = { experts: 8, places: 4, tiles: 8 };
 const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> = {
   attention: { reference: 'attention', create: (gpu) => createAttention(gpu, heads) },
   attention_combine_units: {
@@ -245,6 +253,9 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
     reference: 'moe',
     create: (gpu) => createMoeRouteOne(gpu, { experts: 8, chosen: 2, renormalised: true, cols: 4 }),
   },
+  moe_group: { reference: 'moe', create: (gpu) => createMoeGroup(gpu, { ...groups, chosen: 2 }) },
+  moe_gate_up_grouped: { reference: 'moe', create: (gpu) => createMoeGateUpGrouped(gpu, expert, groups) },
+  moe_down_grouped: { reference: 'moe', create: (gpu) => createMoeDownGrouped(gpu, expert, groups) },
   moe_gate_up: { reference: 'moe', create: (gpu) => createMoeGateUp(gpu, expert) },
   moe_down: { reference: 'moe', create: (gpu) => createMoeDown(gpu, expert) },
   moe_gate_up_q4: { reference: 'moe', create: (gpu) => createMoeGateUpQ4(gpu, expert) },
@@ -303,6 +314,7 @@ function declared(stem: string): Declared[] {
   const own = readFileSync(join(root, 'wgsl', `${stem}.wgsl`), 'utf8');
   // What several kernels bind alike, a file declares that comes before theirs.
   const before = {
+    expert_groups: /\bgroupOf\(/,
     picks_given: /\bpickOf\(/,
     part_sums: /\bcombined\(/,
     x_normed: /\b(stageNormed|normedSum)\(/,
@@ -340,6 +352,31 @@ describe('one kernel: one file, one binding, one reference, one table', () => {
     const slab = /parameter4\(|weight4\(|record\./.test(source) ? 1 : 0;
     expect(own + slab).toBeLessThanOrEqual(8);
   });
+});
+
+test('a prompt takes the choices of an expert together, in tiles that read its weights once', () => {
+  const many = (direct: boolean, experts: number, chosen: number) => {
+    const gpu = { ...inertGpu(), direct };
+    const shape = { ...expert, rows: 512, chosen };
+    const at = { experts, places: 512 * chosen, tiles: 1024 * chosen };
+    return [chooseMoeGateUpMany(gpu, shape, at), chooseMoeDownMany(gpu, shape, at)];
+  };
+  for (const [experts, chosen] of [
+    [256, 8],
+    [512, 10],
+    [16, 4],
+    [8, 3],
+  ] as const) {
+    for (const direct of [false, true]) {
+      for (const kernel of many(direct, experts, chosen)) {
+        expect(kernel.chosen!(512).label).toMatch(/^moe_(gate_up|down)_grouped /);
+        const [, tiles] = kernel.grid(512, 0);
+        const tile = direct ? 4 : 32;
+        expect(tiles).toBeLessThanOrEqual((512 * chosen) / tile + experts); // one of each expert need not be full
+        expect(kernel.chosen!(2).label.includes('grouped')).toBe(direct); // a GPU runs few choices each by itself
+      }
+    }
+  }
 });
 
 test('what a measurement may put in the place of a product that ends a norm binds what that binds', () => {

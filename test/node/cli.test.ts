@@ -85,6 +85,22 @@ test('score writes the logits that the reference gives, and one JSON line', asyn
   expect([...ours.ints('greedy_ids')]).toEqual([...expected.ints('greedy_ids')]);
 });
 
+test('score of a mixture within a budget says what its tokens asked of the experts', async () => {
+  const tokens = file('few.json', '[1, 300, 200, 45]');
+  const model = join(root, 'test/fixtures/vectors/moe-4bit');
+  const budget = ['--context', '124', '--gpu-budget', '2500000'];
+  const run = ['score', '--model', model, '--tokens', tokens, '--out', join(folder, 'mixture.safetensors')];
+  const { code, stdout } = await cli(...run, '--decode-tokens', tokens, ...budget);
+  expect(code).toBe(0);
+  const { peakGpuBytes, experts } = JSON.parse(stdout.trim().split('\n').at(-1)!);
+  expect(peakGpuBytes).toBeLessThanOrEqual(2_500_000);
+  const keys = ['slots', 'hits', 'misses', 'prefetchHits', 'bytesPerToken', 'syncsPerToken'];
+  expect(Object.keys(experts)).toEqual(keys);
+  expect(experts.slots).toBeLessThan(64);
+  expect(experts.hits + experts.misses).toBe(4 * 4 * 4); // tokens, layers, experts of each
+  for (const key of ['misses', 'bytesPerToken', 'syncsPerToken']) expect(experts[key]).toBeGreaterThan(0);
+});
+
 test('generate streams a story, the same for the same seed', async () => {
   const run = () =>
     cli(
@@ -132,6 +148,7 @@ describe('complaints are one line, and the exit code is not 0', () => {
     ['no command', () => [], /score \| generate/],
     ['an unknown command', () => ['scroe'], /'scroe'/],
     ['a missing option', () => ['score', '--tokens', tokens(), '--out', out()], /--model is missing/],
+    ['experts of a trace, which are for speed alone', () => ['score', '--model', vectors, '--trace', 'real'], /--trace/],
     ['an unknown option', () => ['score', '--modle', 'x'], /--modle/],
     ['a stray word', () => ['generate', 'hello'], /hello/],
     [

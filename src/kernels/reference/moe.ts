@@ -23,6 +23,21 @@ export function moeRouteReference(
   return { picks: Float64Array.from(picks), weights: Float64Array.from(weights) };
 }
 
+/** `places`: choices, those of one expert side by side, in order; `tiles`: of each the expert, its first place and the one behind its last. */
+export function moeGroupReference(
+  picks: ArrayLike<number>,
+  { experts, tile }: { experts: number; tile: number },
+): { places: Float64Array; tiles: Float64Array } {
+  const places: number[] = [];
+  const tiles: number[] = [];
+  for (let expert = 0; expert < experts; expert++) {
+    let first = places.length;
+    for (let choice = 0; choice < picks.length; choice++) if (picks[choice] === expert) places.push(choice);
+    for (; first < places.length; first += tile) tiles.push(expert, first, Math.min(places.length, first + tile));
+  }
+  return { places: Float64Array.from(places), tiles: Float64Array.from(tiles) };
+}
+
 type Choices = { picks: readonly number[]; chosen: number; rows: number; cols: number };
 
 /** y [choices, rows] = silu(gate x) * (up x) of each token's experts; `gate`, `up`: W [rows, cols] by expert. */
