@@ -8,7 +8,7 @@ override OWN: u32 = (EXPERTS + 255u) / 256u;
 @group(0) @binding(0) var<storage, read_write> picks: array<u32>;
 @group(0) @binding(1) var<uniform> step: Step;
 /// Choices of each expert; then the next place for one.
-var<workgroup> counts: array<atomic<u32>, EXPERTS>;
+var<workgroup> counts: array<atomic<u32>, 1024>;
 /// Choices and tiles of the OWN experts of each thread.
 var<workgroup> sums: array<vec2u, 256>;
 
