@@ -73,14 +73,14 @@ describe.each(states)('%s', (state, reach) => {
     }
     await page.evaluate(() => document.querySelector('sluice-chat')!.scrollIntoView({ block: 'center' }));
     await page.screenshot(join(folder, `element-${state}-${width}-${scheme}.png`));
-    expect(await page.evaluate(layout)).toEqual({ overflow: 0, outside: [], covered: [] });
+    expect(await page.evaluate(layout)).toEqual({ overflow: 0, outside: [], covered: [], cut: [] });
   });
 });
 
 test('nothing was complained of but the model that is not there', () =>
   expect(problemsOf(page).filter((error) => !error.includes('404'))).toEqual([]));
 
-/** What scrolls the page sideways, leaves the element, or cannot be pressed because something lies over it. Runs in the page. */
+/** What scrolls the page sideways, leaves the element, is cut off, or cannot be pressed because something lies over it. Runs in the page. */
 function layout() {
   const chat = document.querySelector('sluice-chat')!;
   const root = chat.shadowRoot!;
@@ -98,6 +98,11 @@ function layout() {
     const found = root.elementFromPoint(left + width / 2, top + height / 2);
     return found !== part;
   });
+  // The end of what was said, and a question with its buttons, need no scrolling.
+  const cut = ['transcript', 'messages-below'].filter((part) => {
+    const { scrollHeight, clientHeight, scrollTop } = root.querySelector(`[part=${part}]`)!;
+    return scrollHeight - clientHeight - scrollTop > 1;
+  });
   const { scrollWidth, clientWidth } = document.documentElement;
-  return { overflow: scrollWidth - clientWidth, outside: outside.map(named), covered: covered.map(named) };
+  return { overflow: scrollWidth - clientWidth, outside: outside.map(named), covered: covered.map(named), cut };
 }
