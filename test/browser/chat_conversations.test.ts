@@ -79,6 +79,8 @@ test('text files go along with a message; others are refused with a reason', asy
   await input.setInputFiles([{ name: 'a.bin', mimeType: 'x/y', buffer: Buffer.from([0xff, 0xfe, 0]) }]);
   const said = async (words: string) => (await page.getByTestId('composer-problem').textContent())!.includes(words);
   await expectSoon(() => said('a.bin is no text file'), true);
+  await input.setInputFiles([{ name: '\u202eאבג 1.bin', mimeType: 'x/y', buffer: Buffer.from([0xff, 0xfe, 0]) }]);
+  await expectSoon(() => said('\u2068אבג 1.bin\u2069 is no text file'), true);
   await input.setInputFiles([{ name: 'big.txt', mimeType: 'text/plain', buffer: Buffer.alloc(300_000, 97) }]);
   await expectSoon(() => said('big.txt has 300 kB'), true);
   expect(await page.getByTestId('attachments').locator('.chip-name').allTextContents()).toEqual(['note<b>.txt']);
