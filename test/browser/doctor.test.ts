@@ -97,22 +97,6 @@ describe.each(browsers)('the doctor in %s', (name) => {
     expect(alone.findings.kernels!.facts).toMatchObject({ ran: 1, failed: [{ kernel, name: shape, what }] });
   });
 
-  test('a fault that changes nothing is told, whatever the reason', async () => {
-    const idle = async (query: string) => (await examined(page, `json&${query}`)).findings;
-    const nothing = (why: string) => ({ status: 'failed', problems: [expect.stringContaining(why)] });
-    const kernels = `checks=kernels&${few}`;
-    expect((await idle(`${kernels}&plant=rms_norm,tanh,exp`)).kernels).toMatchObject(nothing("rms_norm has no 'tanh'"));
-    expect((await idle(`${kernels}&plant=no_kernel,sqrt,exp`)).kernels).toMatchObject(nothing('no kernel of that name'));
-    expect((await idle(`${kernels}&plant=rms_norm,sqrt,sqrt`)).kernels).toMatchObject(nothing('was not put in'));
-    const refused = await examined(page, 'json&checks=browser,memory&plant=rms_norm,sqrt,exp');
-    expect(refused).toEqual({ sluice: 'doctor', error: expect.stringContaining('kernels, model, products') });
-    if (name !== 'chromium') return; // the same again, and slow there
-    const { memory } = await idle('checks=memory&memory=0.125&plant=lose-device,999999999999');
-    expect(memory).toMatchObject({ status: 'noted', problems: [expect.stringContaining('never came')] });
-    const { model } = await idle('checks=model&plant=attention,exp,exp2'); // which benchmarks alone run
-    expect(model).toMatchObject({ status: 'noted', problems: [expect.stringContaining('no kernel of that name')] });
-  });
-
   test('what an earlier visit left in the private files is gone at the next, and nothing lies beside the one folder', async () => {
     await page.evaluate(async () => {
       const top = await navigator.storage.getDirectory();
@@ -151,6 +135,19 @@ describe('in Chromium, where processes can be made to die', () => {
     page = await launch('chromium');
   });
   afterAll(() => page?.close());
+
+  test('a fault that changes nothing is told, whatever the reason', async () => {
+    const idle = async (query: string) => (await examined(page, `json&${query}`)).findings;
+    const nothing = (why: string) => ({ status: 'failed', problems: [expect.stringContaining(why)] });
+    const kernels = `checks=kernels&${few}`;
+    expect((await idle(`${kernels}&plant=rms_norm,tanh,exp`)).kernels).toMatchObject(nothing("rms_norm has no 'tanh'"));
+    expect((await idle(`${kernels}&plant=no_kernel,sqrt,exp`)).kernels).toMatchObject(nothing('no kernel of that name'));
+    expect((await idle(`${kernels}&plant=rms_norm,sqrt,sqrt`)).kernels).toMatchObject(nothing('was not put in'));
+    const refused = await examined(page, 'json&checks=browser,memory&plant=rms_norm,sqrt,exp');
+    expect(refused).toEqual({ sluice: 'doctor', error: expect.stringContaining('kernels, model, products') });
+    const { memory } = await idle('checks=memory&memory=0.125&plant=lose-device,999999999999');
+    expect(memory).toMatchObject({ status: 'noted', problems: [expect.stringContaining('never came')] });
+  });
 
   test('the GPU’s process dies in the ladder: the page goes on and says so', async () => {
     await climbing(page);
@@ -232,13 +229,20 @@ describe('in Chromium, where processes can be made to die', () => {
 
   test.each(['light', 'dark'] as const)('looks right and is accessible when done, %s', async (scheme) => {
     await page.setColorScheme(scheme);
-    await page.evaluate(() => {
-      for (const details of document.querySelectorAll('details')) details.open = true;
-    });
     mkdirSync(join(repository, 'test/screenshots'), { recursive: true });
     for (const width of [390, 900, 1600]) {
       await page.setViewport({ width, height: 1000 });
-      await page.screenshot(join(repository, `test/screenshots/doctor-${width}-${scheme}.png`));
+      for (const [what, selector] of Object.entries({
+        top: 'body',
+        verdicts: '#verdict-section',
+        figures: '[data-check=device]',
+      })) {
+        await page.evaluate((each) => {
+          for (const details of document.querySelectorAll('details')) details.open = each === '[data-check=device]';
+          document.querySelector(each)!.scrollIntoView();
+        }, selector);
+        await page.screenshot(join(repository, `test/screenshots/doctor-${what}-${width}-${scheme}.png`));
+      }
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       expect({ width, overflow }).toEqual({ width, overflow: 0 });
     }

@@ -1,9 +1,12 @@
-/** What a site owner may change of <sluice-chat>: every custom property, part and slot that docs/embed.md names, and no other; and where it stands. */
+/**
+ * What a site owner may change of <sluice-chat>: every custom property, part and slot that docs/embed.md names, and no other; and where it stands.
+ * SLUICE_LONG: in Firefox too.
+ */
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { answered, pageWith, press, problemsOf, RECORDER, see, send, waitFor } from './element_page';
-import { launch, type TestPage } from './launch';
+import { type BrowserName, launch, type TestPage } from './launch';
 import { repository, startStaticServer, type TestServer } from './servers';
 
 const looks = /## Looks\n(.*?)\n## /s.exec(readFileSync(join(repository, 'docs/embed.md'), 'utf8'))![1]!;
@@ -45,7 +48,9 @@ beforeAll(async () => {
 });
 afterAll(() => server?.close());
 
-describe.each(['chromium', 'firefox'] as const)('<sluice-chat> in %s', (name) => {
+const browsers: BrowserName[] = process.env.SLUICE_LONG ? ['chromium', 'firefox'] : ['chromium'];
+
+describe.each(browsers)('<sluice-chat> in %s', (name) => {
   let page: TestPage;
   /** Every part that was there at some moment. */
   const parts = new Set<string>();

@@ -2,6 +2,7 @@
 import { expect, test } from 'vitest';
 import { kernelCases } from '../../src/cases/suite';
 import { againOf, askedOf } from '../../src/doctor/asked';
+import { withIdlePlant } from '../../src/doctor/context';
 import { describePlant, parsePlant, planted, plantText, whyIdle } from '../../src/doctor/plant';
 import { cleaned } from '../../src/doctor/private_text';
 import type { Gpu } from '../../src/gpu/device';
@@ -45,6 +46,17 @@ test('what asks for the same again comes through as it is, for every case', () =
 test.each([{ only: 'my-secret-words' }, { plant: parsePlant('my_kernel,sqrt,exp') }])('%j is not asked for again', (options) =>
   expect(againOf(['kernels'], options)).toBeUndefined(),
 );
+
+test('a check whose fault came to nothing is noted, and one that failed stays so', () => {
+  const passed = { status: 'passed', summary: '', facts: {} } as const;
+  expect(withIdlePlant(passed, undefined)).toBe(passed);
+  expect(withIdlePlant(passed, 'nothing changed')).toMatchObject({ status: 'noted', problems: ['nothing changed'] });
+  const failed = { ...passed, status: 'failed', problems: ['wrong'] } as const;
+  expect(withIdlePlant({ ...failed, problems: ['wrong'] }, 'nothing changed')).toMatchObject({
+    status: 'failed',
+    problems: ['wrong', 'nothing changed'],
+  });
+});
 
 test.each(['rms_norm,inverseSqrt,sqrt', 'lose-device,1000'])('plant=%s is written as it is read', (text) =>
   expect(plantText(parsePlant(text))).toBe(text),
