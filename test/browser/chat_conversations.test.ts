@@ -145,7 +145,7 @@ test('an imported conversation with hostile words shows them as words, thinking 
     {
       parent: 0,
       role: 'assistant',
-      text: `${evil} ![x](https://evil.invalid/a.png)`,
+      text: `${evil} ![x](https://evil.invalid/a.png)\n\n\`\`\`js\nconst a = '${evil}';\n\`\`\``,
       thoughts: evil,
       calls: [{ name: evil, arguments: evil }],
       end: 'stop',
@@ -167,6 +167,8 @@ test('an imported conversation with hostile words shows them as words, thinking 
       .evaluate((details: HTMLDetailsElement) => [details.open, details.textContent.includes('onerror')]),
   ).toEqual([false, true]);
   expect(await last('tool-call').textContent()).toContain(`Called ${evil}`);
+  await page.locator('[data-copy-code]').last().click();
+  await expectSoon(async () => (await page.evaluate(() => navigator.clipboard.readText())).trim(), `const a = '${evil}';`);
   expect(await page.evaluate(() => [document.title, document.querySelectorAll('.messages img').length])).toEqual([
     await page.title(),
     0,
