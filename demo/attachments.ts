@@ -1,5 +1,5 @@
 /** Text files that go along with a message: read here, and given to the model as fenced text with their name. Pure but for the reading. */
-import { formatBytes } from './format';
+import { formatBytes, isolated } from './format';
 import type { Parsed } from './model_choice';
 
 export type Attachment = { name: string; text: string };
@@ -12,16 +12,17 @@ export const MOST_NAME = 120;
 /** Says in words why a file cannot go along: too large, or no text in UTF-8. */
 export async function readAttachment(file: Pick<File, 'name' | 'size' | 'arrayBuffer'>): Promise<Parsed<Attachment>> {
   const name = shortName(file.name);
+  const words = isolated(name);
   if (file.size > MOST_ATTACHMENT_BYTES)
-    return { message: `${name} has ${formatBytes(file.size)}; a text file may have ${formatBytes(MOST_ATTACHMENT_BYTES)}.` };
+    return { message: `${words} has ${formatBytes(file.size)}; a text file may have ${formatBytes(MOST_ATTACHMENT_BYTES)}.` };
   try {
     const text = new TextDecoder('utf-8', { fatal: true }).decode(await file.arrayBuffer());
     if (!text.includes('\0')) return { value: { name, text } };
   } catch (error) {
-    if (error instanceof DOMException) return { message: `${name} could not be read. Choose it again.` };
+    if (error instanceof DOMException) return { message: `${words} could not be read. Choose it again.` };
     if (!(error instanceof TypeError)) throw error;
   }
-  return { message: `${name} is no text file. Text in UTF-8 can be attached.` };
+  return { message: `${words} is no text file. Text in UTF-8 can be attached.` };
 }
 
 /** Names come from outside: control characters, those that turn the direction of text included, go. */

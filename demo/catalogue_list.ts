@@ -3,7 +3,7 @@ import type { PlanReport } from '../src/api';
 import { cardLink } from './card_link';
 import { CATALOGUE, type CatalogueEntry, CHECKED_WORDS, choiceOfEntry, pinText } from './catalogue';
 import { cloneTemplate, onPress, part, required, setUnavailable } from './dom';
-import { formatBytes } from './format';
+import { errorText, formatBytes } from './format';
 import type { ModelChoice } from './model_choice';
 import { outcomeText } from './plan_view';
 import { isAbort } from './session';
@@ -51,7 +51,7 @@ export class CatalogueList {
       const plan = await this.hooks.plan(choice, signal);
       words.textContent = `Predicted here, in ${formatBytes(plan.gpu.total)} of GPU memory: ${outcomeText(plan)}`;
     } catch (error) {
-      words.textContent = isAbort(error) ? '' : error instanceof Error ? error.message : String(error);
+      words.textContent = isAbort(error) ? '' : errorText(error);
     }
     setUnavailable(button, false);
   }

@@ -1,7 +1,9 @@
 /** One conversation in the list. Built from the template of index.html. */
+
 import { MOST_NAME } from './attachments';
 import type { Summary } from './conversation_store';
 import { cloneTemplate, onPress, part } from './dom';
+import { isolated } from './format';
 import { isSendKey } from './send_key';
 import { lastUseText } from './stored_list';
 
@@ -47,7 +49,7 @@ export class ConversationItem {
     this.#title = title;
     part(this.root, 'title').textContent = title;
     part(this.root, 'when').textContent = lastUseText({ lastUsedAt: updatedAt }, now).replace(/^used /, '');
-    part(this.root, 'question').textContent = `Delete “${title}”? It cannot be brought back.`;
+    part(this.root, 'question').textContent = `Delete “${isolated(title)}”? It cannot be brought back.`;
     const open = part(this.root, 'open');
     if (isOpen) open.setAttribute('aria-current', 'true');
     else open.removeAttribute('aria-current');

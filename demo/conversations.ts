@@ -31,6 +31,8 @@ export class Conversations {
   #chosen = 0;
   /** Of the conversation on the page, once it is kept. */
   #hold: TabHold | undefined;
+  /** Of conversations that this tab let go of: when the last of them is written. */
+  readonly #leaving = new Map<string, Promise<void>>();
 
   constructor(private readonly hooks: ConversationHooks) {
     this.#panel = new ConversationPanel({
@@ -64,6 +66,7 @@ export class Conversations {
   /** False where another tab has it. */
   async #open(id: string, stillWanted = () => true): Promise<boolean> {
     const choice = ++this.#chosen;
+    await this.#leaving.get(id);
     const hold = new TabHold(id);
     const granted = await hold.granted;
     const [conversation] = await Promise.all([granted ? this.#store.load(id) : undefined, loadMarkdown()]);
@@ -115,7 +118,7 @@ export class Conversations {
     this.#chosen++;
     const saved = this.states.saveNow();
     open();
-    void this.#letGo(this.#hold, saved);
+    if (this.#hold) this.#letGo(this.#hold, saved);
     this.#hold = hold;
     this.#temporary = temporary;
     this.#panel.showTemporary(temporary);
@@ -125,11 +128,10 @@ export class Conversations {
     this.hooks.onSwitch(temporary);
   }
 
-  /** Another tab may open it once all of it is written. */
-  async #letGo(hold: TabHold | undefined, saved: Promise<void>): Promise<void> {
-    if (!hold) return;
-    await Promise.all([this.#store.settled(), saved]);
-    hold.release();
+  /** Another tab may open it once all of it is written; a state of a large model takes longer than anybody waits for a tab. */
+  #letGo(hold: TabHold, saved: Promise<void>): void {
+    const left = Promise.all([this.#store.settled(), saved]).then(() => hold.release());
+    this.#leaving.set(hold.id, left);
   }
 
   async #rename(id: string, title: string): Promise<void> {
@@ -162,6 +164,7 @@ export class Conversations {
   /** Nothing is done to a conversation that another tab would write again. */
   async #alone(id: string, change: () => Promise<void>): Promise<void> {
     this.#panel.showError('');
+    await this.#leaving.get(id);
     const hold = new TabHold(id);
     if (await hold.granted) await change();
     else this.#panel.showError(ELSEWHERE);

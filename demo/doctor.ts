@@ -4,7 +4,7 @@
  */
 import { EngineError } from '../src/api';
 import { bytesText, type ExamOptions, gib } from '../src/doctor/context';
-import { parsePlant } from '../src/doctor/plant';
+import { type Plant, parsePlant, plantableChecks } from '../src/doctor/plant';
 import { type CheckId, checkIds, type Report } from '../src/doctor/report';
 import { forgetMarker, lastReport, takeMarker } from './doctor_memory';
 import { DoctorView } from './doctor_view';
@@ -19,6 +19,7 @@ let shown: Report | undefined;
 // A visitor who leaves is no death. Where the page comes back from the browser's cache, the next step is marked again.
 addEventListener('pagehide', forgetMarker);
 
+if (isHandheld()) required('memory-limit', HTMLSelectElement).value = '1';
 if (query.has('json')) void runForMachines();
 else setUpPage();
 
@@ -52,7 +53,6 @@ function setUpPage(): void {
     onFinding: (id, finding) => view.finding(id, finding),
   });
   const [start, cancel] = [required('start', HTMLButtonElement), required('cancel', HTMLButtonElement)];
-  if (isHandheld()) required('memory-limit', HTMLSelectElement).value = '1';
   if (died) showDeath(view);
   onPress(start, () => void run());
   onPress(cancel, () => examiner.cancel());
@@ -87,10 +87,23 @@ function examine(examiner: Examiner): Promise<Report> {
     modelUrl: new URL('./model/', document.baseURI).href,
     ...(memory === undefined ? chosenMemory() : { memoryBytes: memory }),
     ...(disk === undefined ? {} : { diskBytes: disk }),
+    ...(isHandheld() ? { handheld: true } : {}),
     ...(query.get('only') ? { only: query.get('only')! } : {}),
     ...(plant ? { plant: parsePlant(plant) } : {}),
   };
-  return examiner.run(askedChecks(), options, died);
+  const checks = askedChecks();
+  if (options.plant) requirePlantable(options.plant, checks);
+  return examiner.run(checks, options, died);
+}
+
+/** A fault that no check would meet. @throws EngineError 'invalid-request' */
+function requirePlantable(plant: Plant, checks: readonly CheckId[]): void {
+  const able = plantableChecks(plant);
+  if (checks.some((id) => able.includes(id))) return;
+  throw new EngineError(
+    'invalid-request',
+    `This fault shows in the checks ${able.join(', ')} alone; none of them was asked for.`,
+  );
 }
 
 /** @throws EngineError 'invalid-request' */

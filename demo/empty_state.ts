@@ -1,5 +1,7 @@
 /** What stands where the conversation will be: what this model is, and a few ways to begin. */
+
 import { required } from './dom';
+import { isolated } from './format';
 import { type ModelChoice, modelLabel } from './model_choice';
 
 type Introduction = { title: string; text: string; suggestions: string[] };
@@ -39,7 +41,7 @@ export class EmptyState {
 
   introduce(choice: ModelChoice, temporary = false): void {
     const { title, text, suggestions } = {
-      ...(choice.kind === 'bundled' ? STORY : { ...GENERAL, title: `Ask ${modelLabel(choice)}` }),
+      ...(choice.kind === 'bundled' ? STORY : { ...GENERAL, title: `Ask ${isolated(modelLabel(choice))}` }),
       ...(temporary ? TEMPORARY : {}),
     };
     required('empty-title', HTMLElement).textContent = title;

@@ -16,6 +16,8 @@ export type ExamHooks = {
   onFinding(id: CheckId, finding: Finding): void;
 };
 
+/** Checks that open no device of the worker's, and may be asked where that would be the end of the tab. */
+const withoutDevice: ReadonlySet<CheckId> = new Set(['browser', 'chat']);
 /** Far longer than any check takes: what hangs must end, too. */
 const CHECK_LIMIT_MS = 20 * 60_000;
 
@@ -38,7 +40,8 @@ export class Examiner {
     this.#cancelled = new AbortController();
     const report: Report = cleaned<Report>({
       ...{ sluice: 'doctor', format: 1, build, startedAt: new Date().toISOString(), asked, state: 'running' },
-      ...(await this.#asked(options)),
+      userAgent: navigator.userAgent,
+      ...(await this.#asked(asked, options)),
       ...(died ? { died } : {}),
       ...{ findings: {}, verdicts: [] },
     });
@@ -48,6 +51,7 @@ export class Examiner {
       const finding = await this.#check(id, options);
       if (!finding) break;
       Object.assign(report.findings, { [id]: finding });
+      if (!withoutDevice.has(id)) report.adapter ??= await this.#adapter();
       this.hooks.onFinding(id, finding);
       keepReport(report);
     }
@@ -60,11 +64,10 @@ export class Examiner {
   }
 
   /** What narrows the checks or plants a fault, in words that are known; the worker knows the kernels. */
-  async #asked(options: ExamOptions): Promise<Pick<Report, 'only' | 'planted'>> {
+  async #asked(asked: CheckId[], options: ExamOptions): Promise<Pick<Report, 'only' | 'planted' | 'again'>> {
     const { only, plant } = options;
-    if (!only && !plant) return {};
     const untold = { ...(only ? { only: unknown } : {}), ...(plant ? { planted: unknown } : {}) };
-    return this.#ask((worker) => worker.asked(options)).catch(() => untold);
+    return this.#ask((worker) => worker.asked(asked, options)).catch(() => untold);
   }
 
   /** Undefined where it was cancelled. */
@@ -87,6 +90,10 @@ export class Examiner {
       this.#end(); // the next check gets a worker of its own
       return cleaned(failedFinding(`This check broke off: ${String(error)}`, performance.now() - started));
     }
+  }
+
+  async #adapter(): Promise<Report['adapter']> {
+    return this.#ask((worker) => worker.adapter()).catch(() => undefined); // there is none; the check itself says so
   }
 
   async #verdicts({ findings }: Report): Promise<Report['verdicts']> {

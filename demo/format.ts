@@ -17,6 +17,19 @@ function powerOf(bytes: number): number {
   return power;
 }
 
+const TURNS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/** Without characters that turn the direction of what follows. */
+const unturned = (text: string): string => text.replace(TURNS, '');
+
+/** An error in its own words, in which names of files and a server's words may be. */
+export const errorText = (error: unknown): string => unturned(error instanceof Error ? error.message : String(error));
+
+/** A name from outside within a sentence, so that nothing around it changes its place whatever direction the name is written in. */
+export function isolated(name: string): string {
+  return /^[ -~]*$/.test(name) ? name : `\u2068${unturned(name)}\u2069`;
+}
+
 export function formatCount(count: number): string {
   return count.toLocaleString('en');
 }

@@ -1,7 +1,7 @@
 /** A small conversation: messages in, text out as it comes. The chat page has everything else. */
 import type { ChatMessage, Engine } from '../src/api';
 import { onPress, required, setUnavailable } from './dom';
-import { formatRate } from './format';
+import { errorText, formatRate } from './format';
 
 /** Long enough for an answer, short enough for a first try. */
 const mostTokens = 512;
@@ -56,7 +56,7 @@ export class MacChat {
       required('rate', HTMLElement).textContent = note;
     } catch (error) {
       const aborted = error instanceof DOMException && error.name === 'AbortError';
-      failure = aborted ? '' : (error as Error).message;
+      failure = aborted ? '' : errorText(error);
       this.say(failure || 'The reply was stopped');
     }
     if (this.#engine === engine) this.#keep(reply.textContent ?? '');

@@ -10,6 +10,7 @@ import { copyText, flash, hide, onPress, required } from './dom';
 import { EmptyState } from './empty_state';
 import { eraseEverything } from './erase';
 import { setUpFileDrop } from './file_drop';
+import { errorText } from './format';
 import { MemoryDialog } from './memory_dialog';
 import { type ModelChoice, modelLabel, modelRefOf } from './model_choice';
 import { Notice, type NoticeAction } from './notice';
@@ -359,7 +360,7 @@ async function eraseAll(): Promise<void> {
   } catch (error) {
     show({
       title: 'Not everything is deleted',
-      text: error instanceof Error ? error.message : String(error),
+      text: errorText(error),
       actions: ['reload-page'],
     });
   }

@@ -3,7 +3,7 @@ import type { EngineConfig, EngineInfo, PlanReport } from '../src/api';
 import { type BudgetScale, budgetAt, budgetScale, budgetText, parseBudget, SLIDER_STEPS, stepOf } from './budget_scale';
 import { onPress, prepareDialog, required, setUnavailable } from './dom';
 import { ExpertPicture } from './expert_picture';
-import { formatBytes } from './format';
+import { errorText, formatBytes } from './format';
 import { PlanPicture } from './plan_picture';
 import { lacksDisk, outcomeText } from './plan_view';
 import { type PlanState, Replanner } from './replanner';
@@ -155,7 +155,7 @@ export class MemoryDialog {
       this.#setScale(budgetScale({ smallest: state.plan.smallestBudgetBytes, fits: state.plan.gpu.total }));
     } else if (state.kind === 'refused') {
       this.#setScale(undefined);
-      required('budget-least', HTMLElement).textContent = `The range is not known. ${messageOf(state.error)}`;
+      required('budget-least', HTMLElement).textContent = `The range is not known. ${errorText(state.error)}`;
     }
   }
 
@@ -168,7 +168,7 @@ export class MemoryDialog {
     this.#picture.setStale(true);
     this.#setBadge(state.kind);
     if (state.kind === 'planning') this.#say('Planning…');
-    else this.#say('This does not work.', messageOf(state.error));
+    else this.#say('This does not work.', errorText(state.error));
   }
 
   #showPlan(plan: PlanReport, kind: 'running' | 'planned'): void {
@@ -229,10 +229,6 @@ function diskWarning(plan: PlanReport): string {
   return lacksDisk(plan)
     ? 'The browser grants less disk than this model needs. Delete a stored model, or ask it to keep data.'
     : '';
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 function showError(input: HTMLInputElement, id: string, message: string): void {

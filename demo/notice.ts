@@ -4,7 +4,7 @@
  */
 import type { LoadProgress } from '../src/api';
 import { hide, onPress, required } from './dom';
-import { formatProgressBytes } from './format';
+import { formatProgressBytes, isolated } from './format';
 import { ACTION_LABELS, type Action, type Labels, type Problem } from './problems';
 import { TransferRate } from './transfer_rate';
 
@@ -41,7 +41,7 @@ export class Notice {
   }
 
   showLoading(model: string): void {
-    this.#show('loading', `Loading ${model}`, [undefined, 'cancel-load']);
+    this.#show('loading', `Loading ${isolated(model)}`, [undefined, 'cancel-load']);
     this.#progress.hidden = false;
     this.#bar.value = 0;
     this.#stage.textContent = 'Starting';
@@ -67,7 +67,7 @@ export class Notice {
   }
 
   showCancelled(model: string): void {
-    this.#show('cancelled', `Loading ${model} was cancelled`, ['retry', 'picker']);
+    this.#show('cancelled', `Loading ${isolated(model)} was cancelled`, ['retry', 'picker']);
   }
 
   showProblem(problem: Problem): void {

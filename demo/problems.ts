@@ -1,6 +1,6 @@
 /** An error in words, with the way out. Pure. */
 import { EngineError, type ErrorCode, type PlanReport, type Pressure } from '../src/api';
-import { formatBytes } from './format';
+import { errorText, formatBytes } from './format';
 import { networkCost } from './plan_view';
 
 /** `retry` loads again after a failed load, and answers again after a failed reply. */
@@ -34,7 +34,7 @@ type Advice = { title: string; advice: string; actions: [Action, Action?]; fix?:
 
 export function describeProblem(error: unknown, where: Where, around: Surroundings): Problem {
   const code = error instanceof EngineError ? error.code : 'internal';
-  const message = messageOf(error);
+  const message = errorText(error);
   const special =
     code === 'budget' && where === 'load' ? refusalAdvice(message) : code === 'storage' ? diskAdvice(message) : undefined;
   const { title, advice, ...rest } = special ?? (where === 'load' ? loadAdvice(code, around) : replyAdvice(code));
@@ -112,10 +112,6 @@ function diskAdvice(message: string): Advice | undefined {
 function numberIn(text: string, pattern: RegExp): number | undefined {
   const digits = pattern.exec(text)?.[1];
   return digits === undefined ? undefined : Number(digits);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }
 
 const BROWSERS =

@@ -3,7 +3,7 @@ import { createEngine, type DownloadControl, type Engine, type LoadProgress, lis
 import { cardLink } from './card_link';
 import { CHECKED_WORDS } from './catalogue';
 import { cloneTemplate, hide, onPress, part, required, setUnavailable } from './dom';
-import { formatBytes, formatProgressBytes } from './format';
+import { errorText, formatBytes, formatProgressBytes } from './format';
 import { MacChat } from './mac_chat';
 import { canRun, conditionsOf, look, type Surroundings } from './mac_conditions';
 import { choiceFor, type MacMemory, type MacModel, macMemories, mustExplainDeletion, storyModel } from './mac_models';
@@ -163,9 +163,9 @@ function fail(error: unknown): void {
     return;
   }
   showState('');
-  required('problem-text', HTMLElement).textContent = (error as Error).message;
+  required('problem-text', HTMLElement).textContent = errorText(error);
   required('problem', HTMLElement).hidden = false;
-  say((error as Error).message);
+  say(errorText(error));
   document.documentElement.dataset.state = 'failed';
 }
 

@@ -2,7 +2,7 @@
 import { deleteModel, listModels, type StoredModel } from '../src/api';
 import { hide, onPress, prepareDialog, required, setUnavailable } from './dom';
 import { Downloads } from './downloads';
-import { formatBytes } from './format';
+import { errorText, formatBytes } from './format';
 import type { ModelChoice } from './model_choice';
 import { choiceOf, inOrder, nameOf, roomText } from './stored_list';
 import { StoredModelView } from './stored_model_view';
@@ -51,7 +51,7 @@ export class StorageDialog {
     } catch (error) {
       this.#show([]);
       this.#room.textContent = '';
-      this.#error.textContent = messageOf(error);
+      this.#error.textContent = errorText(error);
     }
   }
 
@@ -103,7 +103,7 @@ export class StorageDialog {
   #ended(id: string, error: unknown): void {
     this.#views.get(id)?.showDownload(undefined);
     this.#views.get(id)?.showError(this.#downloads.failure(id));
-    this.hooks.say(error === undefined ? 'The download is complete' : `The download stopped. ${messageOf(error)}`);
+    this.hooks.say(error === undefined ? 'The download is complete' : `The download stopped. ${errorText(error)}`);
     if (this.#dialog.open) void this.#refresh();
   }
 
@@ -132,8 +132,4 @@ async function ask<T>(question: () => Promise<T>): Promise<T | undefined> {
   } catch {
     return undefined;
   }
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -1,6 +1,6 @@
 /** Stored models in words. Pure. */
 import type { StoredModel } from '../src/api';
-import { formatBytes, formatCount } from './format';
+import { formatBytes, formatCount, isolated } from './format';
 import { type ModelChoice, modelRefOf, parseHubId } from './model_choice';
 
 /** '3.2 of 15.1 GB, incomplete' or '15.1 GB'. */
@@ -52,7 +52,7 @@ export function choiceOf({ model }: Pick<StoredModel, 'model'>, baseUri: string)
 /** 'Story model' for the one that comes with the page, else what it was asked for as. */
 export function nameOf(model: StoredModel, baseUri: string): string {
   const revision = model.revision ? ` (${model.revision.slice(0, 8)})` : '';
-  return choiceOf(model, baseUri)?.kind === 'bundled' ? 'Story model' : `${model.model}${revision}`;
+  return choiceOf(model, baseUri)?.kind === 'bundled' ? 'Story model' : `${isolated(model.model)}${revision}`;
 }
 
 function isSameFolder(a: string, b: string): boolean {

@@ -2,7 +2,7 @@
 import type { StoredModel } from '../src/api';
 import { cloneTemplate, onPress, part } from './dom';
 import type { DownloadState } from './downloads';
-import { formatBytes, formatProgressBytes } from './format';
+import { errorText, formatBytes, formatProgressBytes } from './format';
 import { lastUseText, sizeText, verifiedText } from './stored_list';
 
 export type StoredModelHooks = {
@@ -66,7 +66,7 @@ export class StoredModelView {
 
   /** undefined takes the message away. */
   showError(error: unknown): void {
-    this.#error.textContent = error === undefined ? '' : error instanceof Error ? error.message : String(error);
+    this.#error.textContent = error === undefined ? '' : errorText(error);
   }
 
   #showActions(): void {

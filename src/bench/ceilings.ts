@@ -46,9 +46,9 @@ export function effortOn({ adapter }: Gpu, seconds?: number): Effort {
 const mib = 2 ** 20;
 /** Lengths of the run that one workgroup reads: which is fastest differs between machines. */
 const stepChoices = [1, 4, 16];
-const ample = { bytes: 1024 * mib, rounds: 64, workgroups: 8192, dispatches: 128 };
+const ample = { bytes: 1024 * mib, rounds: 64, workgroups: 8192, dispatches: 500 };
 /** A CPU adapter is only asked whether the probes run. */
-const tiny = { bytes: mib, rounds: 1, workgroups: 2, dispatches: 8 };
+const tiny = { bytes: mib, rounds: 1, workgroups: 2, dispatches: 500 };
 
 /** `bytes`: most that the read probe goes through; copying holds as many again. */
 export async function measureCeilings(gpu: Gpu, effort: Effort, bytes = ample.bytes): Promise<Ceilings> {
@@ -66,7 +66,7 @@ export async function measureCeilings(gpu: Gpu, effort: Effort, bytes = ample.by
       copyGBps,
       fmaTflops: await fmaRate(own, size, effort),
       ...(await dispatchCost(own, size.dispatches, effort)),
-      roundTripMs: await roundTrip(own, gpu.adapter.isCpu ? 5 : 50),
+      roundTripMs: await roundTrip(own, gpu.adapter.isCpu ? 20 : 50),
     };
   } finally {
     own.memory.release();

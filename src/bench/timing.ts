@@ -3,6 +3,7 @@
  * submitted in pieces: a driver translates a submit before the GPU sees anything of it, so one large submit would count that
  * translation in, where pieces hide it behind the piece before. Batches are long enough that what one costs once does not matter.
  */
+import { clockTick } from '../gpu/clock';
 import type { Gpu } from '../gpu/device';
 import { submittedWorkDone } from '../gpu/readback';
 import { type Summary, summarise } from './statistics';
@@ -23,6 +24,8 @@ export type TimingOptions = {
 };
 
 const piecesPerBatch = 8;
+/** Of the clock, in a batch: in fewer, rounding would be what is measured, and in none there is no rate. */
+const leastTicks = 3;
 
 /** Milliseconds per work item, and items per batch. */
 export type Timing = Summary & { itemsPerBatch: number };
@@ -36,7 +39,11 @@ export async function timeWork(gpu: Gpu, encode: Encode, options: TimingOptions)
     next += items;
     return ms;
   };
-  const items = await calibrate(batch, Math.max(batchMs, (1000 * seconds) / batches.most), options.warmUp ?? 1);
+  const items = await calibrate(
+    batch,
+    Math.max(batchMs, (1000 * seconds) / batches.most, leastTicks * clockTick()),
+    options.warmUp ?? 1,
+  );
   const times: number[] = [];
   const started = performance.now();
   while (times.length < batches.least || (times.length < batches.most && performance.now() - started < 1000 * seconds)) {

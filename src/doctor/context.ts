@@ -7,8 +7,10 @@ export type ExamOptions = {
   modelUrl: string;
   /** Most GPU memory that the ladder tries to hold; default 4 GiB, a quarter of 1 GiB on a CPU adapter. */
   memoryBytes?: number;
-  /** Of the file that is written and read; default 256 MiB, 16 MiB on a CPU adapter. */
+  /** Of the file that is written and read; default 1 GiB, 256 MiB on a phone or tablet, 16 MiB on a CPU adapter. */
   diskBytes?: number;
+  /** A phone or a tablet, whose flash and patience are small. */
+  handheld?: boolean;
   /** A part of the names of the kernels to run. */
   only?: string;
   plant?: Plant;
@@ -32,6 +34,13 @@ export type Outcome<Facts> = {
   problems?: string[];
   facts: Facts;
 };
+
+/** Where a fault was to be put in and came to nothing, that is told: else what passed would look like what withstood it. */
+export function withIdlePlant<Facts>(outcome: Outcome<Facts>, whyIdle: string | undefined): Outcome<Facts> {
+  if (whyIdle === undefined) return outcome;
+  const status = outcome.status === 'failed' ? 'failed' : 'noted';
+  return { ...outcome, status, problems: [...(outcome.problems ?? []), whyIdle] };
+}
 
 export const mib = 2 ** 20;
 export const gib = 2 ** 30;

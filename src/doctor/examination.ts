@@ -2,7 +2,7 @@
 import { isAbort } from '../errors';
 import { type Gpu, openGpu } from '../gpu/device';
 import { usableSubgroups } from '../kernels/probe';
-import { askedOf } from './asked';
+import { againOf, askedOf } from './asked';
 import { checkBrowser } from './checks/browser';
 import { checkDevice } from './checks/device';
 import { checkDisk } from './checks/disk';
@@ -14,7 +14,15 @@ import { checkSpeed } from './checks/speed';
 import { checkUpload } from './checks/upload';
 import type { Context, ExamOptions, Outcome, Progress } from './context';
 import { cleaned } from './private_text';
-import { type CheckId, type Finding, type Findings, failedFinding, type Report, type Verdict } from './report';
+import {
+  type AdapterSummary,
+  type CheckId,
+  type Finding,
+  type Findings,
+  failedFinding,
+  type Report,
+  type Verdict,
+} from './report';
 import { verdictsOf } from './verdict';
 
 /** What a worker can do alone; 'chat' is the page's, through the public API. */
@@ -26,7 +34,9 @@ export type Say = (progress: Progress) => void | Promise<void>;
 export interface DoctorWorkerApi {
   check(id: WorkerCheck, options: ExamOptions, say: Say): Promise<Finding>;
   verdicts(findings: Report['findings']): Promise<Verdict[]>;
-  asked(options: ExamOptions): Promise<ReturnType<typeof askedOf>>;
+  /** What the checks run on. @throws EngineError 'unsupported' */
+  adapter(): Promise<AdapterSummary>;
+  asked(checks: readonly CheckId[], options: ExamOptions): Promise<Pick<Report, 'only' | 'planted' | 'again'>>;
 }
 
 const checks: { [Id in WorkerCheck]: (context: Context) => Promise<Outcome<Findings[Id]['facts']>> } = {
@@ -61,8 +71,14 @@ export function createDoctorWorker(): DoctorWorkerApi {
       }
     },
     verdicts: async (findings) => verdictsOf(findings),
-    asked: async (options) => askedOf(options),
+    adapter: async () => cleaned(summaryOf(await gpu())),
+    asked: async (checks, options) => ({ ...askedOf(options), again: againOf(checks, options) }),
   };
+}
+
+function summaryOf({ adapter, subgroups, f16, int8Dot, direct }: Gpu): AdapterSummary {
+  const { vendor, architecture, description, isCpu } = adapter;
+  return { vendor, architecture, description, isCpu, subgroups, f16, int8Dot, direct };
 }
 
 /** What is asked of the device is what the engine asks of it: subgroups that do not reduce stay unused. */

@@ -1,5 +1,5 @@
 /** What an examination finds, as plain data: it crosses from the worker to the page, is kept as JSON, and is read by machines. */
-import type { AdapterFacts } from '../gpu/device';
+import type { AdapterFacts, Gpu } from '../gpu/device';
 
 /** In the order in which they run: what may cost the tab its life comes last. */
 export const checkIds = [
@@ -79,7 +79,10 @@ export type SpeedFacts = {
   roundTripMs: Rate;
   /** To submit a copy of 1 MiB and have it in JavaScript. */
   readbackMs: number;
+  /** Undefined where the device has none. */
   subgroupsReduce: boolean | undefined;
+  /** Whether a small product with operands in f16 comes out right; undefined where the device has none. */
+  f16Right: boolean | undefined;
 };
 
 export type ProductFacts = {
@@ -90,18 +93,26 @@ export type ProductFacts = {
 };
 
 export type UploadFacts = {
-  /** GB/s by piece size in MiB. */
+  /** GB/s by piece size in MiB. The engine writes no piece above 4: larger ones show what it gains or loses by that. */
   write: Record<string, number>;
   mapped: Record<string, number>;
+  /** In pieces as the engine sends. */
   better: 'write' | 'mapped';
+  /** 'write, 16 MiB', and why. */
+  leftOut: Record<string, string>;
 };
 
 export type DiskFacts = {
   bytes: number;
+  /** Why the file is as large as it is. */
+  size: string;
   writeGBps: number;
-  /** Sequential, and 2 MiB at random places; the operating system may hold the file in memory. */
-  readGBps: number;
+  /** 2 MiB at random places, each for the first time since it was written. The operating system may hold it in memory all the same. */
   randomGBps: number;
+  /** Sequential. */
+  readGBps: number;
+  /** The same random places again. */
+  warmRandomGBps: number;
   flushMs: number;
   /** Several handles of one file at once, which Chrome alone has. */
   sharedHandles: boolean;
@@ -144,10 +155,16 @@ export type Verdict = {
   tokensPerSecond?: number;
 };
 
+export type AdapterSummary = Pick<AdapterFacts, 'vendor' | 'architecture' | 'description' | 'isCpu'> &
+  Pick<Gpu, 'subgroups' | 'f16' | 'int8Dot' | 'direct'>;
+
 export type Report = {
   sluice: 'doctor';
   format: 1;
   build: string;
+  userAgent: string;
+  /** What the kernels ran on, and which of their variants it allows; absent where no device was opened. */
+  adapter?: AdapterSummary;
   /** ISO 8601, UTC. */
   startedAt: string;
   /** Checks that were asked for. */
@@ -156,6 +173,8 @@ export type Report = {
   only?: string;
   /** A fault was put in on purpose, to see whether it is found: nothing here tells about the device then. */
   planted?: string;
+  /** The page's parameters that ask for the same again; absent where there were words in them that are not repeated. */
+  again?: Record<string, string>;
   /** What an earlier visit was doing when its tab died. */
   died?: Marker;
   findings: { [Id in CheckId]?: Findings[Id] };

@@ -1,5 +1,5 @@
 /** A report as text to paste into an issue: what a person reads first, then all of it as JSON. */
-import { type CheckId, checkIds, type Report } from './report';
+import { type AdapterSummary, type CheckId, checkIds, type Report } from './report';
 
 export const checkTitles: Record<CheckId, string> = {
   browser: 'What the browser offers',
@@ -15,12 +15,14 @@ export const checkTitles: Record<CheckId, string> = {
 };
 
 export function reportText(report: Report): string {
-  const { findings, verdicts, planted, died, state, startedAt, build } = report;
+  const { findings, verdicts, planted, again, adapter, userAgent, died, state, startedAt, build } = report;
   return [
     `Sluice doctor, build ${build}, ${startedAt}${state === 'done' ? '' : ` (${state})`}`,
     ...(planted ? [`PLANTED FAULT: ${planted}`] : []),
     ...(died ? [`An earlier visit died during '${died.check}', at: ${died.step}`] : []),
-    ...(findings.browser ? [findings.browser.facts.userAgent] : []),
+    userAgent,
+    ...(adapter ? [adapterText(adapter)] : []),
+    ...(again ? [`Asked for: ${Object.entries(again).map(pairText).join('; ')}`] : []),
     '',
     ...checkIds.flatMap((id) => {
       const finding = findings[id];
@@ -36,4 +38,13 @@ export function reportText(report: Report): string {
     JSON.stringify(report),
     '```',
   ].join('\n');
+}
+
+const pairText = ([name, value]: [string, string]): string => `${name} = ${value}`;
+
+function adapterText({ vendor, architecture, description, isCpu, subgroups, f16, int8Dot, direct }: AdapterSummary): string {
+  const words = [description, vendor, architecture].filter(Boolean).join(', ') || 'not named by the browser';
+  const uses = Object.entries({ subgroups, f16, 'int8 dot products': int8Dot, 'kernels without barriers': direct });
+  const used = uses.filter(([, is]) => is).map(([name]) => name);
+  return `Adapter: ${words}${isCpu ? ' (software)' : ''}; uses ${used.join(', ') || 'WebGPU’s own features'}`;
 }

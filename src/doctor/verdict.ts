@@ -8,6 +8,7 @@ import { type MemoryPlan, type PlanInput, planMemory } from '../plan/memory_plan
 import type { Speeds } from '../plan/timeline';
 import { describeSynthetic } from '../synth/layout';
 import { type PresetName, presetNames } from '../synth/presets';
+import { engineRate } from './checks/upload';
 import { bytesText, mib } from './context';
 import type { Report, Verdict } from './report';
 
@@ -120,8 +121,7 @@ function residentSpeed(plan: MemoryPlan, config: ModelConfig, { device, products
 function streamedSpeed(input: PlanInput, { device, products, upload, disk }: Findings): number | undefined {
   const compute = products?.facts.gbPerSecond;
   const read = input.config.moe ? disk?.facts.randomGBps : disk?.facts.readGBps; // experts lie anywhere in the file
-  const { write = {}, mapped = {} } = upload?.facts ?? {};
-  const rate = Math.max(0, ...Object.values(write), ...Object.values(mapped));
+  const rate = Math.max(0, engineRate('write', upload?.facts), engineRate('mapped', upload?.facts));
   if (!compute || !read || !rate || device!.facts.isCpu) return undefined;
   const speeds: Speeds = {
     readBytesPerMs: read * 1e6,

@@ -30,6 +30,7 @@ export class Transcript {
       this.#list,
     );
     this.root.addEventListener('scroll', () => this.#look(), { passive: true });
+    new ResizeObserver(() => this.followEnd()).observe(this.root); // a question opens below, a phone is turned
   }
 
   addUser(text: string): void {

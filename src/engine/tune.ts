@@ -4,6 +4,7 @@
  * rules decide, as they always do for prompts: what was measured for a chunk ran alone, and on an H200 prompts of 9B shapes then took a
  * third longer.
  */
+import { clockTick } from '../gpu/clock';
 import type { Gpu } from '../gpu/device';
 import { type Dispatch, encode } from '../gpu/dispatch';
 import type { Kernel } from '../gpu/kernel';
@@ -222,14 +223,6 @@ async function compile(gpu: Gpu, { candidates, usual }: Group): Promise<Compiled
     }),
   );
   return all.flat();
-}
-
-/** Milliseconds. */
-function clockTick(): number {
-  const started = performance.now();
-  let now = started;
-  while (now === started) now = performance.now();
-  return now - started;
 }
 
 /** What `promise` gives, unless that takes longer than until `time`. */

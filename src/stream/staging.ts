@@ -2,8 +2,8 @@
 import { abortError, EngineError, throwIfAborted } from '../errors';
 import type { UploadKind } from './upload';
 
-/** `pieceBytes`: size of one staging buffer. `buffers`: how many there are. */
-export type StagingOptions = { pieceBytes?: number; buffers?: number };
+/** `pieceBytes`: size of one staging buffer. `buffers`: how many there are. `uncapped`: for probes, which ask what larger writes would cost. */
+export type StagingOptions = { pieceBytes?: number; buffers?: number; uncapped?: boolean };
 
 /** Past 4 MiB, Chrome allocates for every write; below 1 MiB the cost of a copy's submit shows. */
 const defaultPieceBytes = 4 * 1024 * 1024;
@@ -11,9 +11,11 @@ const defaultBuffers = 4;
 /** What queue.writeBuffer may have in flight: past this, browsers allocate without bound. */
 const writeWindowBytes = 16 * 1024 * 1024;
 
-/** What the options come to: sizes are rounded up to 16 bytes; writes are at most 4 MiB each and 16 MiB in flight. */
-export function stagingSizes(kind: UploadKind, options: StagingOptions = {}): Required<StagingOptions> {
-  const { pieceBytes: piece = defaultPieceBytes, buffers = defaultBuffers } = options;
+type StagingSizes = { pieceBytes: number; buffers: number };
+
+/** What the options come to: sizes are rounded up to 16 bytes; writes are at most 4 MiB each and 16 MiB in flight, unless `uncapped`. */
+export function stagingSizes(kind: UploadKind, options: StagingOptions = {}): StagingSizes {
+  const { pieceBytes: piece = defaultPieceBytes, buffers = defaultBuffers, uncapped = false } = options;
   if (!(Number.isSafeInteger(piece) && piece > 0 && Number.isSafeInteger(buffers) && buffers > 0)) {
     throw new EngineError(
       'shape',
@@ -21,7 +23,7 @@ export function stagingSizes(kind: UploadKind, options: StagingOptions = {}): Re
     );
   }
   const asked = Math.ceil(piece / 16) * 16;
-  if (kind === 'mapped') return { pieceBytes: asked, buffers };
+  if (kind === 'mapped' || uncapped) return { pieceBytes: asked, buffers };
   const pieceBytes = Math.min(asked, defaultPieceBytes);
   return { pieceBytes, buffers: Math.min(buffers, Math.max(1, Math.floor(writeWindowBytes / pieceBytes))) };
 }

@@ -54,6 +54,12 @@ describe.each(places)('chat page, $where, $name', ({ name, start }) => {
     expect(status.prefill).toMatch(/\d.*tok/);
     expect(status.decode).toMatch(/\d.*tok/);
     expect(status.memory).toMatch(/\d.*B/);
+    expect(status.bandwidth).toMatch(/^\d.*B\/s$/);
+    const graph = await page!.evaluate(() => ({
+      line: document.querySelector('#graph-line')!.getAttribute('d')!,
+      best: document.querySelector('#graph-best')!.textContent,
+    }));
+    expect(graph).toEqual({ line: expect.stringMatching(/^M[\d.]+,[\d.]+L/), best: expect.stringMatching(/^best \d/) });
   });
 
   test('the page stayed responsive meanwhile', async () => {

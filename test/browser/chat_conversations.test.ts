@@ -79,6 +79,8 @@ test('text files go along with a message; others are refused with a reason', asy
   await input.setInputFiles([{ name: 'a.bin', mimeType: 'x/y', buffer: Buffer.from([0xff, 0xfe, 0]) }]);
   const said = async (words: string) => (await page.getByTestId('composer-problem').textContent())!.includes(words);
   await expectSoon(() => said('a.bin is no text file'), true);
+  await input.setInputFiles([{ name: '\u202eאבג 1.bin', mimeType: 'x/y', buffer: Buffer.from([0xff, 0xfe, 0]) }]);
+  await expectSoon(() => said('\u2068אבג 1.bin\u2069 is no text file'), true);
   await input.setInputFiles([{ name: 'big.txt', mimeType: 'text/plain', buffer: Buffer.alloc(300_000, 97) }]);
   await expectSoon(() => said('big.txt has 300 kB'), true);
   expect(await page.getByTestId('attachments').locator('.chip-name').allTextContents()).toEqual(['note<b>.txt']);
@@ -143,7 +145,7 @@ test('an imported conversation with hostile words shows them as words, thinking 
     {
       parent: 0,
       role: 'assistant',
-      text: `${evil} ![x](https://evil.invalid/a.png)`,
+      text: `${evil} ![x](https://evil.invalid/a.png)\n\n\`\`\`js\nconst a = '${evil}';\n\`\`\``,
       thoughts: evil,
       calls: [{ name: evil, arguments: evil }],
       end: 'stop',
@@ -165,6 +167,8 @@ test('an imported conversation with hostile words shows them as words, thinking 
       .evaluate((details: HTMLDetailsElement) => [details.open, details.textContent.includes('onerror')]),
   ).toEqual([false, true]);
   expect(await last('tool-call').textContent()).toContain(`Called ${evil}`);
+  await page.locator('[data-copy-code]').last().click();
+  await expectSoon(async () => (await page.evaluate(() => navigator.clipboard.readText())).trim(), `const a = '${evil}';`);
   expect(await page.evaluate(() => [document.title, document.querySelectorAll('.messages img').length])).toEqual([
     await page.title(),
     0,

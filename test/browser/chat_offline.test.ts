@@ -39,6 +39,15 @@ test('the first visit keeps the files of the page, and neither weights nor anyth
   expect(kept.filter((path) => !/^\/some\/path\/($|assets\/|icon-|manifest)/.test(path))).toEqual([]);
 });
 
+test('the browser can install it as an app', async () => {
+  const devtools = await context.newCDPSession(page);
+  const { errors, data } = await devtools.send('Page.getAppManifest');
+  const { installabilityErrors } = await devtools.send('Page.getInstallabilityErrors');
+  expect({ errors, display: JSON.parse(data!).display }).toEqual({ errors: [], display: 'standalone' });
+  // This context is a private window's, in which nothing can be installed.
+  expect(installabilityErrors.map(({ errorId }) => errorId).filter((id) => id !== 'in-incognito')).toEqual([]);
+});
+
 test('without a network the page starts, loads its model and answers', async () => {
   await open(); // from the copy: the page is the worker's now
   await context.setOffline(true);

@@ -2,7 +2,9 @@
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Report } from '../../src/doctor/report';
+import { rmsNormCases } from '../../src/cases/rms_norm';
+import { checkIds, type Report } from '../../src/doctor/report';
+import { reportText } from '../../src/doctor/report_text';
 import { accessibilityProblems } from './axe';
 import { type BrowserName, browserTitles, launch, poll, type TestPage } from './launch';
 import { repository, sealed, startStaticServer, type TestServer } from './servers';
@@ -23,14 +25,9 @@ afterAll(async () => {
   await strict?.close();
 });
 
-const most = 'browser,device,kernels,model,chat,speed,upload,disk,memory';
-/** Products are compiled for a long time on a CPU adapter, so they run in one of the two. */
-const browsers: { name: BrowserName; checks: string }[] = [
-  { name: 'chromium', checks: most.replace('upload', 'products,upload') },
-  { name: 'firefox', checks: most },
-];
+const browsers: BrowserName[] = ['chromium', 'firefox'];
 
-describe.each(browsers)('the doctor in $name', ({ name, checks }) => {
+describe.each(browsers)('the doctor in %s', (name) => {
   let page: TestPage;
   beforeAll(async () => {
     page = await launch(name);
@@ -38,19 +35,23 @@ describe.each(browsers)('the doctor in $name', ({ name, checks }) => {
   afterAll(() => page?.close());
 
   test(`${browserTitles[name]}: the checks, unattended, as JSON`, async () => {
-    const report = await examined(page, `json&${few}${name === 'firefox' ? `&checks=${checks}` : ''}`);
+    const report = await examined(page, `json&${few}`);
     const failed = Object.entries(report.findings).filter(([, { status }]) => status === 'failed');
     expect(failed).toEqual([]);
-    expect(Object.keys(report.findings)).toEqual(checks.split(','));
+    expect(Object.keys(report.findings)).toEqual([...checkIds]);
     expect(strict.reports).toEqual([]);
     expect(report).toMatchObject({ state: 'done', verdicts: { length: 9 } });
     const { kernels, model, chat, disk, memory, device } = report.findings;
     expect(kernels!.facts.ran).toBeGreaterThan(3);
     expect(model!.facts.prompts.map(({ tokensEqual }) => tokensEqual)).toEqual([12, 12, 12, 12]);
     expect(chat!.facts.replies.map(({ equal }) => equal)).toEqual([true, true]);
-    expect(disk!.facts.bytes).toBe(2 ** 24);
+    expect(disk!.facts).toMatchObject({ bytes: 2 ** 24, size: 'small, beside a software adapter' });
+    for (const rate of ['writeGBps', 'randomGBps', 'readGBps', 'warmRandomGBps'] as const)
+      expect({ rate, value: disk!.facts[rate] }).toEqual({ rate, value: expect.toSatisfy(isRate) });
+    expect(disk!.summary).toContain('16 MiB (small, beside a software adapter)');
     expect(memory!.facts).toMatchObject({ survivedBytes: 2 ** 28, end: 'as far as asked' });
     expect(device!.facts.limits.maxBufferSize).toBeGreaterThanOrEqual(2 ** 28);
+    expectProbes(report);
     const text = JSON.stringify(report);
     for (const secret of ['127.0.0.1', '/some/path', 'json&', '://']) expect(text).not.toContain(secret);
     expect(page.errors).toEqual([]);
@@ -78,6 +79,22 @@ describe.each(browsers)('the doctor in $name', ({ name, checks }) => {
       what: expect.stringMatching(/over .*got .* want .*<- first bad/),
     });
     expect(report.planted).toBe("rms_norm with 'sqrt' for 'inverseSqrt'");
+    const text = reportText(report);
+    const { kernel, name: shape, what } = facts.failed[0]!;
+    const { kernel: stem, name: caseName } = rmsNormCases.find(({ name }) => name === shape)!;
+    for (const told of [report.planted!, `build ${report.build}`, report.userAgent, `${stem}: ${caseName}: ${what}`])
+      expect(text).toContain(told);
+    expect(shape).toMatch(/\d x \d/);
+    expect(report.build).toMatch(/^\d+\.\d+\.\d+ [0-9a-f]{7,}$/);
+    expect(report.adapter).toMatchObject({ isCpu: true, subgroups: name === 'chromium', f16: false });
+    const named = name === 'firefox' ? 'not named by the browser' : '.*swiftshader'; // Firefox tells no page
+    expect(text).toMatch(new RegExp(`^Adapter: ${named} \\(software\\); uses .*kernels without barriers`, 'm'));
+    expect(text).toContain('Asked for: checks = kernels; only = rms_norm:; plant = rms_norm,inverseSqrt,sqrt\n');
+    // What the report says is enough to see the same again, and one case of it alone.
+    const again = await examined(page, `json&${new URLSearchParams(report.again)}`);
+    expect(byName(again)).toEqual(byName(report));
+    const alone = await examined(page, `json&${new URLSearchParams({ ...report.again, only: `${kernel}: ${shape}` })}`);
+    expect(alone.findings.kernels!.facts).toMatchObject({ ran: 1, failed: [{ kernel, name: shape, what }] });
   });
 
   test('what an earlier visit left in the private files is gone at the next, and nothing lies beside the one folder', async () => {
@@ -118,6 +135,19 @@ describe('in Chromium, where processes can be made to die', () => {
     page = await launch('chromium');
   });
   afterAll(() => page?.close());
+
+  test('a fault that changes nothing is told, whatever the reason', async () => {
+    const idle = async (query: string) => (await examined(page, `json&${query}`)).findings;
+    const nothing = (why: string) => ({ status: 'failed', problems: [expect.stringContaining(why)] });
+    const kernels = `checks=kernels&${few}`;
+    expect((await idle(`${kernels}&plant=rms_norm,tanh,exp`)).kernels).toMatchObject(nothing("rms_norm has no 'tanh'"));
+    expect((await idle(`${kernels}&plant=no_kernel,sqrt,exp`)).kernels).toMatchObject(nothing('no kernel of that name'));
+    expect((await idle(`${kernels}&plant=rms_norm,sqrt,sqrt`)).kernels).toMatchObject(nothing('was not put in'));
+    const refused = await examined(page, 'json&checks=browser,memory&plant=rms_norm,sqrt,exp');
+    expect(refused).toEqual({ sluice: 'doctor', error: expect.stringContaining('kernels, model, products') });
+    const { memory } = await idle('checks=memory&memory=0.125&plant=lose-device,999999999999');
+    expect(memory).toMatchObject({ status: 'noted', problems: [expect.stringContaining('never came')] });
+  });
 
   test('the GPU’s process dies in the ladder: the page goes on and says so', async () => {
     await climbing(page);
@@ -199,19 +229,55 @@ describe('in Chromium, where processes can be made to die', () => {
 
   test.each(['light', 'dark'] as const)('looks right and is accessible when done, %s', async (scheme) => {
     await page.setColorScheme(scheme);
-    await page.evaluate(() => {
-      for (const details of document.querySelectorAll('details')) details.open = true;
-    });
     mkdirSync(join(repository, 'test/screenshots'), { recursive: true });
     for (const width of [390, 900, 1600]) {
       await page.setViewport({ width, height: 1000 });
-      await page.screenshot(join(repository, `test/screenshots/doctor-${width}-${scheme}.png`));
+      for (const [what, selector] of Object.entries({
+        top: 'body',
+        verdicts: '#verdict-section',
+        figures: '[data-check=device]',
+      })) {
+        await page.evaluate((each) => {
+          for (const details of document.querySelectorAll('details')) details.open = each === '[data-check=device]';
+          document.querySelector(each)!.scrollIntoView();
+        }, selector);
+        await page.screenshot(join(repository, `test/screenshots/doctor-${what}-${width}-${scheme}.png`));
+      }
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       expect({ width, overflow }).toEqual({ width, overflow: 0 });
     }
     expect(await accessibilityProblems(page)).toEqual([]);
   });
 });
+
+const isRate = (value: unknown): boolean => typeof value === 'number' && value > 0 && Number.isFinite(value);
+
+/** What start-up is to know of a device is in the report, each figure of it. */
+function expectProbes({ findings }: Report): void {
+  const { browser, device, speed, products, upload } = findings;
+  expect(browser!.facts.wgslFeatures).toContain('packed_4x8_integer_dot_product');
+  expect(Object.keys(device!.facts.limits).length).toBeGreaterThan(25);
+  expect(Object.keys(device!.facts)).toEqual(
+    expect.arrayContaining(['vendor', 'architecture', 'description', 'subgroupSizes', 'features']),
+  );
+  const { readGBps, copyGBps, dispatchUs, encodeUs, roundTripMs, readbackMs, subgroupsReduce, f16Right } = speed!.facts;
+  for (const { value } of [readGBps, copyGBps, dispatchUs, roundTripMs]) expect(value).toSatisfy(isRate);
+  expect(encodeUs.value).toBeGreaterThanOrEqual(0); // a browser's clock may be coarser than that
+  expect(readbackMs).toSatisfy(isRate);
+  expect(subgroupsReduce).toBe(device!.facts.subgroups || undefined);
+  expect(f16Right).toBe(device!.facts.f16 || undefined);
+  expect(Object.keys(upload!.facts.write)).toEqual(['1', '2', '4', '8', '16']);
+  expect(Object.keys(upload!.facts.mapped)).toEqual(['1', '4', '8']);
+  for (const rate of [...Object.values(upload!.facts.write), ...Object.values(upload!.facts.mapped)])
+    expect(rate).toSatisfy(isRate);
+  expect(upload!.facts.leftOut).toEqual({});
+  expect(products!.facts.rows.length).toBeGreaterThan(0);
+  for (const { best, ofRead } of products!.facts.rows)
+    expect({ best, ofRead }).toEqual({ best: expect.any(String), ofRead: expect.toSatisfy(isRate) });
+  expect(products!.facts.ofRead).toSatisfy(isRate);
+}
+
+const byName = ({ findings }: Report) => findings.kernels!.facts.failed.sort((a, b) => a.name.localeCompare(b.name));
 
 /** Opens the page so that it runs by itself, and reads the JSON that it leaves. */
 async function examined(page: TestPage, query: string): Promise<Report> {

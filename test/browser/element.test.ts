@@ -227,6 +227,14 @@ describe.each(['chromium', 'firefox'] as const)('<sluice-chat> in %s', (name) =>
     const before = await waitFor(page, 'a reply', answered(2));
     expect(await filesOf(page)).toContain('sluice/v1/chats/notes.json');
     expect((await filesOf(page)).every((path) => path.startsWith('sluice/'))).toBe(true);
+    const elsewhere = await page.evaluate(async () => [
+      localStorage.length,
+      sessionStorage.length,
+      (await indexedDB.databases()).length,
+      (await caches.keys()).length,
+      (await navigator.serviceWorker.getRegistrations()).length,
+    ]);
+    expect(elsewhere, 'nothing else of the origin is touched').toEqual([0, 0, 0, 0, 0]);
     await page.open(server.url);
     const after = await waitFor(page, 'the kept conversation', (seen) => seen.turns.length === 2);
     expect(after.turns).toEqual(before.turns);

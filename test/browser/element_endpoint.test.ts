@@ -58,6 +58,10 @@ describe.each(['chromium', 'firefox'] as const)('an endpoint in %s', (name) => {
   test('is asked nothing before the user agrees; then the page says who answers', async () => {
     const { host } = new URL(here.url);
     await open('endpoint.html');
+    await page.evaluate(() => {
+      // biome-ignore lint/suspicious/noDocumentCookie: Firefox has no other way in all its versions
+      document.cookie = 'who=someone'; // ports share what a host has, so the endpoint would get it
+    });
     await send(page, 'Hello there');
     const asking = await waitFor(page, 'the question', (seen) => question(seen) !== undefined);
     expect(question(asking)).toContain(`Send what you write here to ${host}?`);

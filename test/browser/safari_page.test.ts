@@ -176,6 +176,9 @@ describe('to look at, in Chromium', () => {
     for (const width of [390, 900, 1600]) {
       await page.setViewport({ width, height: 1000 });
       await page.screenshot(join(repository, `test/screenshots/safari-${width}-${scheme}.png`));
+      await page.evaluate(() => scrollTo(0, 0));
+      await page.screenshot(join(repository, `test/screenshots/safari-top-${width}-${scheme}.png`));
+      await page.evaluate(() => scrollTo(0, document.documentElement.scrollHeight));
       const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
       expect({ width, overflow }).toEqual({ width, overflow: 0 });
     }

@@ -1,5 +1,14 @@
 import { expect, test } from 'vitest';
-import { formatAdapter, formatBytes, formatDuration, formatProgressBytes, formatRate, formatShare } from '../../demo/format';
+import {
+  errorText,
+  formatAdapter,
+  formatBytes,
+  formatDuration,
+  formatProgressBytes,
+  formatRate,
+  formatShare,
+  isolated,
+} from '../../demo/format';
 
 test.each([
   { bytes: 0, text: '0 B' },
@@ -53,4 +62,15 @@ test('an adapter is called what the browser tells, and a software adapter is own
   expect(formatAdapter({ vendor: 'google', architecture: 'swiftshader', description: '', isCpu: true })).toBe(
     'swiftshader, software adapter: speed means nothing',
   );
+});
+
+test.each([
+  { name: 'acme/tiny@main', text: 'acme/tiny@main', why: 'nothing in it turns anything' },
+  { name: 'דגם 1', text: '\u2068דגם 1\u2069', why: 'it is written from right to left' },
+  { name: 'acme/\u202eynit\u2066', text: '\u2068acme/ynit\u2069', why: 'it would turn what follows, or end the isolation' },
+])('a name within a sentence: $why', ({ name, text }) => expect(isolated(name)).toBe(text));
+
+test('an error turns no text, whatever name is in it', () => {
+  expect(errorText(new Error('model\u202esrosnet.bin is missing.'))).toBe('modelsrosnet.bin is missing.');
+  expect(errorText('not\u2067 an error')).toBe('not an error');
 });

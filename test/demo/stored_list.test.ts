@@ -35,6 +35,11 @@ test.each([
   { ago: -5000, text: 'used just now' },
 ])('$ago ms ago: $text', ({ ago, text }) => expect(lastUseText({ ...whole, lastUsedAt: 1e12 - ago }, 1e12)).toBe(text));
 
+test('a model asked for under a name that turns text is shown within an isolation, its revision behind it', () => {
+  const model = 'https://example.org/\u202eledom/';
+  expect(nameOf({ ...whole, model }, BASE)).toBe('\u2068https://example.org/ledom/\u2069 (01234567)');
+});
+
 test('complete models come first, and the last used before the others', () => {
   const older = { ...whole, id: 'c', lastUsedAt: 1 };
   const newer = { ...whole, id: 'd', lastUsedAt: 2 };

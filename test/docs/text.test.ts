@@ -31,6 +31,31 @@ test('the README says which pages Safari is driven through, and its ten lines of
   expect(code!.split('\n').filter((line) => line.trim() !== '')).toHaveLength(10);
 });
 
+test('the README leads to a guide for each subject, and says browsers, limits, and speeds with their command', () => {
+  const { links, anchors } = all.find(({ file }) => file === 'README.md')!;
+  const guides = ['models', 'hosting', 'embed', 'structured-output', 'adapters', 'privacy', 'troubleshooting', 'migrating'];
+  for (const guide of [...guides.map((name) => `docs/${name}.md`), 'docs/api/README.md']) expect(links).toContain(guide);
+  expect(anchors).toEqual(expect.arrayContaining(['what-it-needs', 'measured', 'limits-and-known-differences']));
+  const readme = readFileSync(join(root, 'README.md'), 'utf8');
+  for (const browser of ['Chrome, Edge', 'Safari', 'Firefox'])
+    expect(readme).toMatch(new RegExp(`^\\| ${browser} \\| \\d+`, 'm'));
+  const [, measured] = /## Measured\n(.*?)\n## /s.exec(readme)!;
+  const between = measured!.split(/(?:^\|.*\n)+/m).slice(0, -1); // what stands above each table
+  expect(between.length).toBeGreaterThan(3);
+  expect(between.filter((text) => !/`(?:npm run [\w:]+|node )/.test(text))).toEqual([]);
+});
+
+test('who comes from WebLLM or transformers.js is told first what Sluice lacks, vision and embeddings among it', () => {
+  const text = readFileSync(join(root, 'docs/migrating.md'), 'utf8');
+  expect([...text.matchAll(/^## (.*)$/gm)].map(([, title]) => title).slice(0, 3)).toEqual([
+    'What Sluice lacks',
+    'From WebLLM',
+    'From transformers.js',
+  ]);
+  const [, lacks] = /## What Sluice lacks\n(.*?)\n## /s.exec(text)!;
+  for (const what of ['Vision', 'Embeddings']) expect(lacks).toContain(`| **${what}`);
+});
+
 test('the policy for the hub lets its default address and its storage through', () => {
   const { spans } = all.find(({ file }) => file === 'README.md')!;
   const [row, ...others] = spans.filter((span) => /^connect-src .*hf\.co/.test(span));

@@ -25,4 +25,5 @@ test.each([
   ['write', { pieceBytes: 8 << 20, buffers: 4 }, 16 << 20],
   ['write', { pieceBytes: 20 << 20, buffers: 4 }, 16 << 20],
   ['mapped', { pieceBytes: 1000, buffers: 2 }, 2016],
+  ['write', { pieceBytes: 16 << 20, buffers: 2, uncapped: true }, 32 << 20],
 ] as const)('staging of %s with %j is %d bytes', (kind, options, bytes) => expect(stagingBytes(kind, options)).toBe(bytes));

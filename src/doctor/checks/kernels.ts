@@ -2,7 +2,7 @@
 import { kernelCases } from '../../cases/suite';
 import type { Context, Outcome } from '../context';
 import { plural } from '../context';
-import { planted } from '../plant';
+import { noPlantYet, planted, whyIdle } from '../plant';
 import type { CaseFailure, KernelFacts } from '../report';
 import { runCases } from '../run_cases';
 
@@ -12,7 +12,8 @@ const benchmarksOnly = new Set(['attention', 'gemm_q4_few_int']);
 export async function checkKernels({ gpu: open, options, say }: Context): Promise<Outcome<KernelFacts>> {
   const { only, plant } = options;
   const opened = await open();
-  const gpu = planted(opened, plant);
+  const tally = noPlantYet();
+  const gpu = planted(opened, plant, tally);
   const cases = kernelCases.filter(({ kernel, name }) => !only || `${kernel}: ${name}`.includes(only));
   const uncaptured: string[] = [];
   const onUncaptured = ({ error }: GPUUncapturedErrorEvent) => uncaptured.push(error.message);
@@ -29,7 +30,9 @@ export async function checkKernels({ gpu: open, options, say }: Context): Promis
   });
   opened.device.removeEventListener('uncapturederror', onUncaptured);
   const facts = { ran: done - total(skipped), failed, skipped };
+  const idle = cases.length > 0 && whyIdle(plant, tally);
   const others = [
+    ...(idle ? [idle] : []),
     ...uncaptured.map((message) => `outside any case: ${message}`),
     ...(done < cases.length ? [`the device was lost after ${done} of ${plural(cases.length, 'case')}`] : []),
     ...(cases.length === 0 ? ['no kernel has a name with what was asked for in it'] : []),

@@ -5,7 +5,8 @@
  */
 import { type Gpu, openGpu } from '../../gpu/device';
 import { Readback, submittedWorkDone } from '../../gpu/readback';
-import { bytesText, type Context, gib, mib, type Outcome } from '../context';
+import { bytesText, type Context, gib, mib, type Outcome, withIdlePlant } from '../context';
+import type { Plant } from '../plant';
 import type { MemoryFacts } from '../report';
 
 /** Bytes that differ between slabs, at both ends of each. */
@@ -28,7 +29,12 @@ export async function checkMemory({ options, say }: Context): Promise<Outcome<Me
     gpu.device.destroy();
   }
   if (facts.end === 'device lost') facts.recovered = await opensAgain();
-  return { ...judged(facts), facts };
+  return withIdlePlant({ ...judged(facts), facts }, neverLost(facts, options.plant));
+}
+
+function neverLost({ end, survivedBytes }: MemoryFacts, plant: Plant | undefined): string | undefined {
+  if (!plant || !('loseDeviceAtBytes' in plant) || end === 'device lost') return undefined;
+  return `the planted loss of the device never came: ${bytesText(survivedBytes)} were held`;
 }
 
 async function climb(gpu: Gpu, facts: MemoryFacts, { plant }: Context['options'], say: Context['say']): Promise<void> {

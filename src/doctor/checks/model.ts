@@ -6,8 +6,8 @@ import { parseSafetensorsHeader, readHeaderLength } from '../../format/safetenso
 import type { ByteSource } from '../../storage/byte_source';
 import { openModel } from '../../storage/model_ref';
 import { openCheckpoint } from '../../stream/open_checkpoint';
-import type { Context, Outcome } from '../context';
-import { planted } from '../plant';
+import { type Context, type Outcome, withIdlePlant } from '../context';
+import { noPlantYet, planted, whyIdle } from '../plant';
 import type { ModelFacts } from '../report';
 
 const prompts = 4;
@@ -19,7 +19,8 @@ const fewTokens = 12;
 const nearTie = 0.01;
 
 export async function checkModel({ gpu: open, options, say }: Context): Promise<Outcome<ModelFacts>> {
-  const gpu = planted(await open(), options.plant);
+  const tally = noPlantYet();
+  const gpu = planted(await open(), options.plant, tally);
   await say({ done: 0, total: prompts, step: 'loading' });
   const files = await openModel(new URL(options.modelUrl));
   const expected = await readExpected(await files.open('expected.safetensors'));
@@ -36,7 +37,7 @@ export async function checkModel({ gpu: open, options, say }: Context): Promise<
     session.destroy();
     for (const source of checkpoint.sources.values()) source.close();
   }
-  return { ...judged(facts), facts };
+  return withIdlePlant({ ...judged(facts), facts }, whyIdle(options.plant, tally));
 }
 
 function judged({ prompts }: ModelFacts): Omit<Outcome<ModelFacts>, 'facts'> {

@@ -3,15 +3,16 @@ import { type Ceilings, effortOn, measureCeilings } from '../../bench/ceilings';
 import { benchKernels, type KernelRow } from '../../bench/kernels';
 import { figure } from '../../bench/report';
 import { kernelBench } from '../../bench/run';
-import { type Context, mib, type Outcome, plural, probeBytes } from '../context';
-import { planted } from '../plant';
+import { type Context, mib, type Outcome, plural, probeBytes, withIdlePlant } from '../context';
+import { noPlantYet, planted, whyIdle } from '../plant';
 import type { ProductFacts } from '../report';
 
 /** Of copies of a matrix: more than a cache holds, and little enough for a phone. */
 const mostRotateBytes = 128 * mib;
 
 export async function checkProducts({ gpu: open, options, say }: Context): Promise<Outcome<ProductFacts>> {
-  const gpu = planted(await open(), options.plant);
+  const tally = noPlantYet();
+  const gpu = planted(await open(), options.plant, tally);
   const { isCpu } = gpu.adapter;
   const effort = effortOn(gpu, isCpu ? 0 : 0.06);
   const bench = kernelBench(gpu, { model: { preset: 'qwen3.5-9b', bits: 4 }, tokens: [1] }, effort);
@@ -25,7 +26,7 @@ export async function checkProducts({ gpu: open, options, say }: Context): Promi
     const rotateBytes = Math.min(bench.rotateBytes, mostRotateBytes);
     rows.push(...(await benchKernels(gpu, { ...bench, matrices: [matrix], rotateBytes })));
   }
-  return judged(rows, readGBps, isCpu);
+  return withIdlePlant(judged(rows, readGBps, isCpu), whyIdle(options.plant, tally));
 }
 
 /** One candidate that is not right is a problem: another device, or another day, may choose it. */
