@@ -301,14 +301,9 @@ export async function withSpeeds(
   always = false,
 ): Promise<SessionOptions> {
   const { config, tensors } = model.checkpoint;
-  const plan = sessionPlan(gpu, { config, tensors }, options);
+  const plan = sessionPlan(gpu, { config, tensors, ...(model.stored ? { stored: model.stored } : {}) }, options);
   if (!always && plan.streamedBytesPerToken === 0 && plan.experts?.complete !== false) return options;
-  const speeds = await measureSpeeds(
-    gpu,
-    model,
-    { memoryBytes: plan.bytes.total, precision: options.precision ?? 'exact' },
-    signal,
-  );
+  const speeds = await measureSpeeds(gpu, model, { plan, precision: options.precision ?? 'exact' }, signal);
   return speeds ? { ...options, speeds } : options;
 }
 

@@ -224,7 +224,7 @@ export class ModelSession {
  * each, took 5 % off an H200's token and made an H100's reads a fifth slower. There a browser's token took 770 ms through 8 buffers, 694
  * through 4 and 867 through 3. A CPU adapter has nothing to gain from more.
  */
-export function stagingFor(gpu: Gpu): { buffers: number; mostBuffers: number; pieceBytes: number } {
+function stagingFor(gpu: Gpu): { buffers: number; mostBuffers: number; pieceBytes: number } {
   const inBrowser = 'WorkerGlobalScope' in globalThis || 'document' in globalThis;
   const buffers = gpu.adapter.isCpu || inBrowser ? 4 : 8;
   return { buffers, mostBuffers: buffers, pieceBytes: READ_PIECE_BYTES };

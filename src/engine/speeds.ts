@@ -8,75 +8,113 @@ import { bindSlab, recordAt, recordStride } from '../gpu/kernel';
 import { submittedWorkDone } from '../gpu/readback';
 import { chooseGemv, chooseGemvUnits, takesUnits } from '../kernels/gemv';
 import { unitBytes, unitsFor } from '../kernels/variants';
+import type { MemoryPlan } from '../plan/memory_plan';
 import type { Speeds } from '../plan/timeline';
+import type { SlotImage } from '../plan/windows';
+import { WindowFiller } from '../stream/fill';
 import type { ModelSource } from '../stream/model_source';
 import { chooseUpload, type UploadPath } from '../stream/upload';
-import { stagingFor } from './model_session';
+import { WindowUpload } from '../stream/window_upload';
+import { createPairWeaver } from './pair_weaver';
 
 const mib = 1024 * 1024;
 /** Time for each of the three, milliseconds; a CPU adapter's first dispatch may take longer than that. */
 const measuredMs = 80;
 const measuredBytes = 2048 * mib;
+/** Units, or experts, that are looked at: enough for all kinds of them, and for every part of the files. */
+const mostSamples = 64;
 /** Of a layer, beside what its weights take: its dispatches wait for each other (411 of 27B's layers for 1.5 ms on an H200). */
 const perUnitMs = 0.025;
 
 /**
  * undefined where the weights come from the network: its speed is not known before, and asking costs the user bytes.
- * `memoryBytes`: GPU bytes that may be held meanwhile. `precision`: of the products that will run.
+ * Reads are timed as the engine makes them: windows of units that `plan` streams, from all over the files, into the plan's staging and on to
+ * the GPU, so that reading and uploading get in each other's way as they will. Holds no more GPU memory than the plan does.
+ * @param precision of the products that will run.
  */
 export async function measureSpeeds(
   gpu: Gpu,
-  model: ModelSource,
-  { memoryBytes, precision }: { memoryBytes: number; precision: 'exact' | 'fast' },
+  model: Pick<ModelSource, 'home' | 'download' | 'sources'>,
+  { plan, precision }: { plan: MemoryPlan; precision: 'exact' | 'fast' },
   signal?: AbortSignal,
 ): Promise<Speeds | undefined> {
   if (model.home === 'none' || model.download) return undefined;
-  const largest = [...model.sources.values()].reduce((a, b) => (b.size > a.size ? b : a));
-  const { buffers, pieceBytes } = stagingFor(gpu);
-  const piece = Math.min(pieceBytes, largest.size, Math.floor(memoryBytes / (buffers + 2) / 256) * 256);
-  if (piece < 65536) return undefined; // a model this small says nothing about a disk
+  const { images, staging } = samples(plan);
+  if (staging.pieceBytes < 65536) return undefined; // a model this small says nothing about a disk
   const memory = gpu.memory.scope();
+  const own = { ...gpu, memory };
+  let path: UploadPath | undefined;
   try {
-    const own = { ...gpu, memory };
-    const { path } = await chooseUpload(own, { scratchBytes: piece, pieceBytes: piece, buffers, signal });
-    const target = memory.create('speed measurement', piece, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST);
-    const pieces = Math.floor(largest.size / path.pieceBytes);
-    const read = (into: Uint8Array, n: number) => largest.read((n % pieces) * path.pieceBytes, into, signal);
-    const readBytesPerMs = await rate(path, target, buffers, read);
-    const uploadBytesPerMs = await rate(path, target, buffers, () => {});
+    const { pieceBytes, buffers } = staging;
+    path = (await chooseUpload(own, { scratchBytes: pieceBytes, pieceBytes, buffers, signal })).path;
+    const target = memory.create('speed measurement', pieceBytes, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST);
+    const weaver = staging.weave ? createPairWeaver(own, pieceBytes, [target]) : undefined;
+    await weaver?.ready;
+    const sends = new WindowUpload(path, weaver);
+    const windows = images.flatMap((image) => sends.windowsOf(image));
+    const fillers = Array.from({ length: buffers }, () => new WindowFiller(model.sources));
+    const through: Move = async (n, worker) => {
+      const window = windows[n % windows.length]!;
+      await sends.send(window, target, 0, (into) => fillers[worker]!.fill(window, into, signal), signal ? { signal } : {});
+      return window.bytes;
+    };
+    const alone: Move = async () => {
+      await path!.upload(target, 0, path!.pieceBytes, () => {}, signal ? { signal } : {});
+      return path!.pieceBytes;
+    };
+    const readBytesPerMs = await rate(path, buffers, through);
+    const uploadBytesPerMs = await rate(path, buffers, alone);
     path.destroy();
     memory.release();
-    const computeBytesPerMs = await gemvSpeed(gpu, memoryBytes, precision);
+    const computeBytesPerMs = await gemvSpeed(gpu, plan.bytes.total, precision);
     return { readBytesPerMs, uploadBytesPerMs, computeBytesPerMs, perUnitMs };
   } catch (error) {
     // What is not on disk yet cannot be read ahead of its download, and says nothing about the disk.
     if (error instanceof EngineError && error.code === 'storage') return undefined;
     throw error;
   } finally {
+    path?.destroy();
     memory.release();
   }
 }
 
+/** What a token reads, and through which staging: missing experts, streamed units, or, where nothing does, what loading reads. */
+function samples({ model, streamed, experts, staging }: MemoryPlan): { images: SlotImage[]; staging: MemoryPlan['staging'] } {
+  if (experts && !experts.complete) {
+    const layers = model.layers.map(({ moe }) => moe!.experts);
+    const of = spread(layers.flatMap((layer) => Array.from({ length: layer.count }, (_, index) => ({ layer, index }))));
+    return { images: of.map(({ layer, index }) => layer.image(index)), staging: { ...experts.staging, weave: false } };
+  }
+  const wanted = model.units.filter((_, i) => streamed[i] || !streamed.includes(true));
+  return { images: spread(wanted.filter(({ bytes }) => bytes > 0)).flatMap(({ images }) => images), staging };
+}
+
+/** Some of the list, in an order whose every beginning is spread over the whole of it: how many there is time for is not known. */
+function spread<T>(list: readonly T[]): T[] {
+  const count = Math.min(mostSamples, list.length);
+  const places = Array.from({ length: count }, (_, i) => ({
+    at: Math.floor((i * list.length) / count),
+    turn: (i * 0.618_034) % 1,
+  }));
+  return places.sort((a, b) => a.turn - b.turn).map(({ at }) => list[at]!);
+}
+
+/** Moves the n-th piece; returns its bytes. */
+type Move = (n: number, worker: number) => Promise<number>;
+
 /** Bytes per millisecond through the upload path, as many at once as the engine has. */
-async function rate(
-  path: UploadPath,
-  target: GPUBuffer,
-  workers: number,
-  fill: (into: Uint8Array<ArrayBuffer>, n: number) => void | Promise<void>,
-): Promise<number> {
+async function rate(path: UploadPath, workers: number, move: Move): Promise<number> {
   let next = 0;
   const run = async (ms: number): Promise<number> => {
     const started = performance.now();
     let bytes = 0;
-    const work = async () => {
+    const work = async (worker: number) => {
       while (performance.now() - started < ms && bytes < measuredBytes) {
-        const n = next++;
-        const piece = Math.min(path.pieceBytes, target.size);
-        await path.upload(target, 0, piece, (into) => fill(into, n));
-        bytes += piece;
+        const moved = await move(next++, worker);
+        bytes += moved;
       }
     };
-    await Promise.all(Array.from({ length: workers }, work));
+    await Promise.all(Array.from({ length: workers }, (_, worker) => work(worker)));
     await path.idle();
     return bytes / (performance.now() - started);
   };

@@ -163,15 +163,21 @@ function expertStaging(input: PlanInput, slotBytes: number): Staging {
 function planDense(input: PlanInput): MemoryPlan {
   const resident = residentPlan(input, input.chunkTokens, 0);
   const stream = streaming(input);
-  const least = smallestStreamed(input, stream);
   const lean = leanInput(input);
   const leanStream = streaming(lean);
-  const leanLeast = smallestStreamed(lean, leanStream);
-  // A slot's size is only named to see weights stream: a budget that just holds everything resident would else stream less than more.
-  const residentTotal = input.slotBytes === undefined ? resident.bytes.total : Number.POSITIVE_INFINITY;
+  const leasts = (contextTokens: number) => ({
+    // A slot's size is only named to see weights stream: a budget that just holds everything resident would else stream less than more.
+    resident: input.slotBytes === undefined ? residentBytes({ ...input, contextTokens }, resident) : Number.POSITIVE_INFINITY,
+    streamed: smallestStreamed({ ...input, contextTokens }, stream),
+    lean: smallestStreamed({ ...lean, contextTokens }, leanStream),
+  });
+  const { resident: residentTotal, streamed: least, lean: leanLeast } = leasts(input.contextTokens);
   const smallestBudgetBytes = Math.min(residentTotal, least, leanLeast);
   const budget = input.gpuBudgetBytes ?? Number.POSITIVE_INFINITY;
-  if (budget < smallestBudgetBytes) throw refusal(lean, leanStream, budget, smallestBudgetBytes);
+  if (budget < smallestBudgetBytes) {
+    const fitting = (contextTokens: number) => Math.min(...Object.values(leasts(contextTokens))) <= budget;
+    throw refusal(input.contextTokens, budget, smallestBudgetBytes, longestContext(input.contextTokens, fitting));
+  }
   const fits = residentTotal <= budget && residentTotal < Number.POSITIVE_INFINITY;
   if (!fits && budget < least) return { ...streamedPlan(lean, leanStream, leanLeast), smallestBudgetBytes };
   if (!fits) return { ...streamedPlan(input, stream, budget), smallestBudgetBytes };
@@ -299,10 +305,21 @@ function residentPlan(input: PlanInput, passTokens: number, snapshotSlots: numbe
   const model = modelUnits(input.tensors, { slotBytes: slabBytes, residentEmbedding: true, stored: input.stored });
   const pieceBytes = Math.min(defaultStaging.pieceBytes, Math.max(65536, Math.floor(slabBytes / 256) * 256));
   const staging = { ...defaultStaging, pieceBytes };
-  const fixed = fixedBytes(input, model, { passTokens, snapshotSlots }, 0, staging);
-  fixed.bytes.scratch += tokenLoopBytes(input.config.vocabSize); // where nothing streams the GPU decodes on its own
+  const fixed = residentFixed(input, model, { passTokens, snapshotSlots }, staging);
   const streamed = model.units.map(() => false);
   return finish(input, model, streamed, { slots: 0, slotBytes: 0 }, fixed, staging, undefined);
+}
+
+function residentFixed(input: PlanInput, model: ModelUnits, extras: Extras, staging: Staging): Fixed {
+  const fixed = fixedBytes(input, model, extras, 0, staging);
+  fixed.bytes.scratch += tokenLoopBytes(input.config.vocabSize); // where nothing streams the GPU decodes on its own
+  return fixed;
+}
+
+/** Of everything resident, without extras; the plan may be one of another context. */
+function residentBytes(input: PlanInput, { model, staging, bytes }: Pick<MemoryPlan, 'model' | 'staging' | 'bytes'>): number {
+  const extras = { passTokens: input.chunkTokens, snapshotSlots: 0 };
+  return bytes.residentWeights + fixedTotal(residentFixed(input, model, extras, staging));
 }
 
 /** `ring`: its fewest slots. */
@@ -415,25 +432,23 @@ export function timelineUnits(units: readonly Unit[], streamed: readonly boolean
   }));
 }
 
-function refusal(input: PlanInput, stream: Streaming, budget: number, smallest: number): EngineError {
-  const longest = longestContext(input, stream, budget);
+function refusal(contextTokens: number, budget: number, smallest: number, longest: number): EngineError {
   const shorter = longest > 0 ? ` A context of ${longest} tokens would fit this budget.` : '';
   return new EngineError(
     'budget',
-    `A GPU budget of ${formatBytes(budget)} is too small for this model with a context of ${input.contextTokens} tokens: ` +
+    `A GPU budget of ${formatBytes(budget)} is too small for this model with a context of ${contextTokens} tokens: ` +
       `it needs at least ${smallest} bytes (${formatBytes(smallest)}).${shorter}`,
   );
 }
 
-/** The longest context that the budget allows, in steps of 256 tokens (down to 256); 0 if none does. */
-function longestContext(input: PlanInput, stream: Streaming, budget: number): number {
+/** The longest context that fits, in steps of 256 tokens (down to 256); 0 if none does. */
+function longestContext(asked: number, fits: (contextTokens: number) => boolean): number {
   let low = 0;
-  let high = Math.ceil(input.contextTokens / 256);
+  let high = Math.ceil(asked / 256);
   while (low < high) {
     const middle = Math.ceil((low + high) / 2);
-    const contextTokens = Math.min(middle * 256, input.contextTokens);
-    if (smallestStreamed({ ...input, contextTokens }, stream) <= budget) low = middle;
+    if (fits(Math.min(middle * 256, asked))) low = middle;
     else high = middle - 1;
   }
-  return Math.min(low * 256, input.contextTokens);
+  return Math.min(low * 256, asked);
 }

@@ -66,16 +66,23 @@ describe.each(['chromium', 'firefox'] as const)('weights that stream in %s', (na
     expect(smallest.streamedBytesPerToken).toBeGreaterThan(0.8 * smallest.weightBytes);
     const refusal = { code: 'budget', message: expect.stringContaining(`${least}`) };
     expect(await page.plan({ gpuBudget: least - 1 })).toMatchObject(refusal);
-    expect(whole.disk).toMatchObject({ home: 'opfs', storedBytes: 0 });
+    expect(whole.disk).toMatchObject({ home: 'opfs', storedBytes: 0, availableBytes: expect.any(Number) });
+    expect(whole.disk.neededBytes).toBeGreaterThan(0.9 * whole.weightBytes);
+    expect(await page.sharesMemory()).toBe(false); // nor does anything below
     expect(await page.list()).toEqual([]);
     budget = least + Math.floor(whole.weightBytes / 3);
   });
 
   test('the text is that of an unlimited engine, within the budget; the second start makes no request', async () => {
-    const page = await newPage();
+    const [page, other] = [await newPage(), await newPage()];
     const whole = await page.load({ gpuBudget: '4GB' });
     expect(whole.streamedBytesPerToken).toBe(0);
     reference = await text(page);
+    // What tabs tell each other of a download, with a conversation under way: which model it is.
+    const [stored] = await page.list();
+    const heard = await other.heard();
+    expect(heard.length).toBeGreaterThan(0);
+    expect(heard).toEqual(heard.map(() => ({ type: 'progress', id: stored!.id })));
     expect(reference).not.toBe('');
     await page.unload();
     await page.empty();
@@ -91,6 +98,10 @@ describe.each(['chromium', 'firefox'] as const)('weights that stream in %s', (na
     expect(await text(page)).toBe(reference);
     expect((await page.info()).peakGpuBytes).toBeLessThanOrEqual(budget);
     expect(hub.log).toEqual([]);
+    // What is stored can be measured: the plan says what a token takes on this device, before anything is loaded.
+    const { prediction } = ok(await page.plan({ gpuBudget: budget }));
+    expect(prediction!.tokensPerSecond).toBeGreaterThan(0);
+    expect(prediction!.readMs).toBeGreaterThan(0);
     await page.unload();
   });
 

@@ -29,6 +29,9 @@ let engine: Engine | undefined;
 const unhandled: string[] = [];
 addEventListener('unhandledrejection', ({ reason }) => unhandled.push(String(reason)));
 
+const heard: unknown[] = [];
+new BroadcastChannel('sluice/v1/store').addEventListener('message', ({ data }) => void heard.push(data));
+
 async function orFailure<T>(work: () => Promise<T>): Promise<T | Failure> {
   try {
     return await work();
@@ -89,6 +92,9 @@ const streaming = {
   list: (): Promise<StoredModel[]> => listModels(),
   remove: (id: string): Promise<Failure | undefined> => orFailure(() => deleteModel(id).then(() => undefined)),
   unhandled: () => unhandled,
+  sharesMemory: () => typeof SharedArrayBuffer !== 'undefined' || crossOriginIsolated,
+  /** Whatever other tabs say on the store's channel. */
+  heard: () => heard,
 };
 
 window.streaming = streaming;

@@ -84,6 +84,16 @@ export class StreamingPage {
     return this.#tab.evaluate(() => window.streaming!.unhandled());
   }
 
+  /** Whether the page has SharedArrayBuffer, or could have. */
+  sharesMemory(): Promise<boolean> {
+    return this.#tab.evaluate(() => window.streaming!.sharesMemory());
+  }
+
+  /** Messages of other tabs, since the page was opened. */
+  heard(): Promise<unknown[]> {
+    return this.#tab.evaluate(() => window.streaming!.heard());
+  }
+
   close(): Promise<void> {
     return this.#tab.close();
   }

@@ -12,5 +12,5 @@ worker.onmessage = ({ data }) => {
   window.uploadReport = data;
 };
 worker.onerror = ({ message }) => {
-  window.uploadReport = { rows: [], broken: `the worker failed: ${message}` };
+  window.uploadReport = { rows: [], waitMs: [], broken: `the worker failed: ${message}` };
 };

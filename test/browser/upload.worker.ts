@@ -1,12 +1,14 @@
 import { type Gpu, openGpu } from '../../src/gpu/device';
+import { submittedWorkDone } from '../../src/gpu/readback';
 import { type UploadCase, uploadCases } from '../stream/upload_cases';
 
 export type UploadRow = { title: string; ms: number; failure?: string };
 /** `broken`: something outside the cases. */
-export type UploadReport = { rows: UploadRow[]; broken?: string };
+/** `waitMs`: each of several waits for an empty submit, in turn. */
+export type UploadReport = { rows: UploadRow[]; waitMs: number[]; broken?: string };
 
 async function main(): Promise<UploadReport> {
-  const report: UploadReport = { rows: [] };
+  const report: UploadReport = { rows: [], waitMs: [] };
   const open = async () => {
     const gpu = await openGpu(navigator.gpu);
     gpu.device.addEventListener('uncapturederror', ({ error }) => {
@@ -15,6 +17,12 @@ async function main(): Promise<UploadReport> {
     return gpu;
   };
   const shared = await open();
+  for (let i = 0; i < 15; i++) {
+    const start = performance.now();
+    shared.device.queue.submit([]);
+    await submittedWorkDone(shared);
+    report.waitMs.push(performance.now() - start);
+  }
   for (const kind of ['mapped', 'write'] as const) {
     for (const each of uploadCases) {
       const start = performance.now();
@@ -35,5 +43,5 @@ async function failureOf(each: UploadCase, kind: 'mapped' | 'write', gpu: Gpu): 
 }
 
 main()
-  .catch((error: unknown): UploadReport => ({ rows: [], broken: String(error) }))
+  .catch((error: unknown): UploadReport => ({ rows: [], waitMs: [], broken: String(error) }))
   .then((report) => self.postMessage(report));

@@ -1,3 +1,5 @@
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { EngineError } from '../../src/errors';
 import type { Gpu } from '../../src/gpu/device';
@@ -77,3 +79,31 @@ describe('counted GPU memory', () => {
     expect([scope.bytes, memory.bytes, memory.peakBytes]).toEqual([0, 0, 1000]);
   });
 });
+
+// The limit of the address space stands in for a GPU that is full: a CPU adapter's memory is the process's own.
+test.skipIf(process.platform !== 'linux')(
+  'a device out of memory is a typed error that names what did not fit, and leaves what was there to be released',
+  async () => {
+    const memory = gpu.memory.scope();
+    const space = Number(/VmSize:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))![1]) * 1024;
+    const limit = (bytes: number | 'unlimited') => execFileSync('prlimit', ['--pid', String(process.pid), `--as=${bytes}:`]);
+    const { STORAGE } = GPUBufferUsage;
+    const size = 2 ** 28;
+    const slabs = async () => {
+      for (let i = 0; i < 32; i++) await memory.guarded(`slab ${i}`, () => memory.create(`slab ${i}`, size, STORAGE));
+    };
+    limit(space + 4 * size);
+    try {
+      const failing = slabs();
+      await expect(failing).rejects.toMatchObject({ code: 'budget' });
+      await expect(failing).rejects.toThrow(/The GPU is out of memory for slab \d+ \(\d+ bytes asked for in all\)/);
+    } finally {
+      limit('unlimited');
+    }
+    expect(memory.bytes).toBeGreaterThan(0);
+    memory.release();
+    expect(memory.bytes).toBe(0);
+    await memory.guarded('slab', () => memory.create('slab', size, STORAGE)); // and the device still works
+    memory.release();
+  },
+);

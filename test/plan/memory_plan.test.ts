@@ -134,6 +134,16 @@ function refusedAt(input: PlanInput, gpuBudgetBytes: number): number | undefined
   }
 }
 
+/** The longest context that the refusal of this budget names. */
+function refusedContext(input: PlanInput, gpuBudgetBytes: number): number {
+  try {
+    planAt(input, gpuBudgetBytes);
+  } catch (error) {
+    return Number(/A context of (\d+) tokens would fit/.exec((error as Error).message)?.[1]);
+  }
+  throw new Error(`${gpuBudgetBytes} bytes were accepted.`);
+}
+
 const imagesOf = ({ model }: MemoryPlan): SlotImage[] => [model.vectors, ...model.units.flatMap(({ images }) => images)];
 const residentImages = ({ model, streamed }: MemoryPlan): SlotImage[] => [
   model.vectors,
@@ -201,6 +211,24 @@ describe('for any shape and budget', () => {
         if (plan.ring.slots > 0) expect(refusedAt(input, least - plan.ring.slotBytes)).toBe(least);
       }),
       runs,
+    );
+  });
+
+  test('the longest context that a refusal names is accepted; 256 tokens more are refused', { timeout: slow }, () => {
+    fc.assert(
+      fc.property(cases, fc.integer({ min: 300, max: 60_000 }), ({ model, more, share }, contextTokens) => {
+        const { input, least } = caseOf(model, { ...more, contextTokens });
+        const from = refusedAt({ ...input, contextTokens: 256 }, 1)!;
+        const budget = Math.floor(from + (Math.min(share, 1) * (least - from)) / 1.01);
+        fc.pre(budget < least); // a model without attention takes any context
+        const longest = refusedContext(input, budget);
+        expect(longest).toBeGreaterThanOrEqual(256);
+        expect(longest).toBeLessThan(contextTokens);
+        expect(refusedAt({ ...input, contextTokens: longest }, budget)).toBe(undefined);
+        const more256 = Math.min(longest + 256, contextTokens);
+        expect(refusedAt({ ...input, contextTokens: more256 }, budget)).toBeGreaterThan(budget);
+      }),
+      { numRuns: 60 },
     );
   });
 
@@ -424,6 +452,36 @@ describe('the published models at 4 bits', () => {
       }
     },
   );
+
+  test.each([
+    { preset: 'qwen3.5-0.8b', budget: 0.35e9 },
+    { preset: 'qwen3.5-27b', budget: 1.2e9 },
+  ] as const)('$preset from the store: a unit is one file, and each of its slots few sequential reads', ({ preset, budget }) => {
+    const input = inputOf(preset);
+    const { index, files } = storeLayout(input.tensors);
+    const plan = planAt({ ...input, stored: index, weave: false }, budget);
+    expect(plan.streamed).toContain(true);
+    const names = plan.model.units.flatMap(({ images, kind }) => {
+      const ranges = images.flatMap((image) => windowsFor(plan, image).flatMap(({ fills }) => fills.flatMap(sourcesOf)));
+      if (kind === 'head' || ranges.length === 0) return []; // a slice of the head takes words and pairs from two places
+      const [{ file }] = ranges as [FileRange];
+      expect(ranges.map((range) => range.file)).toEqual(ranges.map(() => file));
+      // Only where a slot ends within a matrix does the next read begin elsewhere: with that matrix's pairs, or the words after them.
+      const jumps = ranges.slice(1).filter(({ byteOffset }, i) => {
+        const gap = byteOffset - ranges[i]!.byteOffset - ranges[i]!.byteLength;
+        return gap < 0 || gap >= 16;
+      });
+      expect(jumps.length).toBeLessThanOrEqual(3 * (images.length - 1));
+      const whole = ranges.toSorted((a, b) => a.byteOffset - b.byteOffset);
+      for (const [i, { byteOffset, byteLength }] of whole.slice(0, -1).entries()) {
+        expect(whole[i + 1]!.byteOffset - byteOffset - byteLength).toBeLessThan(16);
+      }
+      return [file];
+    });
+    // In the order of use.
+    expect(names).toEqual(files.map(({ name }) => name).filter((name) => names.includes(name)));
+    expect(new Set(names).size).toBe(names.length);
+  });
 
   test('a plan for the largest is made while a slider moves', () => {
     const input = { ...inputOf('qwen3.5-27b'), speeds: { readBytesPerMs: 3e6, uploadBytesPerMs: 8e6, computeBytesPerMs: 1e8 } };

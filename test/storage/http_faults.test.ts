@@ -162,6 +162,19 @@ describe('how long it waits', () => {
     for (const [i, least] of [20, 40, 80].entries()) expect(gaps[i]).toBeGreaterThanOrEqual(least - 1);
   });
 
+  test('and differs from one to the next, so that those who failed together do not come back together', async () => {
+    const names = Array.from({ length: 12 }, (_, i) => `${i}.bin`);
+    for (const name of names) hub.files.set(name, bytes);
+    const asked = (name: string) => hub.log.filter(({ path }) => path.endsWith(`/${name}`));
+    hub.redirect = false;
+    hub.fault = ({ path }) => (asked(path.split('/').at(-1)!).length === 1 ? 503 : undefined);
+    await Promise.all(names.map((name) => openHttp(`${hub.hubUrl}/${name}`, { ...quick, retryDelayMs: 400 })));
+    for (const name of names) hub.files.delete(name);
+    const pauses = names.map((name) => asked(name)[1]!.atMs - asked(name)[0]!.atMs);
+    expect(Math.min(...pauses)).toBeGreaterThanOrEqual(199);
+    expect(Math.max(...pauses) - Math.min(...pauses)).toBeGreaterThan(100);
+  });
+
   test('an abort ends a pause that the server asked for', async () => {
     hub.fault = () => slow(429, '3600');
     const opening = openHttp(url(), quick, AbortSignal.timeout(50));

@@ -1,5 +1,5 @@
 /** Several tabs over one store. Handles are exclusive between them, as in Firefox and Safari; browsers themselves: test/browser/store. */
-import { readdirSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { EngineError, isAbort } from '../../src/errors';
@@ -228,4 +228,22 @@ describe('a new layout', () => {
     await expectStored(again, from);
     expect(statSync(generationFolder()).isDirectory()).toBe(true);
   });
+});
+
+test('tabs speak to each other in one place, which says which model it is about and nothing else', async () => {
+  const sources = readdirSync('src', { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts'));
+  const speaking = sources.filter((name) =>
+    /\bnew (BroadcastChannel|SharedWorker)\(/.test(readFileSync(join('src', name), 'utf8')),
+  );
+  expect(speaking).toEqual([join('storage', 'store', 'host.ts')]);
+  const heard: unknown[] = [];
+  const channel = new BroadcastChannel('sluice/v1/store');
+  channel.addEventListener('message', (event) => void heard.push((event as MessageEvent).data));
+  const model = testModel();
+  const { store } = await openTab();
+  const entry = await store.create(model.manifest);
+  await entry.download(model.chunks, loggedSources(model.originals).sources).done;
+  await expect.poll(() => heard.length).toBeGreaterThan(0);
+  channel.close();
+  expect(heard).toEqual(heard.map(() => ({ type: 'progress', id: entry.id })));
 });

@@ -43,6 +43,10 @@ export type TabOptions = {
   fullDisk?: 'throw' | 'short' | 'minus-8';
   /** Called before each write, with the path; throwing there is a crash before it. */
   onWrite?: (path: string, bytes: Uint8Array) => void;
+  /** Says that a write to this path has been done, and does nothing. */
+  loses?: (path: string, bytes: Uint8Array) => boolean;
+  /** Called with the bytes of each read of a file. */
+  onRead?: (path: string, byteLength: number) => void;
   freeBytes?: number;
   grantsMore?: boolean;
 };
@@ -99,7 +103,10 @@ export class NodeTab implements StoreHost {
     };
     const file: StoreFile = {
       getSize: () => fstatSync(open()).size,
-      read: (into, { at }) => readSync(open(), into, 0, into.byteLength, at),
+      read: (into, { at }) => {
+        this.options.onRead?.(path, into.byteLength);
+        return readSync(open(), into, 0, into.byteLength, at);
+      },
       write: (bytes, { at }) => this.write(open(), path, bytes, at),
       truncate: (byteLength) => ftruncateSync(open(), byteLength),
       flush: () => fsyncSync(open()),
@@ -118,6 +125,7 @@ export class NodeTab implements StoreHost {
   private write(descriptor: number, path: string, bytes: Uint8Array, at: number): number {
     this.options.onWrite?.(path, bytes);
     this.live();
+    if (this.options.loses?.(path, bytes)) return bytes.byteLength;
     const room = this.options.diskBytes ?? Number.POSITIVE_INFINITY;
     const count = Math.min(room, bytes.byteLength);
     if (count > 0) writeSync(descriptor, bytes, 0, count, at);
