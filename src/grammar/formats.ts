@@ -2,14 +2,15 @@ import { child, unsupportedSchema } from './schema_problem';
 
 /**
  * Formats as patterns. Each admits a part of what the format allows, never more, so that any validator agrees: no leap seconds, no
- * 29th of February, no comments in addresses.
+ * 29th of February, no comments in addresses, no two dashes in a row in a
+ * host's name, which would make it the encoding of another.
  */
 const octet = '(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])';
 const fullDate =
   '[0-9]{4}-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))';
 const partialTime = '([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?';
 const fullTime = `${partialTime}(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])`;
-const label = '[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?';
+const label = '[a-z0-9](-?[a-z0-9]){0,20}';
 const host = `${label}(\\.${label}){1,3}`;
 
 const formatPatterns: ReadonlyMap<string, string> = new Map(

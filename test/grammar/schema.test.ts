@@ -156,6 +156,7 @@ describe('what is enforced', () => {
     ['a pattern of what is escaped', { type: 'string', pattern: '^["\\\\\\n]$' }, ['"\\""', '"\\\\"', '"\\n"'], ['"n"', '"""']],
     ['two patterns', { allOf: [{ pattern: '^a' }, { pattern: 'z$' }], type: 'string' }, ['"az"', '"abcz"'], ['"a"', '"za"']],
     ['a date', { type: 'string', format: 'date' }, ['"2024-02-28"', '"1999-12-31"'], ['"2024-02-30"', '"2024-13-01"']],
+    ['a host', { type: 'string', format: 'hostname' }, ['"a-b.example"'], ['"xn--a.example"', '"a-.example"', '"-a.example"']],
     [
       'a number of 32 bits',
       { type: 'integer', format: 'int32' },
