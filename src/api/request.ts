@@ -108,6 +108,16 @@ export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** What goes to the worker and is written as JSON there. */
+export function checkPlain(field: string, value: unknown): void {
+  try {
+    JSON.stringify(value);
+    structuredClone(value);
+  } catch (cause) {
+    throw fieldError(field, `must be plain data, as JSON has it: ${(cause as Error).message.split('\n')[0]}`);
+  }
+}
+
 function checkStream({ stream, stream_options: options, return_progress: progress }: GenerationRequest): void {
   const streams = checkFlag('stream', stream);
   checkFlag('return_progress', progress);
