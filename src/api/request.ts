@@ -65,6 +65,8 @@ export function generationFields(
   if (bias) sampling.logit_bias = bias;
   const maxTokens = checkNumber('max_tokens', request.max_tokens, lengthRule);
   const choices = checkNumber('n', request.n, choicesRule);
+  if ((sampling.seed ?? 0) > Number.MAX_SAFE_INTEGER - (choices ?? 1) + 1)
+    throw fieldError('seed', `must be so that seed + n - 1, the last choice's, is at most ${Number.MAX_SAFE_INTEGER}`);
   return { sampling, maxTokens, stop: checkStop(request.stop), ...(choices === undefined ? {} : { choices }) };
 }
 

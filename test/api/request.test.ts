@@ -320,6 +320,7 @@ describe('a wrong field is an error that names it', () => {
       { tools, tool_choice: { type: 'allowed_tools', mode: 'auto', allowed_tools: { mode: 'auto', tools: [] } } },
     ],
     ['top_logprobs', { logprobs: true, top_logprobs: 21 }],
+    ['seed', { seed: Number.MAX_SAFE_INTEGER, n: 3 }], // the last two of three would be the same
     ['top_logprobs', { logprobs: true, top_logprobs: -1 }],
     ['top_logprobs', { logprobs: true, top_logprobs: 1.5 }],
     ['response_format', { tools, response_format: { type: 'json_object' } }],
