@@ -7,6 +7,7 @@ import {
   checkFlag,
   checkInner,
   checkNumber,
+  checkPlain,
   fieldError,
   generationFields,
   isObject,
@@ -50,6 +51,7 @@ export function chatRequest(request: ChatRequest, vocabSize: number): GenerateRe
 
 function checkTemplateKwargs(kwargs: unknown): Record<string, unknown> & { enable_thinking: boolean } {
   if (kwargs !== undefined && kwargs !== null && !isObject(kwargs)) throw fieldError('chat_template_kwargs', 'must be an object');
+  checkPlain('chat_template_kwargs', kwargs);
   return { ...kwargs, enable_thinking: checkFlag('chat_template_kwargs.enable_thinking', kwargs?.enable_thinking) };
 }
 
@@ -138,6 +140,7 @@ function checkDefinitions(tools: unknown): ToolDefinition[] {
       throw fieldError(`${field}.function.description`, 'must be a string');
     if (parameters !== undefined && !isObject(parameters))
       throw fieldError(`${field}.function.parameters`, 'must be a JSON schema of an object');
+    checkPlain(`${field}.function.parameters`, parameters);
     checkFlag(`${field}.function.strict`, strict);
   }
   return tools as ToolDefinition[];
@@ -180,6 +183,7 @@ function schemaOf(wrapper: unknown): Constraint {
   if (typeof name !== 'string' || name === '') throw fieldError(`${field}.name`, 'must be a non-empty string');
   if (description !== undefined && typeof description !== 'string') throw fieldError(`${field}.description`, 'must be a string');
   if (schema !== undefined && !isObject(schema)) throw fieldError(`${field}.schema`, 'must be a JSON schema');
+  checkPlain(`${field}.schema`, schema);
   const wanted = checkFlag(`${field}.strict`, strict);
   return { kind: 'json_schema', schema: schema ?? {}, ...(typeof strict === 'boolean' ? { strict: wanted } : {}) };
 }

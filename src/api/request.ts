@@ -65,6 +65,8 @@ export function generationFields(
   if (bias) sampling.logit_bias = bias;
   const maxTokens = checkNumber('max_tokens', request.max_tokens, lengthRule);
   const choices = checkNumber('n', request.n, choicesRule);
+  if ((sampling.seed ?? 0) > Number.MAX_SAFE_INTEGER - (choices ?? 1) + 1)
+    throw fieldError('seed', `must be so that seed + n - 1, the last choice's, is at most ${Number.MAX_SAFE_INTEGER}`);
   return { sampling, maxTokens, stop: checkStop(request.stop), ...(choices === undefined ? {} : { choices }) };
 }
 
@@ -106,6 +108,16 @@ export function checkFlag(field: string, value: unknown): boolean {
 
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** What goes to the worker and is written as JSON there. */
+export function checkPlain(field: string, value: unknown): void {
+  try {
+    JSON.stringify(value);
+    structuredClone(value);
+  } catch (cause) {
+    throw fieldError(field, `must be plain data, as JSON has it: ${(cause as Error).message.split('\n')[0]}`);
+  }
 }
 
 function checkStream({ stream, stream_options: options, return_progress: progress }: GenerationRequest): void {

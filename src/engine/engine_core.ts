@@ -41,6 +41,8 @@ export type LoadOptions = {
   textInfo?: TextInfo | undefined;
 };
 
+type Asked = { interruption: AbortController; signal: AbortSignal };
+
 export class EngineCore {
   readonly session: ModelSession;
   readonly plan: PlanReport;
@@ -51,8 +53,8 @@ export class EngineCore {
   readonly #defaults: GenerationDefaults;
   readonly #overflow: ContextOverflow;
   readonly #queue = new FairQueue();
-  /** Of the request that runs now. */
-  #interruption: AbortController | undefined;
+  /** Of the requests whose replies are still to come, in order of arrival. */
+  readonly #asked = new Set<Asked>();
 
   private constructor(
     { model, text }: EngineParts,
@@ -140,16 +142,17 @@ export class EngineCore {
     signal: AbortSignal,
     journal?: Journal,
   ): AsyncGenerator<GenerateEvent, void, undefined> {
-    const release = await this.#queue.enter(signal);
-    const interruption = new AbortController();
-    this.#interruption = interruption;
-    if (journal?.interrupted) interruption.abort();
+    const asked: Asked = { interruption: new AbortController(), signal };
+    this.#asked.add(asked);
+    if (journal?.interrupted) asked.interruption.abort();
+    let release: (() => void) | undefined;
     try {
+      release = await this.#queue.enter(signal);
       const { config } = this.session;
       const textInfo = this.#requireText();
       const vocab = vocabOf(config, textInfo);
       const stopIds = stopIdsOf([...config.eosTokenIds, ...this.#defaults.eosTokenIds], textInfo);
-      yield* generate(
+      const events = generate(
         {
           session: this.session,
           cache: this.cache,
@@ -158,21 +161,29 @@ export class EngineCore {
           vocab,
           stopIds,
           overflow: this.#overflow,
-          interrupt: interruption.signal,
+          interrupt: asked.interruption.signal,
         },
         request,
         signal,
         journal,
       );
+      for await (const event of events) {
+        if (event.type === 'done') this.#asked.delete(asked);
+        yield event;
+      }
     } finally {
-      this.#interruption = undefined;
-      release();
+      this.#asked.delete(asked);
+      release?.();
     }
   }
 
-  /** Ends the reply that is being made now, if there is one, as if the model had ended it. */
+  /**
+   * Ends the reply that is being made now, if there is one, as if the model had ended it. One that was cancelled or is complete is none,
+   * although the device may still be at work on it while the next one waits.
+   */
   interrupt(): void {
-    this.#interruption?.abort();
+    const first = [...this.#asked].find(({ signal }) => !signal.aborted);
+    first?.interruption.abort();
   }
 
   /** `work` with nothing else under way; waits for the requests before it. */

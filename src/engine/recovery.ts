@@ -39,6 +39,8 @@ export type RecoveryParts = {
   now?: () => number;
 };
 
+/** `interrupted`: it is to end, on the next device too. */
+type Asked = { signal: AbortSignal; interrupted: boolean };
 /** `waiting`: what rejects those that wait, once the device is lost. */
 type Live = { core: EngineCore; gpu: Gpu; waiting: Set<(error: EngineError) => void> };
 
@@ -56,11 +58,8 @@ export class RecoveringEngine {
   #rebuilding: Promise<Live> | undefined;
   #textInfo: TextInfo | undefined;
   #info: EngineInfo | undefined;
-  #running = 0;
-  /** Requests that have had an event. */
-  #begun = 0;
-  /** The reply under way is to end, once there is a device. */
-  #interrupted = false;
+  /** The requests whose replies are still to come, in order of arrival. */
+  readonly #asked = new Set<Asked>();
   #opened = false;
   #stopped = false;
   #destroyed = false;
@@ -104,39 +103,38 @@ export class RecoveringEngine {
   /** As EngineCore.generate; goes on after a lost device. @throws EngineError; AbortError */
   async *generate(request: GenerateRequest, signal: AbortSignal): AsyncGenerator<GenerateEvent, void, undefined> {
     let journal = newJournal();
-    let begun = false;
-    this.#running++;
+    const asked: Asked = { signal, interrupted: false };
+    this.#asked.add(asked);
     try {
       for (;;) {
         const live = await this.#ready(signal);
         // Its own copy: an attempt that is left behind must not write into the next one's.
         const attempt = copyJournal(journal);
-        if (begun && this.#interrupted) [attempt.interrupted, this.#interrupted] = [true, false];
+        attempt.interrupted = asked.interrupted;
         const { shown } = journal;
         try {
           for await (const event of this.#attempt(live, request, signal, attempt)) {
-            if (!begun) this.#begun++;
-            begun = true;
             countShown(shown, event);
+            if (event.type === 'done') this.#asked.delete(asked);
             yield event;
             if (event.type === 'done') return; // what the device still has to do is nobody's to wait for
           }
           return;
         } catch (error) {
           if (!(await this.#isLost(error, live.gpu))) throw error;
-          journal = { ...copyJournal(attempt), shown, interrupted: false };
+          journal = { ...copyJournal(attempt), shown };
         }
       }
     } finally {
-      this.#running--;
-      if (begun) this.#begun--;
+      this.#asked.delete(asked);
     }
   }
 
-  /** As EngineCore.interrupt; a reply that waits for its next device ends there. */
+  /** As EngineCore.interrupt; a reply that waits for a device ends there. */
   interrupt(): void {
-    if (this.core) this.core.interrupt();
-    else if (this.#begun > 0) this.#interrupted = true;
+    const first = [...this.#asked].find(({ signal }) => !signal.aborted);
+    if (first) first.interrupted = true;
+    this.core?.interrupt();
   }
 
   measure(): Promise<TokenCosts> {
@@ -258,7 +256,7 @@ export class RecoveringEngine {
 
   /** With nothing under way nobody waits, and a device that memory was taken from is better left alone until it is needed. */
   #noticeLoss(gpu: Gpu): void {
-    if (this.#destroyed || this.#live?.gpu !== gpu || this.#running > 0) return;
+    if (this.#destroyed || this.#live?.gpu !== gpu || this.#asked.size > 0) return;
     this.#say('waiting', 'The GPU was lost. The next request brings it back.');
   }
 

@@ -21,6 +21,7 @@ import {
   rule,
   sequence,
 } from './expression';
+import { numberFormat } from './formats';
 import { anyRules, colon, comma, encoded, inBraces, inBrackets, jsonRules, plainChars, stringChar, stringOf } from './json_text';
 import { type NumberBounds, numberExpression } from './numbers';
 import { prune } from './prune';
@@ -231,8 +232,12 @@ export class SchemaConverter {
       raise(bounds, exclusiveMinimum, true);
       lower(bounds, maximum, false);
       lower(bounds, exclusiveMaximum, true);
-      if (multipleOf === 1) integer = true;
-      else if (multipleOf !== undefined)
+      const format = own(schema, 'format') as string | undefined;
+      const form = format === undefined ? undefined : numberFormat(format, pointer);
+      raise(bounds, form?.least, false);
+      lower(bounds, form?.most, false);
+      if (multipleOf === 1 || form?.integer) integer = true;
+      if (multipleOf !== undefined && multipleOf !== 1)
         throw unsupportedSchema(child(pointer, 'multipleOf'), 'only multipleOf 1 is, as type integer.');
     }
     const expression = numberExpression(bounds, integer);

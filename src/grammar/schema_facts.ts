@@ -1,18 +1,19 @@
 /** What can be told of schemas without making their grammar: types, and whether branches exclude each other. */
+import { isNumberFormat } from './formats';
 import { isObject, type JsonType, own, type SchemaObject } from './schema_keywords';
 import type { Conjunct, Place, SchemaPlaces } from './schema_places';
 import type { ValueCheck } from './schema_values';
 
 const allTypes: readonly JsonType[] = ['object', 'array', 'string', 'number', 'boolean', 'null'];
 
-/** Keywords that speak of one type only. */
+/** Keywords that speak of one type only; for `format` it depends on which. */
 const keywordsOf: [JsonType, string[]][] = [
   [
     'object',
     ['properties', 'required', 'additionalProperties', 'patternProperties', 'propertyNames', 'minProperties', 'maxProperties'],
   ],
   ['array', ['items', 'prefixItems', 'minItems', 'maxItems', 'uniqueItems']],
-  ['string', ['minLength', 'maxLength', 'pattern', 'format']],
+  ['string', ['minLength', 'maxLength', 'pattern']],
   ['number', ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf']],
 ];
 
@@ -37,10 +38,18 @@ export function statedTypes(conjuncts: readonly Conjunct[]): JsonType[] | undefi
 export function typesOf(conjuncts: readonly Conjunct[]): readonly JsonType[] {
   const stated = statedTypes(conjuncts);
   if (stated) return [...new Set(stated)];
-  const hinted = keywordsOf.filter(([, keywords]) =>
-    conjuncts.some(({ schema }) => keywords.some((keyword) => own(schema, keyword) !== undefined)),
+  const hinted = keywordsOf.filter(([type, keywords]) =>
+    conjuncts.some(
+      ({ schema }) =>
+        keywords.some((keyword) => own(schema, keyword) !== undefined) || formatType(own(schema, 'format')) === type,
+    ),
   );
   return hinted.length > 0 ? hinted.map(([type]) => type) : allTypes;
+}
+
+function formatType(format: unknown): JsonType | undefined {
+  if (format === undefined) return undefined;
+  return isNumberFormat(format) ? 'number' : 'string';
 }
 
 /** Whether no value satisfies two of the branches, as far as that can be seen: only then is `oneOf` the same as `anyOf`. */

@@ -1,6 +1,6 @@
 /** Strings of a schema: lengths, patterns and formats, alone or together. */
 import { anyChar, type Expression, mapParts, nothing, repeat, rule, sequence } from './expression';
-import { formatPatterns } from './formats';
+import { stringFormat } from './formats';
 import { intersect, type Language, LanguageTooLarge, languageOf, languageRules, lengthLanguage } from './language';
 import { PatternProblem, parsePattern } from './pattern';
 import { isWide } from './print_ebnf';
@@ -73,11 +73,7 @@ function patternsOf({ schema, pointer }: Placed): { value: Expression; pointer: 
   };
   if (schema.pattern !== undefined) add(schema.pattern as string, child(pointer, 'pattern'));
   if (schema.format === undefined) return found;
-  const known = formatPatterns.get(schema.format as string);
-  if (known === undefined) {
-    const names = [...formatPatterns.keys()].join(', ');
-    throw unsupportedSchema(child(pointer, 'format'), `the formats are ${names}. Use pattern for another.`);
-  }
-  add(known, child(pointer, 'format'));
+  const known = stringFormat(schema.format as string, pointer);
+  if (known !== undefined) add(known, child(pointer, 'format'));
   return found;
 }

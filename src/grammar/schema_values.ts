@@ -1,5 +1,5 @@
 /** Whether one value satisfies a schema, over the keywords that are enforced: what sorts out the values of an `enum`. */
-import { formatPatterns } from './formats';
+import { numberFormat, stringFormat } from './formats';
 import { isObject, own, type SchemaObject } from './schema_keywords';
 import type { Conjunct, SchemaPlaces } from './schema_places';
 import { child, unsupportedSchema } from './schema_problem';
@@ -126,8 +126,7 @@ function stringFits(value: string, schema: SchemaObject, pointer: string): boole
   const { minLength = 0, maxLength = Number.POSITIVE_INFINITY } = schema as Record<string, number>;
   const length = Array.from(value).length;
   const { pattern, format } = schema as Record<string, string>;
-  const form = format === undefined ? undefined : formatPatterns.get(format);
-  if (format !== undefined && form === undefined) throw unsupportedSchema(child(pointer, 'format'), 'the format is not known.');
+  const form = format === undefined ? undefined : stringFormat(format, pointer);
   const patterns = [
     pattern === undefined ? undefined : patternOf(pattern, child(pointer, 'pattern')),
     form === undefined ? undefined : new RegExp(form, 'u'),
@@ -148,6 +147,9 @@ function numberFits(value: number, schema: SchemaObject, pointer: string): boole
   const { minimum, maximum, exclusiveMinimum, exclusiveMaximum, multipleOf } = schema as Record<string, number>;
   if (multipleOf !== undefined && multipleOf !== 1)
     throw unsupportedSchema(child(pointer, 'multipleOf'), 'only multipleOf 1 is, as type integer.');
+  const format = own(schema, 'format') as string | undefined;
+  const form = format === undefined ? undefined : numberFormat(format, pointer);
+  if (form && (value < form.least || value > form.most || (form.integer && !Number.isInteger(value)))) return false;
   return (
     value >= (minimum ?? Number.NEGATIVE_INFINITY) &&
     value <= (maximum ?? Number.POSITIVE_INFINITY) &&

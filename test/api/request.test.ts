@@ -284,6 +284,17 @@ describe('a wrong field is an error that names it', () => {
       expect(() => chat({ temperature })).toThrow(refused('temperature'));
   });
 
+  test('also in a schema or an option that is no JSON', () => {
+    const circular: Record<string, unknown> = { type: 'object' };
+    circular.properties = { again: circular };
+    for (const schema of [circular, { const: 1n }, { type: 'null', description: () => 'x' }]) {
+      const format = { type: 'json_schema', json_schema: { name: 's', schema } };
+      expect(() => chat({ response_format: format })).toThrow(refused('response_format.json_schema.schema'));
+      expect(() => chat({ tools: [tool('a', { parameters: schema })] })).toThrow(refused('tools[0].function.parameters'));
+      expect(() => chat({ chat_template_kwargs: { schema } })).toThrow(refused('chat_template_kwargs'));
+    }
+  });
+
   test.each([...wrongEverywhere, ...wrongInChat])('chat, %s: %j', (field, value) =>
     expect(() => chat({ [outer(field)]: value })).toThrow(refused(field)),
   );
@@ -309,6 +320,7 @@ describe('a wrong field is an error that names it', () => {
       { tools, tool_choice: { type: 'allowed_tools', mode: 'auto', allowed_tools: { mode: 'auto', tools: [] } } },
     ],
     ['top_logprobs', { logprobs: true, top_logprobs: 21 }],
+    ['seed', { seed: Number.MAX_SAFE_INTEGER, n: 3 }], // the last two of three would be the same
     ['top_logprobs', { logprobs: true, top_logprobs: -1 }],
     ['top_logprobs', { logprobs: true, top_logprobs: 1.5 }],
     ['response_format', { tools, response_format: { type: 'json_object' } }],

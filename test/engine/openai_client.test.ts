@@ -282,6 +282,21 @@ describe('an end from outside', () => {
     expect(ended).toEqual([0, 1].map((index) => ({ index, finish_reason: 'stop', interrupted: true })));
   });
 
+  test('a request that was aborted does not take it from the next one, which waits until the device has left off', async () => {
+    const stop = new AbortController();
+    const long = { messages: [{ role: 'user' as const, content: 'and '.repeat(500) }], stream: true as const };
+    const chunks = await engine.chat.completions.create({ ...long, return_progress: true }, { signal: stop.signal });
+    const reading = (async () => {
+      for await (const { prompt_progress: progress } of chunks) if (progress && progress.processed > progress.cache) stop.abort();
+    })();
+    await expect(reading).rejects.toMatchObject({ name: 'AbortError' });
+    const next = engine.chat.completions.create({ messages, temperature: 0, max_tokens: 30 });
+    engine.interruptGenerate();
+    const { choices, usage } = await next;
+    expect(choices[0]).toMatchObject({ finish_reason: 'stop', interrupted: true });
+    expect(usage!.completion_tokens).toBeLessThan(30);
+  });
+
   test('requests wait for each other, and each is aborted alone', async () => {
     const stop = [new AbortController(), new AbortController()];
     const order: string[] = [];

@@ -383,6 +383,24 @@ test('lost while nothing runs: the next request brings it back; several waiting 
   started.end();
 }, 120_000);
 
+test('an interruption while the model is loaded again is for the first reply that waits for it, also where that had not begun', async () => {
+  const started = await start();
+  const { engine, devices } = started;
+  const [fox, hen] = ['fox', 'hen'].map((animal) => request(`Tell a story about a ${animal}.`));
+  const alone = await run(engine, hen!);
+  devices[0]!.device.destroy();
+  await pause(20);
+  const both = Promise.all([run(engine, fox!), run(engine, hen!)]);
+  await pause(20);
+  engine.interrupt();
+  const [first, second] = await both;
+  expect(first).toMatchObject({ text: '', error: undefined });
+  expect(first.events.at(-1)).toMatchObject({ type: 'done', finishReason: 'stop', interrupted: true });
+  expect(second).toMatchObject({ text: alone.text, error: undefined });
+  expect(second.events.at(-1)).not.toHaveProperty('interrupted');
+  started.end();
+}, 60_000);
+
 test('no device comes back: one typed error, and the engine can be used once there is one', async () => {
   let broken = false;
   const started = await start({}, () => {
