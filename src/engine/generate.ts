@@ -92,7 +92,7 @@ export async function* generate(g: Generation, request: GenerateRequest, signal:
         const end = read ? yield* decode(run) : yield* interrupted(run);
         const counts = countsOf(run, end);
         choices.add(counts, resumed.length);
-        const how = choiceEnd(end, run.output.calls);
+        const how = choiceEnd(end, run.output.hasCalls);
         if (isLast) yield { type: 'done', ...how, usage: choices.usage(promptTokens, known), timings: timingsOf(shared) };
         else {
           yield { type: 'choice_end', ...how };
@@ -217,10 +217,11 @@ function timingsOf({ choices, times }: Shared): Event<'done'>['timings'] {
   };
 }
 
-function choiceEnd(end: ReplyEnd, calls: number): ChoiceEnd {
+/** A reply that stops within a call has none to run: its arguments are not JSON yet. */
+function choiceEnd(end: ReplyEnd, hasCalls: boolean): ChoiceEnd {
   if (end === 'interrupted') return { finishReason: 'stop', interrupted: true };
   if (end !== 'stop') return { finishReason: 'length' };
-  return { finishReason: calls > 0 ? 'tool_calls' : 'stop' };
+  return { finishReason: hasCalls ? 'tool_calls' : 'stop' };
 }
 
 /** How thinking is closed: as templates write a think block without thoughts. */

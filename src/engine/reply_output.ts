@@ -51,8 +51,9 @@ export class ReplyOutput {
     return this.#parser?.thinks ?? false;
   }
 
-  get calls(): number {
-    return this.#parser?.calls ?? 0;
+  /** Whether the reply has tool calls, the last of them whole. */
+  get hasCalls(): boolean {
+    return this.#parser !== undefined && this.#parser.calls > 0 && !this.#parser.endsInCall;
   }
 
   /** What the tokens add to the reply. `logits`: those that the last of them was drawn from. @throws EngineError; AbortError */

@@ -28,6 +28,11 @@ export class ReplyParser {
     return this.#tools?.calls ?? 0;
   }
 
+  /** The last of them has only begun. */
+  get endsInCall(): boolean {
+    return this.#tools?.endsInCall ?? false;
+  }
+
   push(text: string): ReplyPiece[] {
     const part = this.#thinking.push(text);
     return [...reasoningOf(part.reasoning), ...this.#answer(part.text)];

@@ -56,6 +56,11 @@ export class ToolCallParser {
     return this.#calls;
   }
 
+  /** The last call's arguments are not whole. */
+  get endsInCall(): boolean {
+    return this.#state === 'function' || this.#state === 'value';
+  }
+
   push(piece: string): ReplyPiece[] {
     this.#held += piece;
     while (this.#step());

@@ -243,6 +243,12 @@ describe('a reply that is held to a form', () => {
     expect(Boolean(message.reasoning_content)).toBe('reasoning_budget_tokens' in thinking);
   });
 
+  test('and stops within a call like any other: there is none to run', async () => {
+    const { message, finish_reason } = choiceOf(await chat({ tools, tool_choice: named, max_tokens: 160, stop: ['Par', 'Rom'] }));
+    expect(message.tool_calls).toMatchObject([{ function: { name: 'get_weather' } }]);
+    expect(finish_reason).toBe('stop');
+  });
+
   test('is JSON of the schema, for every choice', async () => {
     const response_format = { type: 'json_schema', json_schema: { name: 'weather', schema: parameters, strict: true } };
     const { choices } = await chat({ response_format, max_tokens: 40, n: 2, temperature: 1, seed: 1 });

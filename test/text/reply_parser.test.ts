@@ -292,6 +292,18 @@ test('a call that is cut off keeps what it had, unfinished', () => {
   ]);
 });
 
+test('whether the last call is whole is known at every moment', () => {
+  const parser = new ReplyParser({ opensThinking: false, tools });
+  const states = [
+    '\n<tool_call>\n<function=get_weather>\n',
+    '<parameter=city>\nPar',
+    'is\n</parameter>\n',
+    '</function>',
+    '\n</tool_call>',
+  ];
+  expect(states.map((text) => [parser.push(text), parser.endsInCall][1])).toEqual([true, true, true, false, false]);
+});
+
 test('a string argument is passed on while it comes', () => {
   const parser = new ReplyParser({ opensThinking: false, tools }, () => 'id');
   parser.push('<tool_call>\n<function=get_weather>\n<parameter=city>\n');
