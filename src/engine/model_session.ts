@@ -326,7 +326,7 @@ async function prepare(
     const recordings = recordModel(
       {
         ...{ gpu, config, table, scratch, kv, f16, activations: unitsFor(gpu, precision ?? 'exact') },
-        ...(plan.experts ? { experts: plan.experts } : {}),
+        ...(plan.experts && mixture ? { mixture: { experts: plan.experts, kernels: mixture.kernels } } : {}),
       },
       plan.model,
       sequence,

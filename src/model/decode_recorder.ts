@@ -20,15 +20,6 @@ import {
   type Write,
   wholeUnits,
 } from '../kernels/gemv_teams';
-import {
-  createMoeDownSumQ4,
-  createMoeProject,
-  createMoeRankedGateUpQ4,
-  holdsX,
-  suitsDownSum,
-  suitsProject,
-  suitsRanked,
-} from '../kernels/moe';
 import { createDeltaProjectQ4, createNormGemvQ4, suitsNormGemv } from '../kernels/norm_gemv';
 import { createRmsNormUnits, createWeighUnits } from '../kernels/rms_norm';
 import { createSwigluUnits } from '../kernels/swiglu';
@@ -162,11 +153,11 @@ export class DecodeRecorder extends Recorder {
       [matrices.router, matrices.sharedGate],
     ] as const;
     const alike = pairs.every(([a, b]) => JSON.stringify(a.format) === JSON.stringify(b.format));
-    if (!alike || !isAffine4(format) || !suitsProject(gpu, format, bytes) || !holdsX(gpu, matrices.gate)) {
+    if (!alike || !isAffine4(format) || !this.moe.suitsProject(gpu, format, bytes) || !this.moe.holdsX(gpu, matrices.gate)) {
       this.#normedF32(vectors, matrices);
       return false;
     }
-    const kernel = createMoeProject(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps, format, bytes });
+    const kernel = this.moe.createMoeProject(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps, format, bytes });
     const own = { x: this.at('hidden'), saved: this.savedHidden(layer) };
     const ranges = { ...own, normed: this.at('normed'), y: { buffer: scratch.projected } };
     const projections = Object.entries(matrices).map(([y, matrix]): Projection => [matrix, y as Output]);
@@ -202,10 +193,10 @@ export class DecodeRecorder extends Recorder {
     const { gpu, config, table } = this.context;
     const { gateProj } = experts.matrices;
     const { format } = gateProj;
-    if (!isAffine4(format) || !suitsRanked(gpu, gateProj)) return undefined;
+    if (!isAffine4(format) || !this.moe.suitsRanked(gpu, gateProj)) return undefined;
     const { shape, slab, picks, slots } = this.expertPlaces(layer);
-    const near = holdsX(gpu, { cols: gateProj.cols, experts: config.moe!.experts });
-    const kernel = createMoeRankedGateUpQ4(gpu, { ...shape, ...gateProj, format, near }, config.moe!);
+    const near = this.moe.holdsX(gpu, { cols: gateProj.cols, experts: config.moe!.experts });
+    const kernel = this.moe.createMoeRankedGateUpQ4(gpu, { ...shape, ...gateProj, format, near }, config.moe!);
     const own = { logits: this.at('router'), picks, weights: this.at('pickWeights') };
     const ranges = { ...own, x: this.at('normed'), slots, y: this.at('expertAct') };
     return bound(kernel, ranges, table.expert(experts, slab, ['gateProj', 'upProj']));
@@ -300,7 +291,7 @@ export class DecodeRecorder extends Recorder {
     const { shape, slab, picks, slots } = this.expertPlaces(layer);
     const units = (name: Output) => this.#offset(name) / 16;
     const at = { gate: units('gate'), up: units('up'), sharedGate: units('sharedGate') };
-    const kernel = createMoeDownSumQ4(gpu, { ...shape, ...downProj, format }, at);
+    const kernel = this.moe.createMoeDownSumQ4(gpu, { ...shape, ...downProj, format }, at);
     const ranges = {
       ...{ x: this.at('expertAct'), projected: { buffer: scratch.projected }, picks, slots },
       ...{ weights: this.at('pickWeights'), pool: { buffer: table.expertSlabs[slab]! }, y: this.at('hidden') },
@@ -311,7 +302,7 @@ export class DecodeRecorder extends Recorder {
 
   /** Of formats alone depends which kernels run, so that no budget changes results. */
   #sumsDown({ matrices }: ExpertLayer, sharedDown: MatrixBlocks): boolean {
-    return suitsDownSum(this.context.gpu, matrices.downProj, sharedDown);
+    return this.moe.suitsDownSum(this.context.gpu, matrices.downProj, sharedDown);
   }
 
   override logits(matrix: MatrixBlocks): void {

@@ -23,8 +23,6 @@ import { createEmbed } from '../kernels/embed';
 import { createGatedRmsNorm } from '../kernels/gated_rms_norm';
 import { chooseGemm } from '../kernels/gemm';
 import { chooseGemv } from '../kernels/gemv';
-import { chooseMoeDown, chooseMoeGateUp, createMoeCombine, createMoeRoute, createMoeRouteOne } from '../kernels/moe';
-import { chooseMoeDownMany, chooseMoeGateUpMany, createMoeGroup, groupedFrom } from '../kernels/moe_grouped';
 import { createQkNormRope } from '../kernels/qk_norm_rope';
 import { createRmsNorm } from '../kernels/rms_norm';
 import { createSwiglu } from '../kernels/swiglu';
@@ -82,8 +80,8 @@ export type RecordingContext = {
   kv: KvDtype;
   f16: boolean;
   activations: ActivationDtype;
-  /** Where experts lie; of a mixture. */
-  experts?: ExpertPool;
+  /** Of a mixture: where its experts lie, and its kernels. */
+  mixture?: { experts: ExpertPool; kernels: typeof import('../kernels/mixture') };
 };
 
 export type Activation = Exclude<keyof Scratch, 'headRows' | 'contextParts' | 'chunkTokens' | 'residual'>;
@@ -114,6 +112,11 @@ export class Recorder {
     this.context = context;
     this.#mode = mode;
     this.step = { buffer: step };
+  }
+
+  /** Of a mixture. */
+  protected get moe() {
+    return this.context.mixture!.kernels;
   }
 
   /** Starts the dispatches of the next unit. */
@@ -199,12 +202,13 @@ export class Recorder {
     const { gpu, config } = this.context;
     const own = { logits: this.at('router'), picks: this.picks(layer), weights: this.at('pickWeights') };
     if (this.#mode === 'prefill') {
-      this.add(createMoeRoute(gpu, config.moe!), own);
-      const group = createMoeGroup(gpu, { ...this.#groups(), chosen: config.moe!.chosen }, groupedFrom(gpu, config.moe!));
+      this.add(this.moe.createMoeRoute(gpu, config.moe!), own);
+      const from = this.moe.groupedFrom(gpu, config.moe!);
+      const group = this.moe.createMoeGroup(gpu, { ...this.#groups(), chosen: config.moe!.chosen }, from);
       this.add(group, { picks: own.picks, step: this.step });
       return;
     }
-    const kernel = createMoeRouteOne(gpu, { ...config.moe!, cols: config.hiddenSize });
+    const kernel = this.moe.createMoeRouteOne(gpu, { ...config.moe!, cols: config.hiddenSize });
     const ranges = { ...own, slots: this.expertSlots(layer), hidden: this.at('hidden'), saved: this.savedHidden(layer) };
     this.add(kernel, ranges);
   }
@@ -238,7 +242,9 @@ export class Recorder {
     const { shape, slab, picks, slots } = this.expertPlaces(layer);
     const one = { ...shape, ...experts.matrices.downProj };
     const down =
-      this.#mode === 'prefill' ? chooseMoeDownMany(gpu, one, this.#groups()) : chooseMoeDown(gpu, { ...one, absentZero: true });
+      this.#mode === 'prefill'
+        ? this.moe.chooseMoeDownMany(gpu, one, this.#groups())
+        : this.moe.chooseMoeDown(gpu, { ...one, absentZero: true });
     const ranges = { x: this.at('expertAct'), picks, slots, y: this.at('expertOut') };
     this.add(down, ranges, table.expert(experts, slab, ['downProj']));
   }
@@ -248,21 +254,23 @@ export class Recorder {
     const { gpu, table } = this.context;
     const { shape, slab, picks, slots } = this.expertPlaces(layer);
     const one = { ...shape, ...experts.matrices.gateProj };
-    const up = this.#mode === 'prefill' ? chooseMoeGateUpMany(gpu, one, this.#groups()) : chooseMoeGateUp(gpu, one);
+    const up =
+      this.#mode === 'prefill' ? this.moe.chooseMoeGateUpMany(gpu, one, this.#groups()) : this.moe.chooseMoeGateUp(gpu, one);
     const ranges = { x: this.at('normed'), picks, slots, y: this.at('expertAct') };
     this.add(up, ranges, table.expert(experts, slab, ['gateProj', 'upProj']));
   }
 
   /** `slab`: of the pool. */
   protected expertPlaces(layer: number) {
-    const { config, experts: pool } = this.context;
-    const shape = { chosen: config.moe!.chosen, slotBytes: pool!.slotBytes };
-    return { shape, slab: slabOf(pool!, layer), picks: this.picks(layer), slots: this.expertSlots(layer) };
+    const { config, mixture } = this.context;
+    const { experts: pool } = mixture!;
+    const shape = { chosen: config.moe!.chosen, slotBytes: pool.slotBytes };
+    return { shape, slab: slabOf(pool, layer), picks: this.picks(layer), slots: this.expertSlots(layer) };
   }
 
   protected sum(_layer: number, _experts: ExpertLayer, _sharedDown: MatrixBlocks): void {
     const { gpu, config } = this.context;
-    const kernel = createMoeCombine(gpu, { cols: config.hiddenSize, chosen: config.moe!.chosen });
+    const kernel = this.moe.createMoeCombine(gpu, { cols: config.hiddenSize, chosen: config.moe!.chosen });
     this.add(kernel, {
       ...{ experts: this.at('expertOut'), weights: this.at('pickWeights') },
       ...{ sharedOut: this.at('sharedOut'), sharedGate: this.at('sharedGate') },

@@ -1,0 +1,3 @@
+/** Every kernel that only mixtures of experts run: loaded with the first such model. */
+export * from './moe';
+export * from './moe_grouped';
