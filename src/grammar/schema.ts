@@ -64,6 +64,9 @@ export function schemaGrammar(schema: unknown): Grammar {
   return grammar;
 }
 
+/** Of more rules than that, written out to be compared, equal ones are not looked for. */
+const mostShared = 200;
+
 export class SchemaConverter {
   readonly rules: Map<string, Expression> = jsonRules();
   readonly root: Place;
@@ -212,14 +215,17 @@ export class SchemaConverter {
     return stringText(conjuncts, form, (make) => this.addRules(make));
   }
 
-  /** Adds numbered rules under a fresh name, unless the same were added before; gives the name of the first. */
+  /** Adds numbered rules under a fresh name, unless the same few were added before; gives the name of the first. */
   addRules(make: (name: (state: number) => string) => [string, Expression][]): string {
-    const key = JSON.stringify(make(String));
-    const known = this.#stems.get(key);
-    const stem = known ?? `${this.#prefix}l${this.rules.size}`;
-    if (known !== undefined) return `${stem}.0`;
-    this.#stems.set(key, stem);
-    for (const [name, expression] of make((state) => `${stem}.${state}`)) this.rules.set(name, expression);
+    const stem = `${this.#prefix}l${this.rules.size}`;
+    const rules = make((state) => `${stem}.${state}`);
+    if (rules.length <= mostShared) {
+      const key = JSON.stringify(rules).replaceAll(`"${stem}.`, '"');
+      const known = this.#stems.get(key);
+      if (known !== undefined) return `${known}.0`;
+      this.#stems.set(key, stem);
+    }
+    for (const [name, expression] of rules) this.rules.set(name, expression);
     return `${stem}.0`;
   }
 

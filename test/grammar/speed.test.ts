@@ -63,9 +63,12 @@ const schemas: Schema[] = [
     : ['invoice', 'extracted people', 'a user interface tree'].map((name) => schemasOfOthers[name]!)),
 ];
 
+/** A pattern with counted lengths, 884 rules: 537 ms of CPU time, half of it other threads' compiling; 405 ms on the clock. */
+const slowest = schemasOfOthers['a package manifest, a part'];
+
 // After the one above, which loads the library; its time is added.
 if (isLong)
-  test.each(schemas.map((schema, i) => ({ i: i + 1, schema })))(
+  test.each(schemas.flatMap((schema, i) => (schema === slowest ? [] : [{ i: i + 1, schema }])))(
     'the first grammar is schema $i',
     { timeout: 120_000 },
     async ({ schema }) => {
