@@ -346,6 +346,23 @@ test('"delete everything" leaves the origin empty', async () => {
   expect(await origin()).toEqual({ databases: [], files: [], local: 0, session: 0, caches: [], workers: 0, cookies: '' });
 });
 
+test('a system prompt is read before what is asked, and only while it is set', async () => {
+  await page.evaluate(() => localStorage.setItem('sluice.settings', JSON.stringify({ seed: 1, maxTokens: 4 })));
+  await open();
+  const promptTokens = async (system: string) => {
+    await page.getByTestId('open-settings').click();
+    await page.getByTestId('set-system').fill(system);
+    await page.keyboard.press('Escape');
+    await page.getByTestId('new-chat').click();
+    await ask('Tell me about a mill.');
+    await ask('And a boat?');
+    return Number(/of (\d+) prompt tokens were new/.exec((await last('turn-assistant').textContent())!)![1]);
+  };
+  const without = await promptTokens('');
+  expect(await promptTokens('You tell stories of ten words about the sea.')).toBeGreaterThan(without + 8);
+  expect(await promptTokens('')).toBe(without);
+});
+
 test('no errors', () => {
   expect(errors).toEqual([]);
   expect(server.reports).toEqual([]);

@@ -68,6 +68,23 @@ test('ranges, weights and other paths go past the copy', async () => {
   expect((await cachedPaths()).some((path) => path.includes('model/'))).toBe(false);
 });
 
+test('what is asked of another origin, as of an endpoint, is asked of it each time and never kept', async () => {
+  const other = await startStaticServer({ folder, headers: { 'Access-Control-Allow-Origin': '*', 'Cache-Control': 'no-store' } });
+  const path = '/icon-192.png'; // a name that the copy has, too
+  const seen = await page.evaluate(async (url) => {
+    const controlled = navigator.serviceWorker.controller !== null;
+    return [controlled, ...(await Promise.all([0, 1].map(async () => (await fetch(url)).status)))];
+  }, new URL(path, other.url).href);
+  await other.close();
+  expect(seen).toEqual([true, 200, 200]);
+  expect(other.asked.filter((asked) => asked === path)).toEqual([path, path]);
+  const origins = await page.evaluate(async () => {
+    const caught = await Promise.all((await caches.keys()).map(async (name) => (await caches.open(name)).keys()));
+    return [...new Set(caught.flat().map(({ url }) => new URL(url).origin))];
+  });
+  expect(origins).toEqual([new URL(server.url).origin]);
+});
+
 test('a new build waits until no reply is running, the old page keeps its own files, and one press updates', async () => {
   const gone = readdirSync(join(folder, 'assets')).filter((name) => /markdown_stream|engine\.worker/.test(name));
   expect(gone).toHaveLength(2);
