@@ -25,8 +25,6 @@ var<workgroup> tileW: array<vec4f, K * ROW_QUADS>;
 
 /// A quad of columns of four tokens, as it lies.
 struct Tokens { x0: vec4f, x1: vec4f, x2: vec4f, x3: vec4f };
-/// Eight columns of four rows, component i of row i.
-struct Rows { words: vec4u, scale: vec4f, bias: vec4f };
 
 fn quadOfX(token: u32, quad: u32) -> vec4f {
   return select(vec4f(), x[min(token, step.tokens - 1u) * (COLS / 4u) + quad], token < step.tokens);
@@ -60,15 +58,8 @@ fn readW(i: u32, firstRow: u32, t: u32, thread: u32) -> Rows {
   let row = firstRow + item / (K / 8u) * 4u;
   let rows = min(vec4u(row, row + 1u, row + 2u, row + 3u), vec4u(record.a.z - 1u)); // past the end the last repeats, unwritten
   let index = t * (K / 8u) + item % (K / 8u);
-  let words = rows * (COLS / 8u) + index;
-  let groups = rows * (COLS / GROUP) + index * 8u / GROUP;
-  let s0 = scaleBias(groups.x); let s1 = scaleBias(groups.y); let s2 = scaleBias(groups.z); let s3 = scaleBias(groups.w);
-  return Rows(vec4u(word(words.x), word(words.y), word(words.z), word(words.w)),
-    vec4f(s0.x, s1.x, s2.x, s3.x), vec4f(s0.y, s1.y, s2.y, s3.y));
+  return rowsAt(rows, index);
 }
-
-/// Four q, still where they lie, exactly: in the low mantissa of 2^23.
-fn exact(bits: vec4u) -> vec4f { return bitcast<vec4f>(bits | vec4u(0x4b000000u)) - vec4f(8388608.0); }
 
 fn putW(i: u32, thread: u32, w: Rows) {
   let item = itemOfW(i, thread);

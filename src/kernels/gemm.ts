@@ -4,6 +4,7 @@ import sourceQ4 from '../../wgsl/gemm_q4.wgsl?raw';
 import sourceQ4Direct from '../../wgsl/gemm_q4_direct.wgsl?raw';
 import sourceOuter from '../../wgsl/gemm_q4_outer.wgsl?raw';
 import sourceSplit from '../../wgsl/gemm_q4_split.wgsl?raw';
+import q4Rows from '../../wgsl/shared/q4_rows.wgsl?raw';
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, kernelByTokens } from '../gpu/kernel';
@@ -127,7 +128,7 @@ export function createGemmQ4Outer(
   requireMultiple(label, 'cols', cols, format.group);
   return createKernel(gpu, {
     label,
-    sources: [...piece.sources, shared.step, sourceOuter],
+    sources: [...piece.sources, shared.step, q4Rows, sourceOuter],
     constants: {
       ...{ COLS: cols, ACCUMULATE: Number(accumulate) },
       ...{ TX: tx, TY: ty, WIDE: Number(wide), AHEAD: Number(ahead), K: columns },

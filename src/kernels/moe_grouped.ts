@@ -7,6 +7,7 @@ import columnsQ4 from '../../wgsl/shared/columns_q4.wgsl?raw';
 import expertGroups from '../../wgsl/shared/expert_groups.wgsl?raw';
 import expertTile from '../../wgsl/shared/expert_tile.wgsl?raw';
 import expertTileDirect from '../../wgsl/shared/expert_tile_direct.wgsl?raw';
+import q4Rows from '../../wgsl/shared/q4_rows.wgsl?raw';
 import type { Gpu } from '../gpu/device';
 import { createKernel, type Kernel, type KernelSpec, kernelByTokens } from '../gpu/kernel';
 import { type ChoiceShape, chooseMoeDown, chooseMoeGateUp, type ExpertShape } from './moe';
@@ -83,7 +84,13 @@ function groupedSpec(
   requireMultiple(label, 'slotBytes', slotBytes, 16);
   return {
     label,
-    sources: [...piece.sources, expertGroups, byWord ? columnsQ4 : columnsAny, gpu.direct ? expertTileDirect : expertTile, main],
+    sources: [
+      ...piece.sources,
+      expertGroups,
+      ...(byWord ? [q4Rows, columnsQ4] : [columnsAny]),
+      gpu.direct ? expertTileDirect : expertTile,
+      main,
+    ],
     constants: {
       ...{ COLS: cols, ROWS: rows, SLOT_UNITS: slotBytes / 16, PLACES: places, TILES: tiles, TX: tile.tx },
       ...(tile.ty === undefined ? {} : { TY: tile.ty }),

@@ -67,6 +67,19 @@ export function withReads(checkpoint: OpenedCheckpoint, before: BeforeRead): Ope
   return { ...checkpoint, sources: new Map([...checkpoint.sources].map(([name, source]) => [name, wrapped(source)])) };
 }
 
+/** The same checkpoint's sources, and `file offset length` of every read of them, as it begins. */
+export function loggedReads({ sources }: Pick<OpenedCheckpoint, 'sources'>) {
+  const reads: string[] = [];
+  const logged = [...sources].map(([name, source]) => {
+    const read: ByteSource['read'] = (at, into, signal) => {
+      reads.push(`${name} ${at} ${into.byteLength}`);
+      return source.read(at, into, signal);
+    };
+    return [name, { ...source, read }] as const;
+  });
+  return { sources: new Map(logged), reads };
+}
+
 /** Every row of logits of `steps`, one step after another: [tokens, vocab]. */
 export async function logitsOf(session: ModelSession, steps: readonly Ids[], signal?: AbortSignal): Promise<Float32Array> {
   const { sequence, runner, config } = session;

@@ -9,7 +9,7 @@ import { openNodeGpu } from '../../src/node/open_gpu';
 import { sourcesOf, windowsOf } from '../../src/plan/windows';
 import type { OpenedCheckpoint } from '../../src/stream/open_checkpoint';
 import { regularLayerTypes } from '../../src/synth/presets';
-import { type Ids, logitsOf, oneByOne, openSynthetic, someIds, tinyShapes } from './memory_model';
+import { type Ids, loggedReads, logitsOf, oneByOne, openSynthetic, someIds, tinyShapes } from './memory_model';
 
 const base: SessionOptions = { contextTokens: 128, chunkTokens: 8, kv: 'f32', f16: false, slotBytes: 16_384 };
 const vocab = 300;
@@ -26,16 +26,7 @@ afterEach(() => gpu.memory.release());
 
 /** A session `share` of the way from the smallest budget to one that holds all weights; `reads` grows with every read of a file. */
 async function logged(share: number) {
-  const reads: string[] = [];
-  const sources = new Map(
-    [...checkpoint.sources].map(([name, source]) => {
-      const read = (at: number, into: Uint8Array<ArrayBuffer>, signal?: AbortSignal) => {
-        reads.push(`${name} ${at} ${into.byteLength}`);
-        return source.read(at, into, signal);
-      };
-      return [name, { ...source, read }] as const;
-    }),
-  );
+  const { sources, reads } = loggedReads(checkpoint);
   const { smallestBudgetBytes, weightBytes } = sessionPlan(gpu, checkpoint, base);
   const gpuBudgetBytes = smallestBudgetBytes + Math.floor(share * weightBytes);
   const session = await ModelSession.load(gpu, { ...checkpoint, sources }, { ...base, gpuBudgetBytes });
