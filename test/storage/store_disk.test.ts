@@ -65,9 +65,9 @@ test('a stored file is read in pieces of at most 4 MiB; other work and an abort 
   tab.options.onRead = (path, byteLength) => {
     if (!path.endsWith('layer-0')) return;
     pieces.push(byteLength);
+    setTimeout(() => between++); // due when the piece is there
     const end = performance.now() + 20; // a disk that takes its time
     while (performance.now() < end);
-    setTimeout(() => between++);
   };
   await source.read(0, new Uint8Array(10 * mib));
   expect(pieces.reduce((sum, bytes) => sum + bytes, 0)).toBe(10 * mib);
