@@ -4,22 +4,66 @@
 //   qkv [CHANNELS] f32 and (g, beta) of a head from heads_*;  z [VALUE_HEADS, VALUE_DIM] f32
 //   units: y [VALUE_HEADS * VALUE_DIM] as emit_* writes it;  weights: record.a.x = w [VALUE_DIM] f32, plain
 //   state [slots, VALUE_HEADS, KEY_DIM, VALUE_DIM] f32 moves from step.sourceSlot to step.targetSlot; a step of no tokens leaves it
-// One workgroup per value head: VALUE_DIM / 4 column quads by as many parts of the key dimension as make 256 threads. The state is
-// read from memory once, and once more from a cache, which is cheaper than keeping it in registers that an index may spill.
+// One workgroup per value head: VALUE_DIM / 4 column quads by as many parts of the key dimension as make 256 threads. A thread asks for its
+// rows of the state before it finds out anything else, sixteen at a time; where it has no more, which VALUE_DIM <= 128 gives, they stay in
+// registers, else they are read once more.
 // 4 divides KEY_DIM <= 128; VALUE_DIM is 32, 64, 128, 256, 512 or 1024.
 override KEY_HEADS: u32; override VALUE_HEADS: u32; override KEY_DIM: u32; override VALUE_DIM: u32; override EPS: f32;
 override CHANNELS: u32 = 2u * KEY_HEADS * KEY_DIM + VALUE_HEADS * VALUE_DIM;
 override QUADS: u32 = VALUE_DIM / 4u;
 override PARTS: u32 = 256u / QUADS;
-override ROWS: u32 = (KEY_DIM + PARTS - 1u) / PARTS;
+override WHOLE: bool = KEY_DIM % (16u * PARTS) == 0u;
+override CHUNKS: u32 = (KEY_DIM + 16u * PARTS - 1u) / (16u * PARTS);
 @group(0) @binding(0) var<storage, read_write> units: array<Emitted>;
 @group(0) @binding(3) var<storage, read> z: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> state: array<vec4f>;
 @group(0) @binding(5) var<uniform> step: Step;
-var<workgroup> key: array<f32, 128>;
-var<workgroup> query: array<f32, 128>;
-var<workgroup> parts: array<vec4f, 256>; // [part, quad], then o
+/// Zero past the end.
+var<workgroup> key: array<f32, 16u * CHUNKS * PARTS>;
+var<workgroup> query: array<f32, 16u * CHUNKS * PARTS>;
+var<workgroup> parts: array<vec4f, 256>; // [part, quad], then y
 var<workgroup> squares: array<f32, 256>;
+
+/// Sixteen rows of one column quad, every PARTSth of the state: a column of a matrix each.
+struct Sixteen { a: mat4x4f, b: mat4x4f, c: mat4x4f, d: mat4x4f };
+
+/// Row `row` of the state that begins at `begin`; zero past the end.
+fn rowOf(begin: u32, row: u32) -> vec4f {
+  if (!WHOLE && row >= KEY_DIM) { return vec4f(); }
+  return state[begin + row * QUADS];
+}
+
+fn fourRows(begin: u32, row: u32) -> mat4x4f {
+  return mat4x4f(rowOf(begin, row), rowOf(begin, row + PARTS), rowOf(begin, row + 2u * PARTS), rowOf(begin, row + 3u * PARTS));
+}
+
+fn sixteenRows(begin: u32, row: u32) -> Sixteen {
+  return Sixteen(fourRows(begin, row), fourRows(begin, row + 4u * PARTS), fourRows(begin, row + 8u * PARTS), fourRows(begin, row + 12u * PARTS));
+}
+
+/// What `key` and `query` have for four rows.
+fn fourKeys(row: u32) -> vec4f { return vec4f(key[row], key[row + PARTS], key[row + 2u * PARTS], key[row + 3u * PARTS]); }
+fn fourQueries(row: u32) -> vec4f { return vec4f(query[row], query[row + PARTS], query[row + 2u * PARTS], query[row + 3u * PARTS]); }
+
+/// S^T k of sixteen rows.
+fn predict(s: Sixteen, row: u32) -> vec4f {
+  return (s.a * fourKeys(row) + s.b * fourKeys(row + 4u * PARTS)) + (s.c * fourKeys(row + 8u * PARTS) + s.d * fourKeys(row + 12u * PARTS));
+}
+
+fn writeRow(goal: u32, row: u32, value: vec4f) {
+  if (WHOLE || row < KEY_DIM) { state[goal + row * QUADS] = value; }
+}
+
+/// Moves four rows on and writes them; what they give with the query.
+fn moveFour(s: mat4x4f, goal: u32, row: u32, decay: f32, d: vec4f) -> vec4f {
+  let k = fourKeys(row);
+  let next = s * decay + mat4x4f(d * k.x, d * k.y, d * k.z, d * k.w);
+  writeRow(goal, row, next[0]);
+  writeRow(goal, row + PARTS, next[1]);
+  writeRow(goal, row + 2u * PARTS, next[2]);
+  writeRow(goal, row + 3u * PARTS, next[3]);
+  return next * fourQueries(row);
+}
 
 /// The sum over the parts of one column quad, in every thread of that quad.
 fn sumParts(value: vec4f, thread: u32) -> vec4f {
@@ -31,56 +75,50 @@ fn sumParts(value: vec4f, thread: u32) -> vec4f {
   return sum;
 }
 
-fn value(quad: u32, at: u32, scale: f32) -> vec4f {
-  let gate = z[at + quad];
-  return parts[quad] * scale * parameter4(record.a.x + quad) * gate / (1.0 + exp(-gate));
-}
-
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) thread: u32) {
   let head = wg.x;
   let keyHead = head / (VALUE_HEADS / KEY_HEADS);
   let quad = thread % QUADS;
   let part = thread / QUADS;
+  let source = (step.sourceSlot * VALUE_HEADS + head) * KEY_DIM * QUADS + quad;
+  let goal = (step.targetSlot * VALUE_HEADS + head) * KEY_DIM * QUADS + quad;
+  var s = sixteenRows(source, part);
   loadKey(keyHead, thread);
   workgroupBarrier();
   let gate = gateOf(head);
   let moves = step.tokens > 0u;
   let decay = select(1.0, exp(gate.x), moves);
   let beta = select(0.0, gate.y, moves);
-  let source = (step.sourceSlot * VALUE_HEADS + head) * KEY_DIM * QUADS + quad;
-  let goal = (step.targetSlot * VALUE_HEADS + head) * KEY_DIM * QUADS + quad;
-  var predicted = vec4f();
-  for (var i = 0u; i < ROWS; i++) {
-    let row = i * PARTS + part;
-    if (row < KEY_DIM) { predicted += key[row] * (state[source + row * QUADS] * decay); }
+  var predicted = predict(s, part);
+  for (var i = 1u; i < CHUNKS; i++) {
+    let row = i * 16u * PARTS + part;
+    predicted += predict(sixteenRows(source, row), row);
   }
-  predicted = sumParts(predicted, thread);
+  predicted = sumParts(predicted * decay, thread);
   let at = 2u * KEY_HEADS * KEY_DIM + head * VALUE_DIM + quad * 4u;
   let d = beta * (vec4f(qkv[at], qkv[at + 1u], qkv[at + 2u], qkv[at + 3u]) - predicted);
   var out = vec4f();
-  for (var i = 0u; i < ROWS; i++) {
-    let row = i * PARTS + part;
-    if (row < KEY_DIM) {
-      let s = state[source + row * QUADS] * decay + key[row] * d;
-      state[goal + row * QUADS] = s;
-      out += query[row] * s;
-    }
+  for (var i = 0u; i < CHUNKS; i++) {
+    let row = i * 16u * PARTS + part;
+    if (i > 0u) { s = sixteenRows(source, row); }
+    out += moveFour(s.a, goal, row, decay, d) + moveFour(s.b, goal, row + 4u * PARTS, decay, d) +
+      moveFour(s.c, goal, row + 8u * PARTS, decay, d) + moveFour(s.d, goal, row + 12u * PARTS, decay, d);
   }
   out = sumParts(out, thread);
   workgroupBarrier();
+  if (thread < QUADS) { squares[thread] = dot(out, out); }
+  workgroupBarrier();
   if (thread < QUADS) {
-    parts[thread] = out;
-    squares[thread] = dot(out, out);
+    var sum = 0.0;
+    for (var i = 0u; i < QUADS; i++) { sum += squares[i]; }
+    let scale = inverseSqrt(sum / f32(VALUE_DIM) + EPS);
+    let gate = z[head * QUADS + thread];
+    parts[thread] = out * scale * parameter4(record.a.x + thread) * gate / (1.0 + exp(-gate));
   }
   workgroupBarrier();
   if (thread >= QUADS / 8u) { return; }
-  var sum = 0.0;
-  for (var i = 0u; i < QUADS; i++) { sum += squares[i]; }
-  let scale = inverseSqrt(sum / f32(VALUE_DIM) + EPS);
   let own = thread * 8u;
-  let first = head * QUADS;
-  emit(head * (QUADS / 8u) + thread, Values(
-    value(own, first, scale), value(own + 1u, first, scale), value(own + 2u, first, scale), value(own + 3u, first, scale),
-    value(own + 4u, first, scale), value(own + 5u, first, scale), value(own + 6u, first, scale), value(own + 7u, first, scale)));
+  emit(head * (QUADS / 8u) + thread, Values(parts[own], parts[own + 1u], parts[own + 2u], parts[own + 3u],
+    parts[own + 4u], parts[own + 5u], parts[own + 6u], parts[own + 7u]));
 }
