@@ -3,7 +3,8 @@
 //   x [CHOSEN * COLS] f32;  projected: gate, up [COLS] and sharedGate [1] f32 from units GATE, UP and SHARED_GATE on, 16 bytes each
 //   picks [CHOSEN] u32;  slots [experts] u32, ABSENT where the expert is in no slot: it adds nothing;  weights [CHOSEN] f32
 //   y [OUT] f32, the residual stream, added to: the rows of this part of the shared expert's matrix.  32 divides GROUP, GROUP divides COLS; LANES 8 or more
-// A workgroup takes eight rows; a team takes one expert at a time, the shared one being the last. How lanes share the columns is in row_blocks.
+// A workgroup takes four rows; a team takes one expert at a time, the shared one being the last. How lanes share the columns is in row_blocks.
+// One loop serves both kinds of expert: written out for each, the kernels of a layer no longer fit into a GPU's instruction cache together.
 override CHOSEN: u32; override GATE: u32; override UP: u32; override SHARED_GATE: u32;
 override COUNT: u32 = (UNITS + LANES - 1u) / LANES;
 override ROUNDS: u32 = (CHOSEN + TEAMS) / TEAMS;
@@ -15,26 +16,7 @@ override ROUNDS: u32 = (CHOSEN + TEAMS) / TEAMS;
 @group(0) @binding(5) var<storage, read> pool: array<vec4u>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 /// [expert, row]; the shared expert comes last.
-var<workgroup> outs: array<f32, (CHOSEN + 1u) * 8u>;
-
-/// What a lane adds to rows [row, row + 4) and the four behind them.
-struct Eight { low: vec4f, high: vec4f };
-
-fn addExpert(choice: u32, slot: u32, row: u32, lane: u32) -> Eight {
-  var sums = Eight();
-  chooseExpert(slot);
-  for (var t = 0u; t < COUNT; t++) {
-    let unit = t * LANES + lane;
-    if (unit < UNITS) {
-      let a = readRows(row, unit);
-      let b = readRows(row + 4u, unit);
-      let xs = readUnit(choice * UNITS + unit);
-      sums.low += addRows(a, xs);
-      sums.high += addRows(b, xs);
-    }
-  }
-  return sums;
-}
+var<workgroup> outs: array<f32, (CHOSEN + 1u) * 4u>;
 
 /// silu(gate) * up.
 fn activated(quad: u32) -> vec4f {
@@ -52,18 +34,18 @@ fn sharedUnit(unit: u32) -> Unit {
   return u;
 }
 
-fn addShared(row: u32, lane: u32) -> Eight {
-  var sums = Eight();
-  chooseShared();
+/// Unit `unit` of what expert `choice` reads.
+fn unitOf(choice: u32, unit: u32) -> Unit {
+  if (choice == CHOSEN) { return sharedUnit(unit); }
+  return readUnit(choice * UNITS + unit);
+}
+
+/// What a lane adds to rows [row, row + 4) of the matrix that was chosen.
+fn addExpert(choice: u32, row: u32, lane: u32) -> vec4f {
+  var sums = vec4f();
   for (var t = 0u; t < COUNT; t++) {
     let unit = t * LANES + lane;
-    if (unit < UNITS) {
-      let a = readRows(row, unit);
-      let b = readRows(row + 4u, unit);
-      let xs = sharedUnit(unit);
-      sums.low += addRows(a, xs);
-      sums.high += addRows(b, xs);
-    }
+    if (unit < UNITS) { sums += addRows(readRows(row, unit), unitOf(choice, unit)); }
   }
   return sums;
 }
@@ -71,26 +53,23 @@ fn addShared(row: u32, lane: u32) -> Eight {
 @compute @workgroup_size(THREADS)
 fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u) {
   let place = placeOf(thread.index, 0u); // for its team and lane
-  let row = wg.x * 8u; // of this part
+  let row = wg.x * 4u; // of this part
   let part = records[0].a;
   for (var round = 0u; round < ROUNDS; round++) {
     let choice = round * TEAMS + place.team;
-    var sums = Eight();
-    if (choice < CHOSEN) {
-      let slot = slots[picks[choice]];
-      if (slot != ABSENT) { sums = addExpert(choice, slot, part.w + row, place.lane); }
-    } else if (choice == CHOSEN) {
-      sums = addShared(row, place.lane);
-    }
-    teamPut(0u, sums.low, place, thread);
-    teamPut(1u, sums.high, place, thread);
+    var sums = vec4f();
+    var slot = ABSENT;
+    if (choice < CHOSEN) { slot = slots[picks[choice]]; }
+    if (choice == CHOSEN) { chooseShared(); } else if (slot != ABSENT) { chooseExpert(slot); }
+    if (choice == CHOSEN || slot != ABSENT) { sums = addExpert(choice, row + select(part.w, 0u, choice == CHOSEN), place.lane); }
+    teamPut(0u, sums, place, thread);
     let sum = teamSum(place, thread);
-    if (place.lane < 8u && choice <= CHOSEN) { outs[choice * 8u + place.lane] = sum; }
+    if (place.lane < 4u && choice <= CHOSEN) { outs[choice * 4u + place.lane] = sum; }
     workgroupBarrier();
   }
-  if (thread.index >= 8u || row + thread.index >= part.z) { return; }
+  if (thread.index >= 4u || row + thread.index >= part.z) { return; }
   var sum = 0.0;
-  for (var rank = 0u; rank < CHOSEN; rank++) { sum += weights[rank] * outs[rank * 8u + thread.index]; }
+  for (var rank = 0u; rank < CHOSEN; rank++) { sum += weights[rank] * outs[rank * 4u + thread.index]; }
   let sharedGate = projected[SHARED_GATE].x;
-  y[part.w + row + thread.index] += sum + outs[CHOSEN * 8u + thread.index] / (1.0 + exp(-sharedGate));
+  y[part.w + row + thread.index] += sum + outs[CHOSEN * 4u + thread.index] / (1.0 + exp(-sharedGate));
 }

@@ -25,7 +25,7 @@ fn addBytes(row: u32, unit: u32, u: Unit) -> f32 {
 }
 
 @compute @workgroup_size(THREADS)
-fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u) {
+fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let place = placeOf(thread.index, wg.x);
   stageNormed(thread.index);
   let bytes = record.b.x * 4u == COLS;
@@ -45,9 +45,10 @@ fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u) {
   teamPut(0u, sums, place, thread);
   let scale = normScale();
   writeRow(teamSum(place, thread) * scale, place);
-  if (wg.x > 0u) { return; }
-  for (var i = thread.index; i < COLS / 4u; i += THREADS) {
-    normed[i] = weighted(i) * scale;
+  let share = (COLS / 4u + grid.x - 1u) / grid.x; // of what is written once, each workgroup some
+  let end = min((wg.x + 1u) * share, COLS / 4u);
+  for (var i = wg.x * share + thread.index; i < end; i += THREADS) {
+    normed[i] = tileQuad(i) * scale;
     saved[i] = x[i];
   }
 }

@@ -151,12 +151,12 @@ export function unitLanes(gpu: Gpu, cols: number, most: number): number | undefi
   });
 }
 
-/** What the kernels of mixtures share with these: `blocks` of four rows each. */
+/** What the kernels of mixtures share with these: `blocks` of as many rows as the team says. */
 export function expertTeam(
   gpu: Gpu,
   label: string,
   { cols, format }: { cols: number; format: Affine4 },
-  { lanes, teams }: Team,
+  { rows, lanes, teams }: Team,
   { from = 'experts', blocks = 2 }: { from?: 'experts' | 'pool' | 'several'; blocks?: 1 | 2 } = {},
 ) {
   const piece = matrix(format, { from });
@@ -169,7 +169,7 @@ export function expertTeam(
     enable: reduce.enable,
     constants: {
       ...{ COLS: cols, FOLDED: 0 },
-      ...{ ROWS: 4, LANES: lanes, TEAMS: teams, ROW_BLOCKS: blocks, BLOCKS: blocks },
+      ...{ ROWS: rows, LANES: lanes, TEAMS: teams, ROW_BLOCKS: blocks, BLOCKS: blocks },
       ...piece.constants,
       ...reduce.constants,
     },

@@ -104,7 +104,7 @@ export function createMoeDown(gpu: Gpu, shape: ExpertShape): Kernel {
  * @throws EngineError 'shape' unless 32 divides group and group divides cols.
  */
 export function createMoeGateUpQ4(gpu: Gpu, shape: ExpertShape & { format: Affine4 }): Kernel {
-  const spec = gateUpQ4Spec(gpu, 'moe_gate_up_q4', shape);
+  const spec = gateUpQ4Spec(gpu, 'moe_gate_up_q4', shape, 4);
   return createKernel(gpu, {
     ...spec,
     sources: [picksGiven, ...spec.sources],
@@ -123,7 +123,7 @@ export function createMoeRankedGateUpQ4(
   shape: ExpertShape & { format: Affine4; near: boolean },
   choice: ChoiceShape,
 ): Kernel {
-  const spec = gateUpQ4Spec(gpu, `moe_gate_up_q4 ranked${shape.near ? ' near' : ''}`, shape);
+  const spec = gateUpQ4Spec(gpu, `moe_gate_up_q4 ranked${shape.near ? ' near' : ''}`, shape, 2);
   return createKernel(gpu, {
     ...spec,
     sources: [moeRank, moeChoice, picksRanked, ...spec.sources],
@@ -132,16 +132,20 @@ export function createMoeRankedGateUpQ4(
   });
 }
 
-function gateUpQ4Spec(gpu: Gpu, label: string, shape: ExpertShape & { format: Affine4; near?: boolean }) {
+/**
+ * `teamRows` of gate and as many of up share what is read of x. Four are faster for many tokens; a single one's kernels take turns, and with
+ * two they fit into an H200's instruction cache (128 KB), which is worth more.
+ */
+function gateUpQ4Spec(gpu: Gpu, label: string, shape: ExpertShape & { format: Affine4; near?: boolean }, teamRows: 2 | 4) {
   const { rows, chosen, slotBytes } = shape;
-  const team = expertTeamOf(shape.cols);
+  const team = { ...expertTeamOf(shape.cols), rows: teamRows };
   const spec = expertTeam(gpu, label, shape, team);
   return {
     ...spec,
     sources: [...spec.sources, ...(shape.near ? [xTile, xNear] : [xUnits, xFar]), gateUpQ4],
     constants: { ...spec.constants, INNER: rows, SLOT_UNITS: slotBytes / 16 },
     weights: 'matrix',
-    grid: (tokens) => [Math.ceil(rows / 4 / team.teams), tokens * chosen],
+    grid: (tokens) => [Math.ceil(rows / teamRows / team.teams), tokens * chosen],
   } satisfies Omit<KernelSpec, 'bindings'>;
 }
 
@@ -190,7 +194,7 @@ export function createMoeDownSumQ4(gpu: Gpu, shape: ExpertShape & { format: Affi
     'moe_down_sum_q4',
     shape,
     { rows: 4, lanes, teams: Math.ceil((chosen + 1) / rounds) },
-    { from: 'pool' },
+    { from: 'pool', blocks: 1 },
   );
   return createKernel(gpu, {
     ...spec,
@@ -204,7 +208,7 @@ export function createMoeDownSumQ4(gpu: Gpu, shape: ExpertShape & { format: Affi
       ...{ x: 'read', projected: 'read', picks: 'read', slots: 'read', weights: 'read', pool: 'read', y: 'write' },
     },
     weights: 'matrix',
-    grid: (_, rows) => [Math.ceil(rows / 8)],
+    grid: (_, rows) => [Math.ceil(rows / 4)],
   });
 }
 

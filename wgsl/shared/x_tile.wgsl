@@ -4,6 +4,8 @@ var<workgroup> tile: array<vec4f, UNITS * 9u>;
 
 fn putQuad(quad: u32, value: vec4f) { tile[quad / 8u * 9u + quad % 8u] = value; }
 
+fn tileQuad(quad: u32) -> vec4f { return tile[quad / 8u * 9u + quad % 8u]; }
+
 /// Unit `unit`; its sums are right behind sumTile.
 fn tileUnit(unit: u32) -> Unit {
   let i = unit * 9u;
