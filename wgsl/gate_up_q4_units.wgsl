@@ -18,6 +18,8 @@ fn quad(i: u32) -> vec4f { return vec4f(y[4u * i], y[4u * i + 1u], y[4u * i + 2u
 fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u) {
   let team = thread.index / LANES;
   let place = Place((wg.x * TEAMS + team) * 4u, team, thread.index % LANES);
+  record = records[1]; // behind up lies what follows
+  let ahead = askAhead(wg.x, thread.index);
   var gate = vec4f();
   var up = vec4f();
   for (var t = 0u; t < COUNT; t++) {
@@ -32,6 +34,7 @@ fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u) {
       up += addRows(u, xs);
     }
   }
+  gate.x += unasked(ahead);
   teamPut(0u, gate, place, thread);
   teamPut(1u, up, place, thread);
   teamPut(2u, ownSquares(place), place, thread);

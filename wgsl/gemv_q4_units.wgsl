@@ -3,19 +3,22 @@
 //   x [COLS/32] units;  y f32, row r of this part at record.a.w + r;  ACCUMULATE adds to y
 //   weights: matrix_affine with BITS 4; 32 divides GROUP, GROUP divides COLS
 // Units lie so that a team reads neighbouring bytes: they are not staged. What a unit gives is in x_f32x32 or x_int, which lane takes what
-// in row_blocks, with one block a team; what becomes of the sums, in write_*.
+// in row_blocks, with one block a team; what becomes of the sums, in write_*. What is read for the products behind this one: pages_ahead.
 override COUNT: u32 = (UNITS + LANES - 1u) / LANES;
 @group(0) @binding(0) var<storage, read> x: array<vec4u>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(THREADS)
 fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u) {
-  let place = placeOf(thread.index, wg.y * grid.x + wg.x); // workgroups past 65,535 fold into grid.y
+  let workgroup = wg.y * grid.x + wg.x; // workgroups past 65,535 fold into grid.y
+  let place = placeOf(thread.index, workgroup);
+  let ahead = askAhead(workgroup, thread.index);
   var sums = vec4f();
   for (var t = 0u; t < COUNT; t++) {
     let unit = t * LANES + place.lane;
     if (unit < UNITS) { sums += addRows(readRows(place.row, unit), readUnit(unit)); }
   }
+  sums.x += unasked(ahead);
   teamPut(0u, sums, place, thread);
   finish(place, thread);
 }

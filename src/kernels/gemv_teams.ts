@@ -3,6 +3,7 @@ import gateUpUnits from '../../wgsl/gate_up_q4_units.wgsl?raw';
 import sourceHeld from '../../wgsl/gemv_q4_held.wgsl?raw';
 import sourceStaged from '../../wgsl/gemv_q4_staged.wgsl?raw';
 import sourceUnits from '../../wgsl/gemv_q4_units.wgsl?raw';
+import pagesAhead from '../../wgsl/shared/pages_ahead.wgsl?raw';
 import q4Unit from '../../wgsl/shared/q4_unit.wgsl?raw';
 import rowBlocks from '../../wgsl/shared/row_blocks.wgsl?raw';
 import writeNormed from '../../wgsl/shared/write_normed.wgsl?raw';
@@ -83,7 +84,7 @@ export function createGemvQ4Units(gpu: Gpu, shape: TeamShape<Team> & { x: UnitDt
   return createKernel(gpu, {
     ...spec,
     label: `${spec.label}${reader.suffix} ${teamName(shape.team)}`,
-    sources: unique([...spec.sources, ...reader.sources, sourceUnits]),
+    sources: unique([...spec.sources, ...reader.sources, pagesAhead, sourceUnits]),
     constants: { ...spec.constants, ...reader.constants },
   });
 }
@@ -125,7 +126,7 @@ export function createGateUpQ4Units(
     label,
     sources: unique([
       ...[...piece.sources, rowBlocks, ...reduce.sources, ...emit.sources],
-      ...[...reader.sources, shared.normScale, gateUpUnits],
+      ...[...reader.sources, pagesAhead, shared.normScale, gateUpUnits],
     ]),
     enable: reduce.enable,
     constants: {
