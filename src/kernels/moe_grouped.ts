@@ -26,11 +26,10 @@ export function mostTiles(choices: number, experts: number, tileChoices: number)
 }
 
 /**
- * Choices of an expert, on average, from which on a tile of them costs less than each by itself. On a CPU adapter always, by measurement
- * (test/bench/results.csv). On a GPU by counting instructions: a tile of up to 16 choices takes some 20 of a lane for each weight, a choice by
- * itself three or four, and the weights' way from memory comes on top.
+ * Choices of an expert, on average, from which on a tile of them costs less than each by itself, by measurement (test/bench/results.csv): on a
+ * CPU adapter always; on an NVIDIA H200 a 35B-A3B's prompt takes as long either way at twelve.
  */
-const fewestPerExpert = (gpu: Gpu): number => (gpu.direct ? 0 : 8);
+const fewestPerExpert = (gpu: Gpu): number => (gpu.direct ? 0 : 12);
 
 /** Tokens of a chunk from which on they are grouped. */
 export function groupedFrom(gpu: Gpu, { experts, chosen }: Pick<ChoiceShape, 'experts' | 'chosen'>): number {
