@@ -34,7 +34,7 @@ fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u) {
       up += addRows(u, xs);
     }
   }
-  gate.x += unasked(ahead);
+  gate.x += zeroOf(ahead);
   teamPut(0u, gate, place, thread);
   teamPut(1u, up, place, thread);
   teamPut(2u, ownSquares(place), place, thread);

@@ -18,7 +18,7 @@ fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u, @builtin(num_workgroup
     let unit = t * LANES + place.lane;
     if (unit < UNITS) { sums += addRows(readRows(place.row, unit), readUnit(unit)); }
   }
-  sums.x += unasked(ahead);
+  sums.x += zeroOf(ahead);
   teamPut(0u, sums, place, thread);
   finish(place, thread);
 }

@@ -4,7 +4,7 @@
 const PAGES = 32u;
 const PAGE_UNITS = 131072u; // 2 MiB
 
-/// The word that this workgroup asks for, behind the matrix of `record`; use it late, with unasked.
+/// The word that this workgroup asks for, behind the matrix of `record`; use it late, with zeroOf.
 fn askAhead(workgroup: u32, thread: u32) -> u32 {
   if (workgroup >= PAGES || thread > 0u) { return 0u; }
   let end = record.a.x + record.a.z * UNITS;
@@ -12,4 +12,4 @@ fn askAhead(workgroup: u32, thread: u32) -> u32 {
 }
 
 /// Zero, which no compiler can know: rows are fewer than 2^31. Added to a sum it keeps the read alive and changes nothing.
-fn unasked(word: u32) -> f32 { return f32(word & (record.a.z >> 31u)); }
+fn zeroOf(word: u32) -> f32 { return f32(word & (record.a.z >> 31u)); }
