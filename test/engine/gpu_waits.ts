@@ -96,7 +96,7 @@ export function watchWaits(lateMs: number): { waits: Waits; stop(): void } {
 type Call<T, N extends keyof T> = T[N] extends (...args: infer A) => infer R ? (...args: A) => R : never;
 
 /** Puts `replacement`, which gets the original bound to its object, in a method's place. A spy would look at what is returned. */
-function around<T extends object, N extends keyof T>(
+export function around<T extends object, N extends keyof T>(
   methods: T,
   name: N,
   replacement: (original: Call<T, N>, object: T, ...args: Parameters<Call<T, N>>) => ReturnType<Call<T, N>>,
