@@ -14,7 +14,8 @@ export function budgetOptions(budget: unknown, slot?: unknown): { gpuBudgetBytes
 
 /**
  * Residency, and where weights stream (or with `measure`) what one token took after the run, each alone: `ioMs` reading into memory,
- * `uploadMs` from memory to the GPU, `throughMs` both as the engine does them, `computeMs`; and `overlap`.
+ * `uploadMs` from memory to the GPU, `throughMs` both as the engine does them, `computeMs`; and `overlap`. Where all is resident a token
+ * is nothing but compute. null: not measured.
  */
 export async function streamingReport(
   session: ModelSession,
@@ -32,13 +33,18 @@ export async function streamingReport(
     passTokens: plan.scratch.passTokens,
     ...(plan.experts ? { experts: expertReport(session, decoded.tokens) } : {}),
   };
-  if (plan.streamedBytesPerToken === 0 && !measure) return report;
+  const tokenMs = decoded.tokens > 0 ? decoded.ms / decoded.tokens : null;
+  if (plan.streamedBytesPerToken === 0 && !measure) {
+    const fetches = plan.experts?.complete === false; // experts, as tokens ask for them
+    const moved = fetches ? null : 0;
+    const times = { ioMs: moved, uploadMs: moved, throughMs: moved, computeMs: fetches ? null : tokenMs };
+    return { ...report, ...times, tokenMs, overlap: null };
+  }
   const costs = await session.measure();
   const { readMs, uploadMs, throughMs, computeMs } = costs;
-  const tokenMs = decoded.tokens > 0 ? decoded.ms / decoded.tokens : undefined;
-  const overlap = tokenMs === undefined ? null : overlapOf(costs, tokenMs);
+  const overlap = tokenMs === null ? null : overlapOf(costs, tokenMs);
   const prefill = measure && prompt ? await prefillReport(session, prompt) : {};
-  return { ...report, ...prefill, ioMs: readMs, uploadMs, throughMs, computeMs, tokenMs: tokenMs ?? null, overlap };
+  return { ...report, ...prefill, ioMs: readMs, uploadMs, throughMs, computeMs, tokenMs, overlap };
 }
 
 /** The prompt once more, now that every pipeline is warm, and its compute alone. */

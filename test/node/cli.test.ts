@@ -101,6 +101,48 @@ test('score of a mixture within a budget says what its tokens asked of the exper
   for (const key of ['misses', 'bytesPerToken', 'syncsPerToken']) expect(experts[key]).toBeGreaterThan(0);
 });
 
+describe('the final JSON line about a budget', () => {
+  const tokens = () => file('eight.json', '[1, 300, 200, 45, 7, 8, 9, 10]');
+  const scored = () => ['score', '--model', vectors, '--tokens', tokens(), '--out', join(folder, 'budget.safetensors')];
+  const decoded = () => [...scored(), '--decode-tokens', tokens(), '--context', '64'];
+  const told = ['generate', '--model', story, '--prompt', 'Once upon a time', '--max-tokens', '9', '--context', '64'];
+  const lineOf = async (...args: string[]) => {
+    const { code, stdout, stderr } = await cli(...args);
+    expect([code, stderr.includes('sluice:')]).toEqual([0, false]);
+    return JSON.parse(stdout.trim().split('\n').at(-1)!);
+  };
+
+  test.each([
+    { command: 'score', args: decoded, budget: '2MB', bytes: 2e6 },
+    { command: 'generate', args: () => told, budget: '6000000', bytes: 6e6 },
+  ])('$command within $budget', async ({ args, budget, bytes }) => {
+    const line = await lineOf(...args(), '--gpu-budget', budget);
+    const { peakGpuBytes, residentBytes, streamedBytesPerToken, ioMs, uploadMs, throughMs, computeMs, tokenMs } = line;
+    expect(line.gpuBudgetBytes).toBe(bytes);
+    expect(peakGpuBytes).toBeLessThanOrEqual(bytes);
+    expect(line.smallestBudgetBytes).toBeLessThanOrEqual(bytes);
+    expect(residentBytes + line.ring.slots * line.ring.slotBytes).toBeLessThan(peakGpuBytes);
+    const whole = await lineOf(...args(), ...(args().includes('score') ? [] : ['--json']));
+    // What streams is what no longer stays. Embedding rows are read as tokens need them, and are neither.
+    expect(streamedBytesPerToken).toBeGreaterThan(0);
+    expect(residentBytes + streamedBytesPerToken).toBeLessThanOrEqual(whole.residentBytes);
+    expect(residentBytes + streamedBytesPerToken).toBeGreaterThan(0.8 * whole.residentBytes);
+    for (const ms of [ioMs, uploadMs, throughMs, computeMs, tokenMs]) expect(ms).toBeGreaterThan(0);
+    const sum = ioMs + uploadMs + computeMs;
+    const largest = Math.max(ioMs, uploadMs, computeMs);
+    expect(line.overlap).toBeCloseTo((sum - tokenMs) / (sum - largest), 9);
+    expect(whole).toMatchObject({ gpuBudgetBytes: null, streamedBytesPerToken: 0, ioMs: 0, uploadMs: 0, overlap: null });
+    expect(whole.computeMs).toBe(whole.tokenMs);
+    expect(whole.tokenMs).toBeGreaterThan(0);
+  });
+
+  test('without a token there is nothing to hold the parts against', async () => {
+    const { tokenMs, overlap, ioMs } = await lineOf(...scored(), '--gpu-budget', '2MB');
+    expect([tokenMs, overlap]).toEqual([null, null]);
+    expect(ioMs).toBeGreaterThan(0);
+  });
+});
+
 test('generate streams a story, the same for the same seed', async () => {
   const run = () =>
     cli(
