@@ -21,6 +21,8 @@ export function showResult(result: BenchResult): void {
     tile('dependent dispatch', ceilings.dispatchUs.value, 'µs'),
     tile('encoding a dispatch', ceilings.encodeUs.value, 'µs'),
     tile('submit and map', ceilings.roundTripMs.value, 'ms'),
+    tile('upload', ceilings.uploadGBps.value, 'GB/s'),
+    tile('readback', ceilings.readbackGBps.value, 'GB/s'),
   );
   show('ceilings-section', true);
   const contexts = (result.model ?? []).filter((row): row is Measured => !('skipped' in row));

@@ -3,6 +3,7 @@ import type { ActivationDtype } from '../kernels/variants';
 import type { AttentionRow } from './attention';
 import type { Ceilings } from './ceilings';
 import type { KernelRow } from './kernels';
+import type { Transfers } from './transfers';
 
 /** A row with its shares of what the machine gives at best. */
 export type ReportedRow = KernelRow & { ofRead?: number; ofFma?: number };
@@ -16,7 +17,7 @@ export const percent = (share: number) => `${(100 * share).toFixed(share < 0.1 ?
 /** Three digits that matter, without an exponent. */
 export const figure = (value: number) => (value >= 100 ? value.toFixed(0) : value.toPrecision(3));
 
-export function ceilingsText(ceilings: Ceilings): string {
+export function ceilingsText(ceilings: Ceilings & Transfers): string {
   const line = (name: string, { value, spread }: { value: number; spread: number }, unit: string) =>
     `  ${name.padEnd(28)}${figure(value).padStart(8)} ${unit.padEnd(9)} ± ${percent(spread / 2)}`;
   return [
@@ -27,6 +28,8 @@ export function ceilingsText(ceilings: Ceilings): string {
     line('dependent dispatch', ceilings.dispatchUs, 'µs'),
     line('encoding a dispatch', ceilings.encodeUs, 'µs'),
     line('submit and map', ceilings.roundTripMs, 'ms'),
+    line('upload', ceilings.uploadGBps, 'GB/s'),
+    line('readback', ceilings.readbackGBps, 'GB/s'),
   ].join('\n');
 }
 

@@ -12,6 +12,7 @@ import { type ReportedContext, withModelShares } from './model_report';
 import { openPreset, smallShapes } from './preset';
 import { type ProductTotal, productTotals, type ReportedRow, withShares } from './report';
 import type { BenchRequest, ModelRun } from './request';
+import { measureTransfers, type Transfers } from './transfers';
 
 const mib = 2 ** 20;
 /** For a CPU adapter, whose figures mean nothing: enough to see that everything runs. */
@@ -24,7 +25,7 @@ export type BenchResult = {
   adapter: AdapterFacts;
   subgroups: boolean;
   preset: string;
-  ceilings: Ceilings;
+  ceilings: Ceilings & Transfers;
   kernels?: ReportedRow[];
   totals?: ProductTotal[];
   label?: string;
@@ -49,7 +50,7 @@ export async function runBench(request: BenchRequest, { onStep, onResult }: Benc
   const gpu = await openGpu(navigator.gpu, { disable: request.disable });
   const effort = effortOn(gpu, request.seconds);
   onStep?.('bandwidth and arithmetic');
-  const ceilings = await measureCeilings(gpu, effort);
+  const ceilings = { ...(await measureCeilings(gpu, effort)), ...(await measureTransfers(gpu)) };
   const { preset, bits } = request.model;
   let result: BenchResult = { adapter: gpu.adapter, subgroups: gpu.subgroups, preset, ceilings };
   const grow = (more: Partial<BenchResult>) => {

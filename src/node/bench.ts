@@ -6,6 +6,7 @@
 import { type Effort, effortOn, measureCeilings } from '../bench/ceilings';
 import { ceilingsText } from '../bench/report';
 import { presetNamed } from '../bench/request';
+import { measureTransfers } from '../bench/transfers';
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
 import { parseBytes } from '../plan/byte_budget';
@@ -56,7 +57,7 @@ export async function bench(args: readonly string[]): Promise<void> {
   sayDevice(gpu);
   if (adapter.isCpu) console.log('No GPU: sizes are tiny, and the figures say nothing about speed.');
   const effort = effortOn(gpu, seconds);
-  const ceilings = await measureCeilings(gpu, effort);
+  const ceilings = { ...(await measureCeilings(gpu, effort)), ...(await measureTransfers(gpu)) };
   console.log(ceilingsText(ceilings));
   const report = {
     adapter,

@@ -5,7 +5,7 @@
  */
 import type { StagingOptions } from './staging';
 
-export { type ChoiceOptions, type ChosenUpload, chooseUpload } from './choose_upload';
+export { bytesPerSecondOf, type ChoiceOptions, type ChosenUpload, chooseUpload } from './choose_upload';
 export { stagingBytes } from './staging';
 export { createMappedUpload } from './upload_mapped';
 export { createWriteUpload } from './upload_write';

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { measureCeilings } from '../../src/bench/ceilings';
 import { benchKernels, type KernelRow } from '../../src/bench/kernels';
 import type { BenchMatrix } from '../../src/bench/matrices';
+import { measureTransfers } from '../../src/bench/transfers';
 import { EngineError } from '../../src/errors';
 import type { Gpu } from '../../src/gpu/device';
 import { createKernel } from '../../src/gpu/kernel';
@@ -152,6 +153,8 @@ test('`only` chooses by matrix, shape or candidate', async () => {
 test('the ceilings are measured, and nothing stays in GPU memory', async () => {
   const { probeBytes, ...ceilings } = await measureCeilings(gpu, effort);
   expect(probeBytes).toBe(2 ** 20);
-  for (const { value } of Object.values(ceilings)) expect(value).toBeGreaterThan(0);
+  const transfers = await measureTransfers(gpu);
+  expect(Object.keys(transfers)).toEqual(['uploadGBps', 'readbackGBps']);
+  for (const { value } of [...Object.values(ceilings), ...Object.values(transfers)]) expect(value).toBeGreaterThan(0);
   expect(gpu.memory.bytes).toBe(0);
 });

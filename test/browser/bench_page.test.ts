@@ -113,7 +113,7 @@ describe('in Chromium', () => {
       rows: document.querySelectorAll('#figures tbody tr').length,
       json: JSON.parse(document.querySelector<HTMLTextAreaElement>('#report')!.value) as BenchResult,
     }));
-    expect(shown).toMatchObject({ caution: false, tiles: 6, bars: 6, curves: [3, 3], rows: 3, json: { model: { length: 3 } } });
+    expect(shown).toMatchObject({ caution: false, tiles: 8, bars: 6, curves: [3, 3], rows: 3, json: { model: { length: 3 } } });
   });
 
   test.each(['light', 'dark'] as const)('looks right and is accessible with results, %s', async (scheme) => {
