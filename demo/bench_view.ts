@@ -1,13 +1,10 @@
 /** A benchmark's results as people see them. */
-import type { ContextFigures } from '../src/bench/model';
-import type { ReportedContext } from '../src/bench/model_report';
+import type { ReportedContext, ReportedFigures } from '../src/bench/model_report';
 import { figure, percent, type ReportedRow } from '../src/bench/report';
 import type { BenchResult } from '../src/bench/run';
 import { type Bar, barCells, curve } from './charts';
 import { required } from './dom';
 import { formatAdapter, formatBytes } from './format';
-
-type Measured = ContextFigures & { ofRead: number; ofFma: number };
 
 export function showResult(result: BenchResult): void {
   const { adapter, ceilings, subgroups } = result;
@@ -25,7 +22,7 @@ export function showResult(result: BenchResult): void {
     tile('readback', ceilings.readbackGBps.value, 'GB/s'),
   );
   show('ceilings-section', true);
-  const contexts = (result.model ?? []).filter((row): row is Measured => !('skipped' in row));
+  const contexts = (result.model ?? []).filter((row): row is ReportedFigures => !('skipped' in row));
   const bars = result.kernels ? kernelBars(result.kernels) : contexts.flatMap(contextBars);
   required('bars', HTMLElement).replaceChildren(...bars.flatMap(barCells));
   show('bars-section', bars.length > 0);
@@ -65,7 +62,7 @@ function multiplyAdd(tflops: number): HTMLElement {
   return tflops < 0.1 ? tile('f32 multiply-add', 1000 * tflops, 'GFLOP/s') : tile('f32 multiply-add', tflops, 'TFLOP/s');
 }
 
-function contextBars({ context, ofRead, ofFma, decodeTokensPerSecond, prefillTokensPerSecond }: Measured): Bar[] {
+function contextBars({ context, ofRead, ofFma, decodeTokensPerSecond, prefillTokensPerSecond }: ReportedFigures): Bar[] {
   const at = context === 0 ? 'empty context' : `context ${context.toLocaleString('en')}`;
   const rate = (value: number, share: number) => `${figure(value)} tok/s, ${percent(share)}`;
   return [
@@ -85,8 +82,8 @@ function kernelBars(rows: readonly ReportedRow[]): Bar[] {
   });
 }
 
-function showCurves(contexts: readonly Measured[]): void {
-  const points = (of: (row: Measured) => number) => contexts.map((row) => ({ x: row.context, y: of(row) }));
+function showCurves(contexts: readonly ReportedFigures[]): void {
+  const points = (of: (row: ReportedFigures) => number) => contexts.map((row) => ({ x: row.context, y: of(row) }));
   const drawn = contexts.length > 1;
   required('curves', HTMLElement).replaceChildren(
     ...(drawn

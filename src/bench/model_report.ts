@@ -2,16 +2,28 @@
 import type { Ceilings } from './ceilings';
 import type { ExpertBound } from './expert_bound';
 import type { ContextFigures, ModelBench, SkippedContext } from './model';
+import type { ProfileRow } from './profile';
 import { aligned, count, figure, percent } from './report';
 
-export type ReportedContext = (ContextFigures & { ofRead: number; ofFma: number }) | SkippedContext;
+type Shares = { ofRead: number; ofFma: number };
+export type ReportedProfile = { tokens: number; rows: (ProfileRow & Partial<Shares>)[] };
+export type ReportedFigures = Omit<ContextFigures, 'profiles'> & Shares & { profiles: ReportedProfile[] };
+export type ReportedContext = ReportedFigures | SkippedContext;
 
 export function withModelShares(
   figures: ContextFigures | SkippedContext,
   { readGBps, fmaTflops }: Pick<Ceilings, 'readGBps' | 'fmaTflops'>,
 ): ReportedContext {
   if ('skipped' in figures) return figures;
-  return { ...figures, ofRead: figures.gbPerSecond / readGBps.value, ofFma: figures.prefillTflops / fmaTflops.value };
+  const shares = (gbPerSecond: number, tflops: number): Shares => ({
+    ofRead: gbPerSecond / readGBps.value,
+    ofFma: tflops / fmaTflops.value,
+  });
+  const profiles = figures.profiles.map(({ tokens, rows }) => ({
+    tokens,
+    rows: rows.map((row) => ({ ...row, ...(row.gbPerSecond === undefined ? {} : shares(row.gbPerSecond, row.tflops!)) })),
+  }));
+  return { ...figures, ...shares(figures.gbPerSecond, figures.prefillTflops), profiles };
 }
 
 const columns = [
@@ -45,23 +57,23 @@ function boundText(context: number, bound: ExpertBound): string {
   );
 }
 
-const profileColumns = ['kernel', 'a step', 'µs each', 'ms a step', ''];
+const profileColumns = ['kernel', 'a step', 'µs each', 'ms a step', 'of all', 'GB/s', 'of read', 'TFLOP/s', 'of FMA', ''];
 
 /** Where a step's time on the GPU goes; kernels alone, so the sum is without what a dispatch waits for the one before. */
-export function profileTable(context: number, { tokens, rows }: ContextFigures['profiles'][number]): string {
+export function profileTable(context: number, { tokens, rows }: ReportedProfile): string {
   const total = rows.reduce((sum, { msPerStep }) => sum + msPerStep, 0);
-  const lines = rows.map(({ kernel, dispatches, us, msPerStep }) => [
-    kernel,
-    String(dispatches),
-    figure(us),
-    figure(msPerStep),
-    percent(msPerStep / total),
+  const lines = rows.map(({ kernel, dispatches, us, msPerStep, gbPerSecond, tflops, ofRead, ofFma }) => [
+    ...[kernel, String(dispatches), figure(us), figure(msPerStep), percent(msPerStep / total)],
+    ...(gbPerSecond === undefined
+      ? ['-', '-', '-', '-']
+      : [figure(gbPerSecond), percent(ofRead!), figure(tflops!), percent(ofFma!)]),
+    '',
   ]);
   const what = tokens === 1 ? 'decode' : `${tokens} tokens of prompt`;
   return [`${what} at context ${context}: ${figure(total)} ms in kernels`, ...aligned([profileColumns, ...lines])].join('\n');
 }
 
-function cells(row: Exclude<ReportedContext, SkippedContext>): string[] {
+function cells(row: ReportedFigures): string[] {
   const { prefillTokensPerSecond: prefill, decodeTokensPerSecond: decode } = row;
   return [
     String(row.context),
@@ -81,7 +93,7 @@ function cells(row: Exclude<ReportedContext, SkippedContext>): string[] {
   ];
 }
 
-function remarks({ repeatable, streamedBytesPerToken, experts }: ContextFigures): string {
+function remarks({ repeatable, streamedBytesPerToken, experts }: ReportedFigures): string {
   const streams = streamedBytesPerToken > 0 ? [`streams ${figure(streamedBytesPerToken / 1e6)} MB`] : [];
   const hits = experts && experts.misses > 0 ? [`hits ${percent(experts.hits / (experts.hits + experts.misses))}`] : [];
   return [...streams, ...hits, ...(repeatable ? [] : ['RUNS DIFFER'])].join(', ');

@@ -15,6 +15,9 @@ export type ProfileRow = {
   us: number;
   /** Of all of a step's. */
   msPerStep: number;
+  /** Where every dispatch multiplies by matrices that are the same for every token: how fast it passes through them. */
+  gbPerSecond?: number;
+  tflops?: number;
 };
 
 /**
@@ -42,9 +45,17 @@ export async function profileStep(session: ModelSession, effort: Effort, tokens:
       for (let i = first; i < first + count; i++) encode(pass, [dispatches[i % dispatches.length]!], tokens);
     };
     const { median } = await timeWork(gpu, encodeItems, { ...effort, warmUp: dispatches.length });
-    rows.push({ kernel, dispatches: dispatches.length, us: 1000 * median, msPerStep: dispatches.length * median });
+    const rates = ratesOf(dispatches, tokens, dispatches.length * median);
+    rows.push({ kernel, dispatches: dispatches.length, us: 1000 * median, msPerStep: dispatches.length * median, ...rates });
   }
   return rows.sort((a, b) => b.msPerStep - a.msPerStep);
+}
+
+function ratesOf(dispatches: readonly Dispatch[], tokens: number, ms: number): Pick<ProfileRow, 'gbPerSecond' | 'tflops'> {
+  const reads = dispatches.flatMap(({ reads }) => reads ?? []);
+  if (reads.length < dispatches.length) return {};
+  const sum = (of: 'bytes' | 'weights') => reads.reduce((total, each) => total + each[of], 0);
+  return { gbPerSecond: sum('bytes') / ms / 1e6, tflops: (2 * tokens * sum('weights')) / ms / 1e9 };
 }
 
 /** A kernel that multiplies by a matrix is told apart by the matrix's shape as well. */

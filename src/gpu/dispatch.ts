@@ -1,4 +1,4 @@
-import type { Kernel, SlabRef } from './kernel';
+import type { Kernel, MatrixReads, SlabRef } from './kernel';
 
 /** One prepared dispatch: everything but the number of tokens is fixed at load. */
 export type Dispatch = {
@@ -8,6 +8,7 @@ export type Dispatch = {
   slab?: SlabRef;
   /** Rows of the matrix part that this dispatch multiplies by; 0 where there is none. */
   rows: number;
+  reads?: MatrixReads;
 };
 
 /** What a pass was told last, which need not be said again: every call costs the thread that encodes a microsecond or two. */

@@ -59,7 +59,10 @@ export type Kernel = {
 export type SlabRef = { group: GPUBindGroup };
 
 /** Where a dispatch's weights lie: `record`, in the weight table, says where in the slab, or in `parameters`. */
-export type WeightBinding = { record: BufferRange; slab?: SlabRef; parameters?: GPUBuffer };
+export type WeightBinding = { record: BufferRange; slab?: SlabRef; parameters?: GPUBuffer; reads?: MatrixReads };
+
+/** What a dispatch passes through of matrices, where that does not depend on what it computes: bytes as they lie, and how many weights. */
+export type MatrixReads = { bytes: number; weights: number };
 
 /** In group 0, behind any kernel's own: see wgsl/shared/slab.wgsl and parameters.wgsl. */
 const parametersBinding = 14;

@@ -147,7 +147,10 @@ export class Recorder {
     const { gpu, table, scratch } = this.context;
     const kernel = createEmbed(gpu, { cols: matrix.cols, format: matrix.format });
     const ranges = { ids: { buffer: scratch.ids }, y: { buffer: scratch.hidden } };
-    for (const part of matrix.parts) this.add(kernel, ranges, table.matrixPart(matrix, part), part.rows);
+    for (const part of matrix.parts) {
+      const { reads: _, ...rows } = table.matrixPart(matrix, part); // few of them
+      this.add(kernel, ranges, rows, part.rows);
+    }
   }
 
   /** RMSNorm of the residual stream, for its readers to multiply by. */
@@ -388,5 +391,6 @@ export class Recorder {
 /** `rows` of the matrix part that `weights` is. */
 export function bound(kernel: Kernel, ranges: Record<string, BufferRange>, weights?: WeightBinding, rows = 0): Dispatch {
   const slab = weights?.slab ? { slab: weights.slab } : {};
-  return { kernel, activations: kernel.bind(ranges, weights), ...slab, rows };
+  const reads = weights?.reads ? { reads: weights.reads } : {};
+  return { kernel, activations: kernel.bind(ranges, weights), ...slab, rows, ...reads };
 }

@@ -1,7 +1,7 @@
 /** The small GPU buffer that tells a kernel where its weights lie; see src/gpu/kernel.ts. */
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';
-import { bindSlab, recordAt, recordStride, recordsSeen, type SlabRef, type WeightBinding } from '../gpu/kernel';
+import { bindSlab, type MatrixReads, recordAt, recordStride, recordsSeen, type SlabRef, type WeightBinding } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
 import { type Block, type MatrixBlocks, type MatrixPart, rowStrides, type VectorBlock } from '../plan/blocks';
 import type { ExpertLayer, ExpertMatrix } from '../plan/experts';
@@ -65,7 +65,8 @@ export class WeightTable {
 
   /** A record for one part of a matrix. */
   matrixPart(matrix: MatrixBlocks, part: MatrixPart): WeightBinding {
-    return { slab: this.#slab(part.block), record: this.#record(part.block.label, this.#words({ matrix, part, at: 0 })) };
+    const place = { matrix, part, at: 0 };
+    return { slab: this.#slab(part.block), record: this.#record(part.block.label, this.#words(place)), reads: readsOf([place]) };
   }
 
   /** Records of some matrices as they lie in every slot of slab `slab` of the pool. */
@@ -85,7 +86,7 @@ export class WeightTable {
   several(places: readonly MatrixPlace[]): WeightBinding {
     const key = places.map(({ part, at }) => `${part.block.label} to ${at}`).join();
     const words = places.flatMap((place) => this.#words(place));
-    return { slab: this.#slab(places[0]!.part.block), record: this.#record(key, words) };
+    return { slab: this.#slab(places[0]!.part.block), record: this.#record(key, words), reads: readsOf(places) };
   }
 
   /** The same, and where in the small parameters `name` begins; with `other` also that, in place of the columns. */
@@ -102,7 +103,8 @@ export class WeightTable {
       return [...own.slice(0, 6), other === undefined ? own[6]! : start(other), start(name)];
     });
     const { buffer } = this.#places.get(block)!;
-    return { slab: this.#slab(places[0]!.part.block), parameters: buffer!, record: this.#record(key, words) };
+    const slab = this.#slab(places[0]!.part.block);
+    return { slab, parameters: buffer!, record: this.#record(key, words), reads: readsOf(places) };
   }
 
   /** Neighbours that lie in one slab, as many as a dispatch can take. */
@@ -154,6 +156,11 @@ export class WeightTable {
     this.#made.set(key, made);
     return made;
   }
+}
+
+function readsOf(places: readonly MatrixPlace[]): MatrixReads {
+  const sum = (of: (place: MatrixPlace) => number) => places.reduce((total, place) => total + of(place), 0);
+  return { bytes: sum(({ part }) => part.block.bytes), weights: sum(({ matrix, part }) => part.rows * matrix.cols) };
 }
 
 /** As #words, counted from the start of a slot. */

@@ -1,8 +1,12 @@
 /** The whole-model bench at a tiny size on Dawn: its figures are those of the model that ran, and its weights make a model worth running. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { effortOn } from '../../src/bench/ceilings';
 import { weightsOnDevice } from '../../src/bench/device_weights';
 import { benchModel, type ContextFigures, type ModelBench } from '../../src/bench/model';
+import { profileTable, withModelShares } from '../../src/bench/model_report';
 import { openPreset, smallShapes } from '../../src/bench/preset';
+import { profileStep } from '../../src/bench/profile';
+import { prefillFlopPerToken } from '../../src/bench/traffic';
 import { sessionOptions } from '../../src/engine/engine_core';
 import { ModelSession, type SessionOptions } from '../../src/engine/model_session';
 import type { Gpu } from '../../src/gpu/device';
@@ -156,4 +160,27 @@ test('a context that does not fit is skipped; one where none fits is an error', 
   const { rows } = await run(preset(), { contexts: [0, 300_000], repeat: 1 });
   expect(rows[1]).toEqual({ context: 300_000, skipped: expect.stringMatching(/was made for 262144/) });
   await expect(run(preset(), { contexts: [300_000] })).rejects.toThrow(/was made for 262144/);
+});
+
+test('a profile passes through every matrix once, and says which part of the ceilings each kernel reaches', async () => {
+  const session = await preset()(48);
+  const { plan, config: modelConfig } = session;
+  const prompt = await profileStep(session, effortOn(gpu), 16);
+  const decode = await profileStep(session, effortOn(gpu), 1);
+  session.destroy();
+  const bytes = plan.model.units.reduce((sum, unit) => sum + (unit.kind === 'embed' ? 0 : unit.bytes), 0);
+  const read = decode.reduce((sum, { gbPerSecond = 0, msPerStep }) => sum + gbPerSecond * msPerStep * 1e6, 0);
+  expect(read).toBeCloseTo(bytes, 0);
+  const head = 2 * modelConfig.vocabSize * modelConfig.hiddenSize; // of the last token alone
+  const flop = prompt.reduce((sum, { tflops = 0, msPerStep }) => sum + tflops * msPerStep * 1e9, 0);
+  expect(flop).toBeCloseTo(16 * prefillFlopPerToken(plan, modelConfig) + head, -1);
+  const machine = { readGBps: { value: 50, spread: 0 }, fmaTflops: { value: 2, spread: 0 } };
+  const profiles = [{ tokens: 1, rows: decode }];
+  const reported = withModelShares({ profiles, gbPerSecond: 1, prefillTflops: 1 } as ContextFigures, machine);
+  if ('skipped' in reported) throw new Error('a row is missing');
+  for (const { gbPerSecond, tflops, ofRead, ofFma } of reported.profiles[0]!.rows)
+    expect([ofRead, ofFma]).toEqual(gbPerSecond === undefined ? [undefined, undefined] : [gbPerSecond / 50, tflops! / 2]);
+  const lines = profileTable(0, reported.profiles[0]!).split('\n');
+  expect(lines.length).toBe(2 + decode.length);
+  expect(lines[1]).toMatch(/GB\/s +of read +TFLOP\/s +of FMA$/);
 });
