@@ -7,7 +7,7 @@ import { writeSynthetic } from './synth/write';
 
 const usage =
   `synth --preset <${presetNames.join('|')}> --out <dir> [--bits 3|4|16] [--group 32|64|128] [--layers n] [--seed n] ` +
-  '[--shard-bytes n] [--shuffle] [--skew x] [--tokenizer <dir>] [--force]';
+  '[--shard-bytes n] [--shuffle] [--skew x [--locality x]] [--tokenizer <dir>] [--force]';
 
 export async function synth(args: readonly string[]): Promise<void> {
   const o = readOptions(
@@ -24,6 +24,7 @@ export async function synth(args: readonly string[]): Promise<void> {
       tokenizer: 'text',
       force: 'flag',
       skew: 'text',
+      locality: 'text',
     },
     usage,
   );
@@ -35,6 +36,8 @@ export async function synth(args: readonly string[]): Promise<void> {
   const layers = wholeNumber('layers', o.layers, { least: 1, most: 1024 });
   const shardBytes = wholeNumber('shard-bytes', o['shard-bytes'], { least: 1, most: 2 ** 40 });
   const skew = decimal('skew', o.skew, { least: 0, most: 10 });
+  const locality = decimal('locality', o.locality, { least: 0, most: 1 });
+  const popularity = { ...(skew === undefined ? {} : { skew }), ...(locality === undefined ? {} : { locality }) };
   const report = await writeSynthetic({
     preset,
     out,
@@ -43,7 +46,7 @@ export async function synth(args: readonly string[]): Promise<void> {
     seed,
     ...(layers === undefined ? {} : { layers }),
     ...(shardBytes === undefined ? {} : { shardBytes }),
-    ...(skew === undefined ? {} : { skew }),
+    ...popularity,
     shuffle: o.shuffle === true,
     ...(typeof o.tokenizer === 'string' ? { tokenizer: o.tokenizer } : {}),
     force: o.force === true,
@@ -52,5 +55,5 @@ export async function synth(args: readonly string[]): Promise<void> {
         `Writing ${(bytes / 1e9).toFixed(2)} GB in ${shards.length === 1 ? 'one file' : `${shards.length} shards`} to ${out}`,
       ),
   });
-  console.log(JSON.stringify({ preset, out, bits: Number(bits), groupSize, seed, ...(skew ? { skew } : {}), ...report }));
+  console.log(JSON.stringify({ preset, out, bits: Number(bits), groupSize, seed, ...popularity, ...report }));
 }

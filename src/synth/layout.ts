@@ -6,7 +6,7 @@ import { parseConfig } from '../format/config';
 import { layOutSafetensors } from '../format/safetensors_writer';
 import { type CheckpointTensors, dtypeBytes, type ModelConfig, type QuantizationParams } from '../format/types';
 import { type PresetName, presetShapes, regularLayerTypes, type SyntheticShapes } from './presets';
-import { parameterCount, type SyntheticTensor, syntheticTensors, type WeightFormat } from './tensors';
+import { type Popularity, parameterCount, type SyntheticTensor, syntheticTensors, type WeightFormat } from './tensors';
 import { configJson, generationConfigJson, type TokenizerFiles } from './texts';
 import { SyntheticValues } from './values';
 
@@ -34,6 +34,11 @@ export type SyntheticModel = ({ preset: PresetName } | { shapes: SyntheticShapes
    * deviation 1. Default 0: all alike, the worst case for whoever keeps some of them. Quantised weights only.
    */
   skew?: number;
+  /**
+   * How much of that popularity goes with the subject of the text, a share from 0 to 1: each token of the vocabulary is of one of a few
+   * subjects, the head stays with that of the token before, and each subject has popular experts of its own. Default 0: none.
+   */
+  locality?: number;
 };
 
 /** A weight file: `head`, then each tensor at its byte offset, without gaps. */
@@ -61,7 +66,7 @@ export function syntheticShapes(model: SyntheticModel): SyntheticShapes {
 export function layOutSynthetic(model: SyntheticModel, { files, endIds }: TokenizerFiles): SyntheticLayout {
   const shapes = syntheticShapes(model);
   const format = weightFormat(model);
-  const tensors = syntheticTensors(shapes, format, skewOf(model));
+  const tensors = syntheticTensors(shapes, format, popularityOf(model));
   const config = configJson(shapes, format, tensors, endIds);
   const generation = generationConfigJson(endIds);
   describe(config, generation, tensors);
@@ -98,12 +103,15 @@ export function describeSynthetic(model: SyntheticModel): SyntheticDescription {
 const routers = { 'mlp.gate': { bits: 8, groupSize: 64 }, shared_expert_gate: { bits: 8, groupSize: 64 } };
 
 /** @throws EngineError 'invalid-request' where nothing can lean. */
-function skewOf(model: SyntheticModel): number {
-  const { skew = 0, bits } = model;
-  if (skew === 0) return 0;
-  if (!(skew > 0 && skew <= 10) || bits === 16 || !syntheticShapes(model).moe)
+function popularityOf(model: SyntheticModel): Popularity | undefined {
+  const { skew = 0, locality = 0, bits } = model;
+  if (skew === 0 && locality === 0) return undefined;
+  const { moe, tieWordEmbeddings } = syntheticShapes(model);
+  if (!(skew > 0 && skew <= 10) || bits === 16 || !moe)
     throw new EngineError('invalid-request', 'A skew from 0 to 10 needs a mixture of experts with quantised weights.');
-  return skew;
+  if (!(locality >= 0 && locality <= 1) || (locality > 0 && tieWordEmbeddings))
+    throw new EngineError('invalid-request', 'A locality from 0 to 1 is a share of the skew, in a model whose head is its own.');
+  return { skew, locality };
 }
 
 function weightFormat(model: SyntheticModel): WeightFormat {

@@ -32,10 +32,22 @@ export type Content =
   | { kind: 'vector'; of: VectorKind; index: number };
 
 /**
- * What is added to a matrix along one direction that is the same for all of a model: `every` row the same amount, or rows by chance with that
- * deviation. An embedding that leans and routers that lean by chance make some experts of each layer popular whatever the token.
+ * What is added to a matrix along directions that are the same for all of a model: a common one, and one for each of the subjects that the
+ * vocabulary falls into. An embedding that leans and routers that lean by chance make some experts of each layer popular: whatever the token,
+ * or with the tokens of a subject. A head that leans by subject stays with the one that it was given.
+ *
+ * `rows`: 'tokens' lean by `common` and by `own` towards their subject; 'byChance' rows lean with deviation `common` and, in every subject's
+ * direction, `own`.
  */
-export type Lean = { rows: 'every' | 'byChance'; amount: number; groupSize: number };
+export type Lean = { rows: 'tokens' | 'byChance'; common: number; own: number; groupSize: number };
+
+/** How popular some experts are: see SyntheticModel. */
+export type Popularity = { skew: number; locality: number };
+
+/** Subjects of a vocabulary; token t is of subject t modulo this. */
+export const subjects = 8;
+/** What being of the subject adds to a token's logit, logits having `logitDeviation`. */
+const subjectLogit = 3;
 
 export type SyntheticTensor = { name: string; dtype: Dtype; shape: number[]; content: Content };
 
@@ -47,9 +59,9 @@ export type WeightFormat = {
   overrides: Record<string, QuantizationParams | false>;
 };
 
-/** In the order of use, embedding first. `skew`: deviation of the experts' popularity, in router logits of deviation 1; 0: none is popular. */
-export function syntheticTensors(shapes: SyntheticShapes, format: WeightFormat, skew = 0): SyntheticTensor[] {
-  return new TensorList(shapes, format, skew).all();
+/** In the order of use, embedding first. Without `popularity` all experts are alike. */
+export function syntheticTensors(shapes: SyntheticShapes, format: WeightFormat, popularity?: Popularity): SyntheticTensor[] {
+  return new TensorList(shapes, format, popularity).all();
 }
 
 /** Parameters of the model that the tensors stand for: a quantised weight counts once, its scales and biases do not. */
@@ -77,11 +89,11 @@ export function quantizationOf({ quantization, overrides }: WeightFormat, module
 class TensorList {
   readonly #shapes: SyntheticShapes;
   readonly #format: WeightFormat;
-  readonly #skew: number;
+  readonly #popularity: Popularity | undefined;
   readonly #tensors: SyntheticTensor[] = [];
 
-  constructor(shapes: SyntheticShapes, format: WeightFormat, skew: number) {
-    this.#skew = skew;
+  constructor(shapes: SyntheticShapes, format: WeightFormat, popularity: Popularity | undefined) {
+    this.#popularity = popularity;
     this.#shapes = shapes;
     this.#format = format;
   }
@@ -92,17 +104,25 @@ class TensorList {
     const model = this.#shapes.next ? 'model.' : mlx ? 'language_model.model.' : 'model.language_model.';
     // Half of the stream's first energy is common to all tokens; what layers add leaves it about half of the normed stream.
     const common = logitDeviation / Math.sqrt(hiddenSize);
+    const popularity = this.#popularity;
+    const locality = popularity?.locality ?? 0;
     this.#matrix(
       `${model}embed_tokens`,
       vocabSize,
       hiddenSize,
       logitDeviation,
-      this.#skew > 0 ? { rows: 'every', amount: common } : undefined,
+      popularity && { rows: 'tokens', common: common * Math.sqrt(1 - locality), own: common * Math.sqrt(locality) },
     );
     for (const [i, type] of layerTypes.entries()) this.#layer(`${model}layers.${i}.`, type);
     this.#vector(`${model}norm.weight`, [hiddenSize], 'finalNorm');
     if (!tieWordEmbeddings)
-      this.#matrix(mlx && !this.#shapes.next ? 'language_model.lm_head' : 'lm_head', vocabSize, hiddenSize, logitDeviation);
+      this.#matrix(
+        mlx && !this.#shapes.next ? 'language_model.lm_head' : 'lm_head',
+        vocabSize,
+        hiddenSize,
+        logitDeviation,
+        locality > 0 ? { rows: 'tokens', common: 0, own: subjectLogit / (0.5 * hiddenSize * Math.sqrt(locality)) } : undefined,
+      );
     return this.#tensors;
   }
 
@@ -124,8 +144,10 @@ class TensorList {
   /** A router of deviation 1 gives logits that make the chosen ones' weights differ by some factors, as trained ones do. */
   #experts(module: string, { experts, intermediateSize }: MoeConfig, branch: number): void {
     const { hiddenSize } = this.#shapes;
-    const popularity = this.#skew / (0.5 * hiddenSize);
-    this.#matrix(`${module}.gate`, experts, hiddenSize, 1, this.#skew > 0 ? { rows: 'byChance', amount: popularity } : undefined);
+    const { skew, locality } = this.#popularity ?? { skew: 0, locality: 0 };
+    const amount = skew / (0.5 * hiddenSize);
+    const lean = { rows: 'byChance', common: amount, own: locality > 0 ? amount : 0 } as const;
+    this.#matrix(`${module}.gate`, experts, hiddenSize, 1, skew > 0 ? lean : undefined);
     this.#matrix(`${module}.shared_expert_gate`, 1, hiddenSize);
     if (this.#format.naming === 'mlx') {
       this.#stack(`${module}.switch_mlp.gate_proj`, [experts, intermediateSize], hiddenSize);

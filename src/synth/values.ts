@@ -6,7 +6,7 @@
  */
 import { Random } from '../engine/random';
 import { bf16Bits, bf16Value } from '../kernels/reference/half';
-import type { Content, Lean, SyntheticTensor, VectorKind, WeightFormat } from './tensors';
+import { type Content, type Lean, type SyntheticTensor, subjects, type VectorKind, type WeightFormat } from './tensors';
 
 /** Primes. 64 MiB of words; 2 MiB of scales, biases or weights for each standard deviation. */
 const MAX_WORDS = 16_777_213;
@@ -73,8 +73,8 @@ export class SyntheticValues {
     }
   }
 
-  /** Biases with something added along a direction of signs, one for every 64 columns. */
-  #leaning(tensor: SyntheticTensor, { rows, amount, groupSize }: Lean): Bytes {
+  /** Biases with something added along directions of signs, one for every 64 columns. */
+  #leaning(tensor: SyntheticTensor, { rows, common, own, groupSize }: Lean): Bytes {
     const halves = new Uint16Array(elementsOf(tensor.shape));
     const bytes = new Uint8Array(halves.buffer);
     let at = 0;
@@ -84,13 +84,22 @@ export class SyntheticValues {
     }
     const groups = tensor.shape.at(-1)!;
     const direction = new Random(this.#seed ^ hash('direction'));
-    const signs = Array.from({ length: Math.ceil((groups * groupSize) / 64) }, () => (direction.next() < 0.5 ? -1 : 1));
+    const columns = Math.ceil((groups * groupSize) / 64);
+    const signs = Array.from({ length: 1 + subjects }, () =>
+      Array.from({ length: columns }, () => (direction.next() < 0.5 ? -1 : 1)),
+    );
     const chance = new Random(this.#seed ^ hash(tensor.name));
+    const amounts = new Float64Array(1 + subjects); // along the common direction, and each subject's
     for (let row = 0; row * groups < halves.length; row++) {
-      const own = rows === 'every' ? amount : amount * normal(chance);
+      amounts[0] = common * (rows === 'tokens' ? 1 : normal(chance));
+      for (let i = 1; i <= subjects; i++)
+        amounts[i] = own === 0 ? 0 : own * (rows === 'tokens' ? Number(row % subjects === i - 1) : normal(chance));
+      const lean = Float64Array.from({ length: columns }, (_, column) =>
+        amounts.reduce((sum, amount, i) => sum + amount * signs[i]![column]!, 0),
+      );
       for (let group = 0; group < groups; group++) {
         const i = row * groups + group;
-        halves[i] = bf16Bits(bf16Value(halves[i]!) + own * signs[Math.floor((group * groupSize) / 64)]!);
+        halves[i] = bf16Bits(bf16Value(halves[i]!) + lean[Math.floor((group * groupSize) / 64)]!);
       }
     }
     return bytes;

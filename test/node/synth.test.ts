@@ -120,7 +120,25 @@ describe('popular experts', () => {
     expect(changed.length).toBe(1 + tiny.layerTypes.length);
   });
 
-  test.each([{ bits: 16 as const }, { skew: -1 }, { shapes: tiny }])('%o is refused', (change) =>
+  test('that go with a subject lean the head too', async () => {
+    const own = { ...mixture, shapes: { ...mixture.shapes, tieWordEmbeddings: false } };
+    const [common, local] = [fresh(), fresh()];
+    await writeSynthetic({ ...own, out: common, skew: 2 });
+    await writeSynthetic({ ...own, out: local, skew: 2, locality: 0.5 });
+    const other = await tensorHashes(local);
+    const changed = [...(await tensorHashes(common))].filter(([name, value]) => other.get(name) !== value).map(([name]) => name);
+    expect(changed.every((name) => /(embed_tokens|lm_head|mlp\.gate)\.biases$/.test(name))).toBe(true);
+    expect(changed.length).toBe(2 + tiny.layerTypes.length);
+  });
+
+  test.each([
+    { locality: 0.5, why: 'a head that is the embedding cannot stay with a subject' },
+    { locality: 2, shapes: { ...tiny, moe, tieWordEmbeddings: false }, why: 'more than a share' },
+  ])('$why', ({ why: _, ...change }) =>
+    expect(() => layOutSynthetic({ ...mixture, skew: 2, ...change }, noTokenizer)).toThrow(/A locality from 0 to 1/),
+  );
+
+  test.each([{ bits: 16 as const }, { skew: -1 }, { skew: 0, locality: 1 }, { shapes: tiny }])('%o is refused', (change) =>
     expect(() => layOutSynthetic({ ...mixture, skew: 2, ...change }, noTokenizer)).toThrow(
       expect.objectContaining({ code: 'invalid-request', message: expect.stringContaining('skew') }),
     ),
