@@ -7,7 +7,7 @@ import type { Gpu } from '../gpu/device';
 import type { Kernel } from '../gpu/kernel';
 import { type Candidate, type ProductShape, usualTolerance } from '../kernels/candidates';
 import { gemmCandidates } from '../kernels/gemm';
-import { gemmFewIntCandidates } from '../kernels/gemm_few_int';
+import { gemmFewIntCandidates } from '../kernels/gemm_few';
 import { gemvCandidates, gemvUnitCandidates } from '../kernels/gemv';
 import type { ActivationDtype, UnitDtype } from '../kernels/variants';
 import type { Effort } from './ceilings';
@@ -165,7 +165,7 @@ async function benchCandidate(
 const firstLine = (error: unknown): string => (error as Error).message.split('\n')[0]!;
 
 function markBest(rows: readonly KernelRow[]): void {
-  for (const kind of ['f32', 'f32x32', 'int8', 'int16'] as const) {
+  for (const kind of ['f32', 'f32x32', 'int8', 'int12', 'int16'] as const) {
     const right = rows.filter(({ outcome, activations }) => outcome === 'right' && activations === kind);
     if (right.length > 0) right.reduce((best, row) => (row.us! < best.us! ? row : best)).best = true;
   }

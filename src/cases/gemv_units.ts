@@ -6,7 +6,16 @@ import { createQuantise } from '../kernels/gemv';
 import { createGemvQ4Units, createGemvQ4Wide, type Team, teamName } from '../kernels/gemv_teams';
 import { gemmReference } from '../kernels/reference/gemv';
 import { quantiseReference } from '../kernels/reference/quantise';
-import { type ActivationDtype, type Affine4, isInt, piecesOf, planesOf, type UnitDtype, unitBytes } from '../kernels/variants';
+import {
+  type ActivationDtype,
+  type Affine4,
+  codeBytes,
+  type IntDtype,
+  isInt,
+  piecesOf,
+  type UnitDtype,
+  unitBytes,
+} from '../kernels/variants';
 import { describeFormat, q4 } from './formats';
 import {
   type Bench,
@@ -32,6 +41,9 @@ export const noInt8 = 'WGSL has no int8 dot product here';
 export const missing = (gpu: Gpu, dtype: ActivationDtype): string | undefined =>
   isInt(dtype) && !gpu.int8Dot ? noInt8 : undefined;
 
+/** Steps from 0 to the largest value of a unit. */
+const stepsOf: Record<IntDtype, number> = { int8: 127, int12: 1791, int16: 32512 };
+
 /** What units stand for: values, the sum of each unit, and of integers, values scale * code, its excess. Pieces lie as unit_layout says. */
 export function decodeUnits(floats: Float32Array, count: number, dtype: UnitDtype) {
   const bytes = new DataView(floats.buffer, floats.byteOffset, floats.byteLength);
@@ -47,12 +59,14 @@ export function decodeUnits(floats: Float32Array, count: number, dtype: UnitDtyp
       for (let j = 0; j < 4; j++) sums[u]! += floats[word(8) + j]!;
       continue;
     }
-    const planes = planesOf(dtype);
-    const tail = word(2 * planes);
+    const tail = word(codeBytes(dtype));
     const [scale, excess, sum] = floats.subarray(tail, tail + 3) as unknown as [number, number, number];
     for (let c = 0; c < 32; c++) {
-      const at = (plane: number) => bytes.getInt8(4 * word(2 * plane + (c % 2)) + Math.floor(c / 2));
-      values[32 * u + c] = scale * (planes === 1 ? at(0) : 256 * at(0) + at(1));
+      const at = (piece: number) => 4 * word(piece) + Math.floor(c / 2);
+      const high = bytes.getInt8(at(c % 2));
+      if (dtype === 'int8') values[32 * u + c] = scale * high;
+      else if (dtype === 'int16') values[32 * u + c] = scale * (256 * high + bytes.getInt8(at(2 + (c % 2))));
+      else values[32 * u + c] = scale * (256 * high + (c % 2 ? 16 : 1) * bytes.getUint8(at(2)));
     }
     sums[u] = sum;
     excesses[u] = excess;
@@ -64,7 +78,7 @@ const perUnit = (values: ArrayLike<number>, of: (unit: number[]) => number): Flo
   Float64Array.from({ length: values.length / 32 }, (_, u) => of(Array.from({ length: 32 }, (_, c) => values[32 * u + c]!)));
 const sum = (values: number[]) => values.reduce((a, b) => a + b, 0);
 
-async function quantised(
+export async function quantised(
   gpu: Gpu,
   bench: Bench,
   x: Float32Array<ArrayBuffer>,
@@ -91,7 +105,7 @@ export function compareDecoded(x: Float32Array, got: ReturnType<typeof decodeUni
   }
   const excess = perUnit(want.values, sum).map((all, u) => 8 * (all - sum(Array.from(got.values.subarray(32 * u, 32 * u + 32)))));
   return worst(
-    compare('values', got.values, want.values, 0.5 / (dtype === 'int8' ? 127 : 32512) + 8 * ulp + noise, most),
+    compare('values', got.values, want.values, 0.5 / stepsOf[dtype] + 8 * ulp + noise, most),
     compare('sums', got.sums, want.sums, 32 * ulp + noise, sizes),
     compare(
       'excess',
@@ -111,7 +125,7 @@ const vectors: { cols: number; change(x: number, i: number): number; why: string
 ];
 
 const quantiseCases = vectors.flatMap(({ cols, change, why }) =>
-  (['f32x32', 'int8', 'int16'] as const).map(
+  (['f32x32', 'int8', 'int12', 'int16'] as const).map(
     (dtype): KernelCase => ({
       kernel: 'quantise',
       name: `${cols} to ${dtype}`,
@@ -158,6 +172,16 @@ const table: Row[] = [
     x: 'int16',
     baseUnits: 1,
     why: 'fewer units than lanes; pairs of f32, an odd number a row',
+  },
+  {
+    reduction: 'workgroup',
+    rows: 21,
+    cols: 1120,
+    format: q4(32, 'bf16'),
+    team: { rows: 4, lanes: 16, teams: 2 },
+    x: 'int12',
+    baseUnits: 3,
+    why: 'codes that share their low bytes; three units left on the last step',
   },
   {
     reduction: 'subgroups',

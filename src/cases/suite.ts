@@ -7,7 +7,7 @@ import { deltaInputCases } from './delta_inputs';
 import { embedCases } from './embed';
 import { gatedRmsNormCases } from './gated_rms_norm';
 import { gemmCases } from './gemm';
-import { gemmFewIntCases } from './gemm_few_int';
+import { gemmFewCases } from './gemm_few';
 import { gemvCases } from './gemv';
 import { gemvUnitCases } from './gemv_units';
 import type { KernelCase } from './harness';
@@ -31,7 +31,7 @@ export const kernelCases: KernelCase[] = [
   ...gemvCases,
   ...gemvUnitCases,
   ...gemmCases,
-  ...gemmFewIntCases,
+  ...gemmFewCases,
   ...qkNormRopeCases,
   ...attentionCases,
   ...conv1dSiluCases,

@@ -9,6 +9,7 @@ import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, kernelByTokens } from '../gpu/kernel';
 import type { Candidate, ProductShape } from './candidates';
+import { createGemmQ4Few, gemmFewCandidates, usualFewTeam } from './gemm_few';
 import { type Affine4, isAffine4, matrix, requireMultiple, shared, tile } from './variants';
 
 /** `outCols`: columns of y, all parts together. `accumulate`: add to y. `f16`: round operand tiles to f16 where the device can. */
@@ -181,6 +182,8 @@ const splitName = ({ lanes, tokens }: SplitTeam): string => `${tokens} tokens, $
 const fewTiles = 160;
 /** Below this many rows even the longest chunk makes too few tiles. */
 const fewRows = 256;
+/** From so many rows on gemm_q4_few has work for a large GPU. Measured at 17408; fewer may do. */
+const manyRows = 8192;
 /**
  * Of all tried on an NVIDIA H200 the fastest wherever there are enough tiles: 54 % of the multiply-add rate at 17408 rows and 512 tokens,
  * 51 % at 5120.
@@ -200,16 +203,17 @@ export function chooseGemm(gpu: Gpu, shape: GemmShape, sliced = false): Kernel {
   if (gpu.direct && !f16) return createGemmDirect(gpu, shape);
   if (!isAffine4(format) || format.group % 32 !== 0) return createGemm(gpu, shape);
   if (sliced) return createGemmQ4Split(gpu, { ...shape, format, team: slicedTeam });
-  const split = ([2, 4, 8] as const).map((tokens) => ({
+  const split = (tokens: 2 | 4 | 8) => createGemmQ4Split(gpu, { ...shape, format, team: { lanes: 64, tokens } });
+  const last = split(8);
+  const few = ([2, 4, 8] as const).map((tokens) => ({
     upTo: tokens as number,
-    kernel: createGemmQ4Split(gpu, { ...shape, format, team: { lanes: 64, tokens } }),
+    kernel: outCols < manyRows ? split(tokens) : createGemmQ4Few(gpu, { ...shape, format, team: usualFewTeam(tokens) }),
   }));
-  const last = split.pop()!.kernel;
-  if (outCols < fewRows) return kernelByTokens([...split, { upTo: Number.POSITIVE_INFINITY, kernel: last }]);
+  if (outCols < fewRows) return kernelByTokens([...few.slice(0, 2), { upTo: Number.POSITIVE_INFINITY, kernel: last }]);
   const tooFew = 64 * Math.ceil(fewTiles / Math.ceil(outCols / 64) - 1); // tokens that still make fewer tiles than that
   const splitUpTo = Math.min(256, Math.max(32, tooFew));
   return kernelByTokens([
-    ...split,
+    ...few,
     { upTo: splitUpTo, kernel: last },
     ...(tooFew > splitUpTo ? [{ upTo: tooFew, kernel: createGemmQ4(gpu, { ...shape, format, tile: loneTile }) }] : []),
     {
@@ -261,5 +265,6 @@ export function gemmCandidates({ tokens, cols, outCols, format, accumulate }: Pr
       return { name: `split ${splitName(team)}`, create: (gpu) => createGemmQ4Split(gpu, { cols, format, accumulate, team }) };
     }),
   );
-  return [plain, ...(tokens > 8 ? [...tiled, ...outer] : []), ...split];
+  const few = gemmFewCandidates({ tokens, cols, outCols, format, accumulate });
+  return [plain, ...(tokens > 8 ? [...tiled, ...outer] : []), ...split, ...few];
 }

@@ -1,4 +1,5 @@
 /** The one place where a kernel's variant is chosen by what the device can do. */
+import codeBytesSource from '../../wgsl/shared/code_bytes.wgsl?raw';
 import contextParts from '../../wgsl/shared/context_parts.wgsl?raw';
 import emitF32 from '../../wgsl/shared/emit_f32.wgsl?raw';
 import emitF32x32 from '../../wgsl/shared/emit_f32x32.wgsl?raw';
@@ -9,7 +10,6 @@ import matrixAffine from '../../wgsl/shared/matrix_affine.wgsl?raw';
 import matrixFloat from '../../wgsl/shared/matrix_float.wgsl?raw';
 import normScale from '../../wgsl/shared/norm_scale.wgsl?raw';
 import parameters from '../../wgsl/shared/parameters.wgsl?raw';
-import planes from '../../wgsl/shared/planes.wgsl?raw';
 import q4Unit from '../../wgsl/shared/q4_unit.wgsl?raw';
 import record from '../../wgsl/shared/record.wgsl?raw';
 import reduceSingle from '../../wgsl/shared/reduce_single.wgsl?raw';
@@ -85,23 +85,23 @@ export function tile(gpu: Gpu, f16: boolean): Piece {
     : { sources: [tileF32], enable: [], suffix: '', constants: {} };
 }
 
-/** Integers with a scale per 32 values, as one int8 each or two. */
-export type IntDtype = 'int8' | 'int16';
+/** Integers with a scale per 32 values, as one int8 each or two; of 'int12' two neighbours share their second one. */
+export type IntDtype = 'int8' | 'int12' | 'int16';
 /** Units of 32 values, which lie so that lanes read them side by side: 'f32x32' as they are, with their sum. */
 export type UnitDtype = 'f32x32' | IntDtype;
 /** What a matrix product reads. 'f32': one value after another. */
 export type ActivationDtype = 'f32' | UnitDtype;
 
-export const isInt = (dtype: ActivationDtype): dtype is IntDtype => dtype === 'int8' || dtype === 'int16';
+export const isInt = (dtype: ActivationDtype): dtype is IntDtype => dtype === 'int8' || dtype === 'int12' || dtype === 'int16';
 
 /** What a decode step multiplies 4-bit weights by. */
 export const unitsFor = (gpu: Gpu, precision: 'exact' | 'fast'): UnitDtype =>
   precision === 'fast' && gpu.int8Dot ? 'int16' : 'f32x32';
 
-/** int8 dot products that take a code to pieces. */
-export const planesOf = (dtype: IntDtype): number => (dtype === 'int8' ? 1 : 2);
+/** int8 that the codes of two neighbours are made of, and int8 dot products that eight of them take. */
+export const codeBytes = (dtype: IntDtype): number => ({ int8: 2, int12: 3, int16: 4 })[dtype];
 /** Of 16 bytes each, that a unit is. */
-export const piecesOf = (dtype: UnitDtype): number => (isInt(dtype) ? 2 * planesOf(dtype) + 1 : 9);
+export const piecesOf = (dtype: UnitDtype): number => (isInt(dtype) ? codeBytes(dtype) + 1 : 9);
 /** Bytes of `count` activations, eight whole units of 32 at a time: see shared/unit_layout.wgsl. */
 export const unitBytes = (count: number, dtype: UnitDtype): number => Math.ceil(count / 256) * 8 * 16 * piecesOf(dtype);
 
@@ -122,8 +122,8 @@ export function unitReader(x: UnitDtype): Piece {
 
 /** Where the pieces of units lie. A kernel that reads and writes units has one dtype for both. */
 export const unitPieces = (dtype: UnitDtype) => ({
-  sources: isInt(dtype) ? [unitLayout, planes] : [unitLayout],
-  constants: { PIECES: piecesOf(dtype), ...(isInt(dtype) ? { PLANES: planesOf(dtype) } : {}) },
+  sources: isInt(dtype) ? [unitLayout, codeBytesSource] : [unitLayout],
+  constants: { PIECES: piecesOf(dtype), ...(isInt(dtype) ? { CODE_BYTES: codeBytes(dtype) } : {}) },
 });
 
 export type KvDtype = 'f16' | 'f32';

@@ -46,6 +46,16 @@ describe('the kernel for several tokens', () => {
     if (upTo < 512) expect(tileOf(kernel, upTo + 1)).toBe('tile');
   });
 
+  test.each([
+    { outCols: 48, label: /^gemm_q4_split/, why: 'a handful of rows' },
+    { outCols: 5120, label: /^gemm_q4_split/, why: 'too few workgroups of 16 rows' },
+    { outCols: 17408, label: /^gemm_q4_few q4g64 8 tokens, 32x4$/, why: 'many rows' },
+  ])('$outCols rows and up to 8 tokens: $why', ({ outCols, label }) => {
+    const { chosen } = chooseGemm(inert(), shape(outCols));
+    expect(chosen!(8).label).toMatch(label);
+    expect(chosen!(9).label).toMatch(/^gemm_q4_split/);
+  });
+
   test('a slice gets one kernel, whatever its rows and tokens', () => {
     for (const outCols of [16, 300, 5120, 248_320]) {
       const kernel = chooseGemm(inert(), shape(outCols), true);
@@ -76,22 +86,28 @@ describe('the kernel for several tokens', () => {
 });
 
 test.each([
-  { reduction: 'workgroup', sliced: false },
-  { reduction: 'subgroups', sliced: false },
-  { reduction: 'subgroups', sliced: true },
+  { reduction: 'workgroup', sliced: false, outCols: 41, tokens: 9 },
+  { reduction: 'subgroups', sliced: false, outCols: 41, tokens: 9 },
+  { reduction: 'subgroups', sliced: true, outCols: 41, tokens: 9 },
+  { reduction: 'workgroup', sliced: false, outCols: 16480, tokens: 4 },
+  { reduction: 'subgroups', sliced: false, outCols: 17408, tokens: 8 },
 ] as const)(
-  'a row has the same bits wherever its matrix is cut: $reduction, sliced: $sliced',
+  'a row has the same bits wherever its matrix is cut: $reduction, sliced: $sliced, $tokens tokens, chosen for $outCols rows',
   { timeout: 240_000 },
-  async ({ reduction, sliced }) => {
+  async ({ reduction, sliced, outCols, tokens }) => {
     const variant = withReduction(gpu, reduction);
     if (typeof variant === 'string') throw new Error(variant);
-    const [rows, cols, tokens] = [41, 320, 9];
+    const [rows, cols] = [41, 320];
     const next = random(5);
     const format = q4(64, 'bf16');
     const matrix = randomMatrix(next, rows, cols, format);
     const values = uniform(next, tokens * cols);
     const results = await onBench(variant, async (bench) => {
-      const kernel = chooseGemm(variant, { cols, outCols: rows, format, accumulate: false, f16: false }, sliced);
+      const kernel = chooseGemm(
+        { ...variant, direct: outCols > rows ? false : variant.direct },
+        { cols, outCols, format, accumulate: false, f16: false },
+        sliced,
+      );
       const got: Float32Array[] = [];
       for (const cuts of [[], [1, 6, 7, 23, 40]]) {
         const y = bench.output(tokens * rows);

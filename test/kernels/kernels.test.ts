@@ -29,7 +29,7 @@ import {
 import { createEmbed } from '../../src/kernels/embed';
 import { createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
 import { createGemm, createGemmDirect, createGemmQ4, createGemmQ4Outer, createGemmQ4Split } from '../../src/kernels/gemm';
-import { createGemmQ4FewInt } from '../../src/kernels/gemm_few_int';
+import { createGemmQ4Few, createGemmQ4FewInt } from '../../src/kernels/gemm_few';
 import {
   chooseGemvUnits,
   createGemv,
@@ -183,6 +183,7 @@ const delta = { keyHeads: 1, valueHeads: 2, keyDim: 32, valueDim: 64 };
 const heads = { heads: 2, kvHeads: 1, headDim: 64, kv: 'f32' as const };
 const linear = { cols: 64, outCols: 8, accumulate: false, f16: false };
 const team = { rows: 4, lanes: 32, teams: 2, kib: 16, nibbles: 'convert' } as const;
+const fewTeam = { lanes: 32, teams: 4, tokens: 8 } as const;
 const sampled = { vocab: 100, ring: 4 };
 const wide = { ...linear, format: q4(64, 'bf16') };
 const expert = { rows: 8, cols: 64, format: q4(64, 'bf16'), chosen: 2, slotBytes: 1024 };
@@ -217,10 +218,8 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
     create: (gpu) => createGemmQ4(gpu, { ...linear, format: q4(64, 'bf16'), tile: { tx: 8, ty: 8, wide: true, ahead: false } }),
   },
   gemm_q4_direct: { reference: 'gemv', create: (gpu) => createGemmDirect(gpu, { ...linear, format: q4(64, 'bf16') }) },
-  gemm_q4_few_int: {
-    reference: 'gemv',
-    create: (gpu) => createGemmQ4FewInt(gpu, { ...wide, team: { lanes: 32, teams: 4, tokens: 8 }, x: 'int16' }),
-  },
+  gemm_q4_few: { reference: 'gemv', create: (gpu) => createGemmQ4Few(gpu, { ...wide, team: fewTeam }) },
+  gemm_q4_few_int: { reference: 'gemv', create: (gpu) => createGemmQ4FewInt(gpu, { ...wide, team: fewTeam, x: 'int16' }) },
   gemm_q4_outer: {
     reference: 'gemv',
     create: (gpu) => createGemmQ4Outer(gpu, { ...wide, tile: { tx: 16, ty: 8, wide: true, columns: 16, ahead: false } }),

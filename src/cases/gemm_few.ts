@@ -1,17 +1,16 @@
-/** A few tokens times 4-bit weights, on what quantise wrote. */
+/** A few tokens times 4-bit weights: gemm_q4_few on f32, gemm_q4_few_int on what quantise wrote. */
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import type { Grid } from '../gpu/kernel';
-import { createGemmQ4FewInt, type FewTeam, fewName } from '../kernels/gemm_few_int';
-import { createQuantise } from '../kernels/gemv';
+import { createGemmQ4Few, createGemmQ4FewInt, type FewTeam, fewName } from '../kernels/gemm_few';
 import { gemmReference } from '../kernels/reference/gemv';
-import { type Affine4, type IntDtype, unitBytes } from '../kernels/variants';
+import { type Affine4, type IntDtype, isInt } from '../kernels/variants';
 import { describeFormat, q4 } from './formats';
-import { noInt8 } from './gemv_units';
+import { missing, quantised } from './gemv_units';
 import { compare, type KernelCase, onBench, random, randomMatrix, requireStem, skip, ulp, uniform } from './harness';
 
 type Row = {
-  x: IntDtype;
+  x: 'f32' | IntDtype;
   team: FewTeam;
   rows: number;
   cols: number;
@@ -54,12 +53,28 @@ const table: Omit<Row, 'x'>[] = [
     baseUnits: 5,
     why: 'three parts add to y; two blocks of four tokens',
   },
+  {
+    team: { lanes: 128, teams: 1, tokens: 8 },
+    rows: 9,
+    cols: 320,
+    format: q4(64, 'bf16'),
+    accumulate: true,
+    tokens: 16,
+    why: 'two blocks of eight tokens add to y; more lanes than units',
+  },
 ];
 
-export const gemmFewIntCases: KernelCase[] = table.flatMap((shape) =>
-  (['int8', 'int16'] as const).map((x): KernelCase => {
+const dtypes = ['f32', 'int8', 'int12', 'int16'] as const;
+
+export const gemmFewCases: KernelCase[] = table.flatMap((shape) =>
+  dtypes.map((x): KernelCase => {
     const row = { ...shape, x };
-    return { kernel: 'gemm_q4_few_int', name: nameOf(row), why: row.why, run: (gpu) => run(gpu, row) };
+    return {
+      kernel: x === 'f32' ? 'gemm_q4_few' : 'gemm_q4_few_int',
+      name: nameOf(row),
+      why: row.why,
+      run: (gpu) => run(gpu, row),
+    };
   }),
 );
 
@@ -70,32 +85,29 @@ function nameOf({ x, team, rows, cols, format, tokens, accumulate, cuts = [] }: 
 
 async function run(gpu: Gpu, row: Row): ReturnType<KernelCase['run']> {
   const { x: dtype, team, rows, cols, tokens, accumulate = false, cuts = [], baseUnits = 0, grid } = row;
-  if (!gpu.int8Dot) return skip(noInt8);
+  const lack = missing(gpu, dtype);
+  if (lack) return skip(lack);
   const format = row.format as Affine4;
   const next = random(7);
   const matrix = randomMatrix(next, rows, cols, format);
-  // Whole numbers, 127 the largest of each 32: codes of one int8 or two hold them as they are.
-  const x = uniform(next, tokens * cols).map((value, i) =>
-    i % 32 === 7 ? 127 * Math.sign(value) || 127 : Math.round(126 * value),
-  );
-  const before = uniform(next, tokens * rows);
+  const x = uniform(next, tokens * cols);
+  const before = accumulate ? uniform(next, tokens * rows) : new Float32Array(tokens * rows);
   return onBench(gpu, async (bench) => {
-    const step = bench.step({ tokens });
-    const codes = bench.output(unitBytes(tokens * cols, dtype) / 4);
-    const quantise = createQuantise(gpu, { cols, y: dtype });
-    await bench.run({ kernel: quantise, bindings: { x: bench.input(x), units: codes, step }, tokens });
+    const codes = isInt(dtype) ? await quantised(gpu, bench, x, dtype) : { y: bench.input(x), values: Float64Array.from(x) };
     const y = bench.output(accumulate ? before : tokens * rows);
-    const kernel = createGemmQ4FewInt(gpu, { cols, format, accumulate, team, x: dtype });
-    requireStem(kernel, 'gemm_q4_few_int');
+    const shape = { cols, format, accumulate, team };
+    const kernel = isInt(dtype) ? createGemmQ4FewInt(gpu, { ...shape, x: dtype }) : createGemmQ4Few(gpu, shape);
+    requireStem(kernel, isInt(dtype) ? 'gemm_q4_few_int' : 'gemm_q4_few');
     const used = grid ? { ...kernel, grid: () => grid } : kernel;
-    const parts = bench.matrix(matrix, { baseUnits, cuts });
-    await bench.run(...parts.map((part) => ({ kernel: used, bindings: { x: codes, y, step }, tokens, ...part })));
-    const want = gemmReference(x, matrix.values, { tokens, rows, cols });
-    const scale = gemmReference(x.map(Math.abs), matrix.sizes, { tokens, rows, cols });
-    for (let i = 0; i < want.length && accumulate; i++) {
-      want[i]! += before[i]!;
-      scale[i]! += Math.abs(before[i]!);
-    }
-    return compare('y', await bench.read(y), want, (cols + 40) * ulp, scale); // as gemm
+    const bindings = { x: codes.y, y, step: bench.step({ tokens }) };
+    await bench.run(...bench.matrix(matrix, { baseUnits, cuts }).map((part) => ({ kernel: used, bindings, tokens, ...part })));
+    const size = { tokens, rows, cols };
+    // What the codes leave of x meets the middle of each group's range, as in gemv_q4_units.
+    const rest = Float64Array.from(x, (value, i) => value - codes.values[i]!);
+    const main = gemmReference(codes.values, matrix.values, size);
+    const left = gemmReference(rest, matrix.middle(), size);
+    const want = main.map((value, i) => value + left[i]! + before[i]!);
+    const scale = gemmReference(x.map(Math.abs), matrix.sizes, size).map((each, i) => each + Math.abs(before[i]!));
+    return compare('y', await bench.read(y), want, (cols + 40) * ulp, scale); // as gemm; a unit's excess rounds as its sum of 32 does
   });
 }
