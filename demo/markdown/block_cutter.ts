@@ -6,7 +6,7 @@
 import { type Block, type Definitions, parseBlocks } from './parser';
 
 /** Characters of the unfinished end that are parsed at a time. */
-export const MOST_OPEN = 1800;
+export const MOST_OPEN = 1300;
 /** Characters that one step takes in at most. */
 export const MOST_TAKEN = 500;
 
