@@ -2,7 +2,7 @@
 //   x [tokens, COLS] f32;  y, ACCUMULATE, weights, the order of sums: few_rows
 // Four columns of four rows are dequantised at a time and meet all tokens. A nibble is put where a mantissa begins, or behind its
 // first four bits, so that two masks and an exponent make floats of a shifted word, 1 + q/16 and 1 + q/256, and one fma weights: conversions,
-// or a subtraction of 2^23, would take more.
+// or a subtraction of 2^23, would take more. A weight of an even column is rounded to 2^-16 of a scale by it.
 @group(0) @binding(0) var<storage, read> x: array<array<vec4f, 8>>; // units: one address serves their eight reads
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
 @group(0) @binding(2) var<uniform> step: Step;

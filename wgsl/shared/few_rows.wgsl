@@ -44,7 +44,6 @@ fn putSum(token: u32, thread: u32, sum: vec4f) {
 
 /// Adds the sums of each team's lanes and writes them: rows from `row` on, which is the first team's first, tokens from `token` on.
 fn store(sums: Sums, row: u32, token: u32, thread: u32) {
-  workgroupBarrier();
   putSum(0u, thread, sums.t0); putSum(1u, thread, sums.t1); putSum(2u, thread, sums.t2); putSum(3u, thread, sums.t3);
   putSum(4u, thread, sums.t4); putSum(5u, thread, sums.t5); putSum(6u, thread, sums.t6); putSum(7u, thread, sums.t7);
   workgroupBarrier();
