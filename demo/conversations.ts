@@ -51,8 +51,9 @@ export class Conversations {
   /** What an earlier page had open. Nothing where another tab has it now. */
   async bringBack(): Promise<void> {
     this.#panel.refresh();
-    const id = loadOpenId();
-    if (id) await this.#open(id, () => this.hooks.chat().empty); // a visitor may have written in the meantime
+    const open = loadOpenId();
+    // A visitor may have written in the meantime.
+    if (open) await this.#open(open.id, { own: open.own, stillWanted: () => this.hooks.chat().empty });
   }
 
   /** A reply that runs is stopped, and kept as far as it came. */
@@ -64,10 +65,10 @@ export class Conversations {
   }
 
   /** False where another tab has it. */
-  async #open(id: string, stillWanted = () => true): Promise<boolean> {
+  async #open(id: string, { own = false, stillWanted = (): boolean => true } = {}): Promise<boolean> {
     const choice = ++this.#chosen;
     await this.#leaving.get(id);
-    const hold = new TabHold(id);
+    const hold = new TabHold(id, { own });
     const granted = await hold.granted;
     const [conversation] = await Promise.all([granted ? this.#store.load(id) : undefined, loadMarkdown()]);
     const chosen = choice === this.#chosen;

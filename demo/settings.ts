@@ -136,9 +136,11 @@ export function saveHubChoice(choice: ModelChoice | undefined): void {
   writeItem(MODEL_KEY, choice?.kind === 'hub' ? choice.id : null);
 }
 
-/** The conversation that this tab had open last; a new tab begins with that of the last one. */
-export function loadOpenId(): string | undefined {
-  return (readItem(OPEN_KEY, () => sessionStorage) ?? readItem(OPEN_KEY)) || undefined;
+/** The conversation that this tab had open last (`own`); a new tab begins with that of the last one. */
+export function loadOpenId(): { id: string; own: boolean } | undefined {
+  const own = readItem(OPEN_KEY, () => sessionStorage);
+  const id = own ?? readItem(OPEN_KEY);
+  return id ? { id, own: own !== null } : undefined;
 }
 
 export function saveOpenId(id: string | undefined): void {

@@ -231,6 +231,24 @@ test('a conversation is open in one tab at a time, and comes back in its own', a
   await other.close();
 });
 
+test('a conversation comes back however long the page before it takes to be gone', async () => {
+  await page.getByTestId('chat-item').filter({ hasText: 'Read this.' }).first().getByTestId('chat-open').click();
+  await expectSoon(() => page.getByTestId('turn-user').count(), 1);
+  const slow = await page.context().newPage(); // has it for two seconds after the page
+  await slow.goto(new URL('elsewhere', server.url).href);
+  await slow.evaluate(async () => {
+    const [name] = (await navigator.locks.query())
+      .held!.map((lock) => lock.name!)
+      .filter((each) => each.startsWith('sluice/chat/'));
+    const later = (resolve: (value: unknown) => void) => setTimeout(resolve, 2000);
+    void navigator.locks.request(name!, () => new Promise(later));
+  });
+  await page.reload();
+  await expectSoon(() => page.getByTestId('turn-user').count(), 1);
+  expect(await slow.evaluate(async () => (await navigator.locks.query()).pending!.length)).toBe(0);
+  await slow.close();
+});
+
 test('a reply that was cut off goes on with what it thought and called', async () => {
   const said = { text: 'Once upon a time', thoughts: 'A tale.', calls: [{ name: 'look', arguments: '{}' }] };
   await page.evaluate(async (reply) => {

@@ -111,6 +111,7 @@ test('a new build waits until no reply is running, the old page keeps its own fi
   await page.getByTestId('notice-primary').click();
   await page.waitForFunction(() => document.title.includes('second'));
   await ready();
+  await page.getByTestId('turn-user').nth(2).waitFor(); // a page that is slow to go keeps its conversation until it is gone
   expect(await page.getByTestId('turn-user').count()).toBe(3);
   expect(await page.evaluate(async () => (await caches.keys()).length)).toBe(1);
 });
