@@ -1,12 +1,14 @@
 /**
  * Cuts a reply that grows into blocks that are finished and the one that is not. Only the unfinished end is parsed again as text arrives;
- * a block is finished as soon as the line that begins the next one is whole. What grows beyond `MOST_OPEN` is cut at the end of a line or a
- * word, so a step never costs more than that much text does: a long list goes on as another list, a table under its head again. Pure.
+ * a block is finished as soon as the line that begins the next one is whole. What grows beyond `MOST_OPEN` or `MOST_WEIGHT` is cut at the end
+ * of a line or a word, so a step never costs more than that much does: a long list goes on as another list, a table under its head again. Pure.
  */
 import { type Block, type Definitions, parseBlocks } from './parser';
 
 /** Characters of the unfinished end that are parsed at a time. */
-export const MOST_OPEN = 1300;
+export const MOST_OPEN = 1800;
+/** Of what they cost to show: a list of one-word items has ten times the elements of as much prose. */
+export const MOST_WEIGHT = 600;
 /** Characters that one step takes in at most. */
 export const MOST_TAKEN = 500;
 
@@ -47,7 +49,8 @@ export class BlockCutter {
     if (last) this.#tail = '';
     else if (count > 0) this.#tail = textOf(lines, blocks[count]!.lines[0], lines.length);
     const open = blocks.slice(count);
-    if (!last && this.#tail.length > MOST_OPEN) return { finished: [...finished, ...this.#cutOff(open[0])], open: [] };
+    const most = mostOpen(open, this.#tail.length);
+    if (!last && this.#tail.length > most) return { finished: [...finished, ...this.#cutOff(open[0], most)], open: [] };
     return { finished, open: open.map((block) => pieceOf(block, lines)) };
   }
 
@@ -64,11 +67,11 @@ export class BlockCutter {
     return { blocks: parseBlocks(this.#tail, this.#definitions), lines: this.#tail.split('\n') };
   }
 
-  /** The open block is longer than may be parsed at once: it ends at the last whole line, else at the last word, else here. */
-  #cutOff(block: Block | undefined): Piece[] {
-    const wholeLines = this.#tail.lastIndexOf('\n', MOST_OPEN) + 1;
-    const end = wholeLines || this.#tail.lastIndexOf(' ', MOST_OPEN) + 1;
-    const text = this.#tail.slice(0, end || MOST_OPEN);
+  /** The open block is longer than may be parsed at once: it ends at the last whole line in `most` characters, else at the last word. */
+  #cutOff(block: Block | undefined, most: number): Piece[] {
+    const wholeLines = this.#tail.lastIndexOf('\n', most) + 1;
+    const end = wholeLines || this.#tail.lastIndexOf(' ', most) + 1;
+    const text = this.#tail.slice(0, end || most);
     this.#tail = this.#tail.slice(text.length);
     if (end === 0) return [{ kind: 'plain', text }];
     const [token] = block?.tokens ?? [];
@@ -99,6 +102,12 @@ export class BlockCutter {
   #openCode(): Piece[] {
     return this.#tail === '' ? [] : [{ kind: 'more-code', text: this.#tail }];
   }
+}
+
+/** Characters that may stay open. What is as dense throughout as on average gets its share of `MOST_WEIGHT`. */
+function mostOpen(open: readonly Block[], characters: number): number {
+  const weight = open.reduce((sum, block) => sum + block.weight, 0);
+  return weight <= MOST_WEIGHT ? MOST_OPEN : Math.min(MOST_OPEN, Math.ceil((characters * MOST_WEIGHT) / weight));
 }
 
 /** Blocks before the last one whose first line is whole. A line that is not may yet turn out to belong to the block before. */

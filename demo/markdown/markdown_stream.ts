@@ -11,9 +11,13 @@ import { patchNodes } from './patch';
 import { sanitise } from './sanitise';
 
 /** A reply that has ended may show at once what this is enough for. */
-const END_MS = 20;
+const END_MS = 8;
 /** Blocks to a part: a page with a hundred thousand siblings would be slow whatever they hold. */
 const PART_BLOCKS = 32;
+/** As a block's weight: what comes near the screen is laid out and painted a part at a time. */
+const PART_WEIGHT = 250;
+/** Lines that one step takes in at most. */
+const MOST_LINES = 60;
 const PLAIN_CHARACTERS = 2000;
 
 export type MarkdownOptions = {
@@ -27,6 +31,8 @@ export class MarkdownStream implements Work {
   #ended = false;
   #outline: Outline = [];
   #part: HTMLElement | undefined;
+  /** Of the finished blocks in `#part`. */
+  #partWeight = 0;
   #unfinished: readonly Piece[] = [];
   #open: ChildNode[] = [];
   #code: HTMLElement | undefined;
@@ -63,6 +69,7 @@ export class MarkdownStream implements Work {
     this.#ended = false;
     this.#outline = [];
     this.#part = undefined;
+    this.#partWeight = 0;
     this.#unfinished = [];
     this.#open = [];
     this.#code = undefined;
@@ -71,7 +78,7 @@ export class MarkdownStream implements Work {
 
   /** Reads one piece of what has arrived; true where there is more. */
   step(): boolean {
-    const text = this.#waiting.slice(0, MOST_TAKEN);
+    const text = pieceAhead(this.#waiting);
     this.#waiting = this.#waiting.slice(text.length);
     const last = this.#ended && this.#waiting === '';
     const { finished, open } = this.#cutter.add(text, last);
@@ -80,9 +87,9 @@ export class MarkdownStream implements Work {
     return this.#waiting !== '';
   }
 
-  /** Shows the block that is being written, which no step does. */
+  /** Shows the block that is being written, which no step does; but not for one frame, where the next step goes on with it. */
   draw(): void {
-    this.#showOpen(this.#unfinished);
+    if (this.#waiting === '') this.#showOpen(this.#unfinished);
     this.onGrow();
   }
 
@@ -101,6 +108,7 @@ export class MarkdownStream implements Work {
     }
     if (nodes.length === 0) return;
     const placed = this.#place(this.#sanitised(nodes));
+    for (const piece of pieces) if (piece.kind === 'block') this.#partWeight += piece.block.weight;
     const block = placed.at(-1);
     this.#code = block instanceof HTMLElement && block.matches('.code-block') ? codeOf(block) : undefined;
   }
@@ -138,7 +146,9 @@ export class MarkdownStream implements Work {
 
   /** A new part only between blocks: an open one stays where it is. */
   #partWithRoom(): HTMLElement {
-    if (this.#part && (this.#part.childElementCount < PART_BLOCKS || this.#open.length > 0)) return this.#part;
+    const room = this.#partWeight < PART_WEIGHT && (this.#part?.childElementCount ?? 0) < PART_BLOCKS;
+    if (this.#part && (room || this.#open.length > 0)) return this.#part;
+    this.#partWeight = 0;
     this.#part = document.createElement('div');
     this.#part.className = 'part';
     this.container.append(this.#part);
@@ -158,6 +168,17 @@ export class MarkdownStream implements Work {
     sanitise(holder);
     return [...holder.childNodes];
   }
+}
+
+/** What one step takes: lines of a letter each are as many blocks. */
+function pieceAhead(waiting: string): string {
+  let end = 0;
+  for (let line = 0; line < MOST_LINES && end < MOST_TAKEN; line++) {
+    const next = waiting.indexOf('\n', end) + 1;
+    if (next === 0) return waiting.slice(0, MOST_TAKEN);
+    end = next;
+  }
+  return waiting.slice(0, Math.min(end, MOST_TAKEN));
 }
 
 function plainNodes(text: string): ChildNode[] {

@@ -24,6 +24,8 @@ export type Block = {
   lines: [number, number];
   /** Nested beyond what is parsed: part of it is missing in `tokens`. */
   tooDeep: boolean;
+  /** Tokens, those of lines among them: about what showing it costs. */
+  weight: number;
 };
 
 export function parseBlocks(source: string, definitions: Definitions): Block[] {
@@ -34,8 +36,12 @@ export function parseBlocks(source: string, definitions: Definitions): Block[] {
     if (token.level > 0 || token.nesting === 1) continue;
     const [first] = tokens;
     const tooDeep = tokens.some(({ level }) => level >= MOST_NESTED - 1);
-    blocks.push({ tokens, lines: first!.map ?? [0, 0], tooDeep });
+    blocks.push({ tokens, lines: first!.map ?? [0, 0], tooDeep, weight: weightOf(tokens) });
     tokens = [];
   }
   return blocks;
+}
+
+function weightOf(tokens: readonly Token[]): number {
+  return tokens.reduce((sum, { children }) => sum + 1 + weightOf(children ?? []), 0);
 }

@@ -1,7 +1,7 @@
 /** A reply cut into blocks as it streams: the same blocks whatever the pieces, and never much to parse at once. */
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { BlockCutter, MOST_OPEN, MOST_TAKEN, type Piece } from '../../demo/markdown/block_cutter';
+import { BlockCutter, MOST_OPEN, MOST_TAKEN, MOST_WEIGHT, type Piece } from '../../demo/markdown/block_cutter';
 
 const SAMPLE = [
   '# Title\nA paragraph with *words*\nand a second line.\n\nAnother one.\n===\n',
@@ -74,6 +74,22 @@ test.each([
   }
   count(cutter.add('', true).finished);
   expect(characters).toBeGreaterThanOrEqual(text.replace(/[^a-z[]/g, '').length);
+});
+
+test.each([
+  { why: 'a list', text: '- item *x*\n', before: '' },
+  { why: 'a table', text: '|`x`|**y**|\n', before: '|a|b|\n|-|-|\n' },
+  { why: 'a line of stars', text: '*a* **b** ', before: '' },
+])('of $why, whose every word is an element, less is open than of prose', ({ text, before }) => {
+  const cutter = new BlockCutter();
+  const whole = before + text.repeat(2000);
+  let most = 0;
+  for (let at = 0; at < whole.length; at += MOST_TAKEN) {
+    const { open } = cutter.add(whole.slice(at, at + MOST_TAKEN), false);
+    most = Math.max(most, ...open.map((piece) => (piece.kind === 'block' ? piece.block.weight : 0)));
+  }
+  expect(most).toBeLessThanOrEqual(MOST_WEIGHT);
+  expect(most).toBeGreaterThan(MOST_WEIGHT / 2);
 });
 
 test('a long table goes on under its head, a long list as a list, a long line as words', () => {
