@@ -5,7 +5,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import puppeteer, { type Browser, type Page } from 'puppeteer-core';
+import puppeteer, { type Browser } from 'puppeteer-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { findBrowsers } from '../../scripts/browsers.mjs';
 import type { SyntheticModel } from '../../src/synth/layout';
@@ -16,7 +16,7 @@ import { type Held, MemoryProbe } from './memory_probe';
 import { startDevServer, type TestServer } from './servers';
 import { promptOf, shapesOf, syntheticFolder } from './streaming_models';
 import { StreamingPage } from './streaming_page';
-import { type Tab, temporaryProfile } from './tabs';
+import { puppeteerTab, temporaryProfile } from './tabs';
 
 const long = process.env.SLUICE_LONG === '1';
 const mb = 1e6;
@@ -77,15 +77,6 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-function tabOf(page: Page): Tab {
-  return {
-    open: async (url) => void (await page.goto(url)),
-    evaluate: <T, A>(run: (argument: A) => T | Promise<T>, argument?: A) =>
-      page.evaluate(run as (argument: unknown) => T, argument) as Promise<T>,
-    close: () => page.close(),
-  };
-}
-
 describe.runIf(process.platform === 'linux')('what a page holds', () => {
   test.each([dense, mixture])(
     '$name: downloads, stores and runs a large model in bounded memory',
@@ -94,7 +85,7 @@ describe.runIf(process.platform === 'linux')('what a page holds', () => {
       const page = await browser.newPage();
       for (const other of await browser.pages()) if (other !== page) await other.close();
       const open = (model: string) =>
-        StreamingPage.open(tabOf(page), server.url, model, { hubUrl: hub.hubUrl, contextTokens: 256 });
+        StreamingPage.open(puppeteerTab(page), server.url, model, { hubUrl: hub.hubUrl, contextTokens: 256 });
       const probe = await MemoryProbe.open(browser, page);
 
       const bundled = await open(`${server.url}demo/model/`);

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type BrowserContext, chromium, firefox as playwrightFirefox } from 'playwright-core';
-import puppeteer from 'puppeteer-core';
+import puppeteer, { type Page } from 'puppeteer-core';
 import { driverEnvironment, findBrowsers } from '../../scripts/browsers.mjs';
 import { CHROMIUM_FLAGS, EVALUATE_LIMIT_MS, FIREFOX_PREFS } from './launch';
 
@@ -88,15 +88,16 @@ async function puppeteerFirefox(executablePath: string, userDataDir: string, set
     ...setting,
   });
   return {
-    async newTab() {
-      const page = await browser.newPage();
-      return {
-        open: async (url) => void (await page.goto(url, { timeout: 120_000 })),
-        evaluate: <T, A>(run: (argument: A) => T | Promise<T>, argument?: A) =>
-          page.evaluate(run as (argument: unknown) => T, argument) as Promise<T>,
-        close: () => page.close(),
-      };
-    },
+    newTab: async () => puppeteerTab(await browser.newPage()),
     close: () => browser.close(),
+  };
+}
+
+export function puppeteerTab(page: Page): Tab {
+  return {
+    open: async (url) => void (await page.goto(url, { timeout: 120_000 })),
+    evaluate: <T, A>(run: (argument: A) => T | Promise<T>, argument?: A) =>
+      page.evaluate(run as (argument: unknown) => T, argument) as Promise<T>,
+    close: () => page.close(),
   };
 }
