@@ -8,7 +8,7 @@
 import { coerceArguments, coerceValue } from './argument_coercion';
 import { undecidedFrom } from './reasoning_splitter';
 import { isObject } from './tokenizer_config';
-import { argumentSchema, isPlainString, maxNesting, parseJson, valueOfText } from './tool_values';
+import { argumentSchema, isPlainString, jsonOf, maxNesting, parseJson, valueOfText } from './tool_values';
 
 /** As much of a tool definition as parsing needs. `parameters`: the JSON schema that arguments are read by. */
 export type ToolShape = { function: { name: string; parameters?: unknown } };
@@ -162,7 +162,7 @@ export class ToolCallParser {
     const call = end < 0 ? undefined : readCall(this.#held.slice(start, end));
     if (!call) return this.#noCall();
     this.#held = this.#held.slice(end);
-    this.#open(call.name, JSON.stringify(coerceArguments(call.arguments, this.#schemaOf(call.name))));
+    this.#open(call.name, jsonOf(coerceArguments(call.arguments, this.#schemaOf(call.name)), call.written));
     this.#state = 'close';
     return true;
   }
@@ -196,8 +196,9 @@ export class ToolCallParser {
     const end = this.#held.indexOf(PARAMETER_END);
     if (isPlainString(argument)) return this.#string(end);
     if (end < 0) return false;
-    const value = coerceValue(valueOfText(lineOf(this.#held.slice(0, end)), argument), argument);
-    this.#append(`${this.#beginning()}${JSON.stringify(value)}`);
+    const text = lineOf(this.#held.slice(0, end));
+    const value = coerceValue(valueOfText(text, argument), argument);
+    this.#append(`${this.#beginning()}${jsonOf(value, text.trim())}`);
     return this.#endValue(end);
   }
 
@@ -261,12 +262,17 @@ function lineOf(text: string): string {
   return text.slice(from, text.length > from && text.endsWith('\n') ? -1 : undefined);
 }
 
-function readCall(text: string): { name: string; arguments: Record<string, unknown> } | undefined {
+/** `written`: the text of the arguments, where that can be told. */
+function readCall(text: string): { name: string; arguments: Record<string, unknown>; written: string } | undefined {
   const call = parseJson(text);
   if (!isObject(call) || typeof call.name !== 'string' || call.name === '') return undefined;
   const given = call.arguments ?? call.parameters ?? {};
   const values = typeof given === 'string' ? parseJson(given) : given; // some models write JSON within JSON
-  return isObject(values) ? { name: call.name, arguments: values } : undefined;
+  const written = text.slice(
+    text.indexOf('{', text.search(/"(?:arguments|parameters)"\s*:/)),
+    text.lastIndexOf('}', text.length - 2) + 1,
+  );
+  return isObject(values) ? { name: call.name, arguments: values, written } : undefined;
 }
 
 /** Finds where a JSON object ends, going on where it stopped before. */

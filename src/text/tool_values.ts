@@ -75,6 +75,20 @@ export function parseJson(text: string): unknown {
   }
 }
 
+/**
+ * JSON of a value. As the model wrote it where that means the same and has a number that would not come back alike: a whole number beyond 2^53
+ * would lose digits, and 1.0 its point.
+ */
+export function jsonOf(value: unknown, written: string): string {
+  const json = JSON.stringify(value);
+  return hasOtherNumbers(written) && JSON.stringify(parseJson(written)) === json ? written : json;
+}
+
+function hasOtherNumbers(json: string): boolean {
+  const outsideStrings = json.replace(/"(?:[^"\\]|\\.)*"/g, '');
+  return (outsideStrings.match(/-?\d[\d.eE+-]*/g) ?? []).some((number) => String(Number(number)) !== number);
+}
+
 function isNestedBeyond(value: unknown, levels: number): boolean {
   if (typeof value !== 'object' || value === null) return false;
   return levels === 0 || Object.values(value).some((inner) => isNestedBeyond(inner, levels - 1));

@@ -209,3 +209,36 @@ test('both forms of a call read what an argument holds', () => {
   expect(read('<tool_call>{"name":"f","arguments":{"filter":{"limit":"5"}}}</tool_call>')).toBe(expected);
   expect(read('<tool_call><function=f><parameter=filter>{"limit":"5"}</parameter></function></tool_call>')).toBe(expected);
 });
+
+describe('numbers that JavaScript would write differently stay as they were written', () => {
+  const parameters = object({ id: integer, price: { type: 'number' }, list: { type: 'array' }, note: { type: 'string' } });
+  const read = (reply: string) => {
+    const parser = new ReplyParser({ opensThinking: false, tools: [{ function: { name: 'f', parameters } }] }, () => 'id');
+    return [...parser.push(reply), ...parser.finish()]
+      .map((piece) => (piece.type === 'tool_call' ? piece.arguments : ''))
+      .join('');
+  };
+  const xml = (key: string, value: string) =>
+    `<tool_call>\n<function=f>\n<parameter=${key}>\n${value}\n</parameter>\n</function>\n</tool_call>`;
+  const json = (args: string, before = '"name": "f", ', after = '') =>
+    `<tool_call>\n{${before}"arguments": ${args}${after}}\n</tool_call>`;
+
+  test.each([
+    { why: 'a whole number beyond 2^53', reply: xml('id', '1234567890123456789'), said: '{"id":1234567890123456789}' },
+    { why: 'a whole one with a point', reply: xml('price', '1.0'), said: '{"price":1.0}' },
+    { why: 'within a list', reply: xml('list', '[1.50, {"a": 1e3}]'), said: '{"list":[1.50, {"a": 1e3}]}' },
+    { why: 'digits in a text', reply: xml('list', '["1.0",  2]'), said: '{"list":["1.0",2]}' },
+    {
+      why: 'a call in JSON',
+      reply: json('{"id": 1234567890123456789, "note": "}"}'),
+      said: '{"id": 1234567890123456789, "note": "}"}',
+    },
+    { why: 'one whose usual numbers are written anew', reply: json('{"id": 7}'), said: '{"id":7}' },
+    {
+      why: 'its name last',
+      reply: json('{"price": 1.0}', '', ', "name": "f"'),
+      said: '{"price": 1.0}',
+    },
+    { why: 'coerced, so written anew', reply: json('{"id": "7", "price": 1.0}'), said: '{"id":7,"price":1}' },
+  ])('$why', ({ reply, said }) => expect(read(reply)).toBe(said));
+});
