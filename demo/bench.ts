@@ -124,7 +124,7 @@ function fillForm(): void {
       field.append(new Option(asked, value));
     if (value) field.value = value;
   }
-  if (query.has('kernels')) required('what', HTMLSelectElement).value = 'kernels';
+  for (const what of ['profile', 'kernels']) if (query.has(what)) required('what', HTMLSelectElement).value = what;
 }
 
 function queryOfForm(): URLSearchParams {
@@ -132,7 +132,9 @@ function queryOfForm(): URLSearchParams {
   for (const name of ['preset', 'context', 'precision']) {
     options.set(name, fieldOf(name).value.replaceAll(/\s/g, ''));
   }
-  if (required('what', HTMLSelectElement).value === 'kernels') options.set('kernels', '');
-  else options.delete('kernels');
+  for (const what of ['profile', 'kernels']) {
+    if (required('what', HTMLSelectElement).value === what) options.set(what, '');
+    else options.delete(what);
+  }
   return options;
 }

@@ -1,5 +1,5 @@
 /** A benchmark's results as people see them. */
-import type { ReportedContext, ReportedFigures } from '../src/bench/model_report';
+import { clocksText, type ReportedContext, type ReportedFigures, type ReportedProfile } from '../src/bench/model_report';
 import { figure, percent, type ReportedRow } from '../src/bench/report';
 import type { BenchResult } from '../src/bench/run';
 import { type Bar, barCells, curve } from './charts';
@@ -30,13 +30,16 @@ export function showResult(result: BenchResult): void {
   const table = result.kernels ? kernelTable(result.kernels) : modelTable(result.model ?? []);
   required('figures', HTMLTableElement).replaceChildren(...table);
   show('figures-section', table.length > 0);
+  const profiles = contexts.flatMap(({ context, profiles }) => profiles.flatMap((profile) => profileParts(context, profile)));
+  required('profiles', HTMLElement).replaceChildren(...profiles);
+  show('profiles-section', profiles.length > 0);
   show('report-section', true);
   required('report', HTMLTextAreaElement).value = JSON.stringify(result, null, 1);
 }
 
 export function hideResult(): void {
-  for (const id of ['ceilings-section', 'bars-section', 'curve-section', 'figures-section', 'report-section', 'caution'])
-    show(id, false);
+  const sections = ['ceilings', 'bars', 'curve', 'figures', 'profiles', 'report'].map((name) => `${name}-section`);
+  for (const id of [...sections, 'caution']) show(id, false);
 }
 
 function show(id: string, shown: boolean): void {
@@ -133,6 +136,34 @@ function modelTable(rows: readonly ReportedContext[]): Element[] {
           ],
     ),
   );
+}
+
+function profileParts(context: number, { tokens, rows }: ReportedProfile): Element[] {
+  const total = rows.reduce((sum, { msPerStep }) => sum + msPerStep, 0);
+  const words = document.createElement('p');
+  words.className = 'note';
+  const what = tokens === 1 ? 'Decode' : `${tokens} tokens of prompt`;
+  words.textContent = `${what} at context ${context.toLocaleString('en')}: ${figure(total)} ms in kernels by ${clocksText(rows)}.`;
+  const [box, shown] = [document.createElement('div'), document.createElement('table')];
+  box.className = 'table-box';
+  shown.className = 'table stacked';
+  shown.append(
+    ...table(
+      ['Kernel', 'a step', 'µs each', 'of all', 'GB/s', 'of read', 'TFLOP/s', 'of multiply-add'],
+      rows.map((row) => [
+        row.kernel,
+        String(row.dispatches),
+        figure(row.us),
+        percent(row.msPerStep / total),
+        row.gbPerSecond === undefined ? '–' : figure(row.gbPerSecond),
+        row.ofRead === undefined ? '–' : percent(row.ofRead),
+        row.tflops === undefined ? '–' : figure(row.tflops),
+        row.ofFma === undefined ? '–' : percent(row.ofFma),
+      ]),
+    ),
+  );
+  box.append(shown);
+  return [words, box];
 }
 
 function kernelTable(rows: readonly ReportedRow[]): Element[] {

@@ -17,6 +17,7 @@ import { generateIds, type IdRequest, type IdRun } from './id_generation';
 import { type ProfileRow, profileStep } from './profile';
 import { replay } from './replay';
 import { type Summary, summarise } from './statistics';
+import { openTimestamps } from './timestamps';
 import { realisticTrace, type Trace } from './trace';
 import { prefillFlopPerToken, type TokenBytes, tokenBytes } from './traffic';
 
@@ -30,12 +31,18 @@ export type ModelBench = {
   repeat: number;
   seed: number;
   /** A session for so many tokens; it is destroyed here. One at a time. */
-  open(contextTokens: number): Promise<ModelSession>;
+  open(gpu: Gpu, contextTokens: number): Promise<ModelSession>;
   /** Which experts tokens run through, in place of those that the routers choose: as real text does, see trace.ts. */
   trace?: 'real' | undefined;
-  /** Also time every kind of dispatch alone. */
-  profile?: Effort;
+  /**
+   * Also time every kind of dispatch alone, when all contexts are measured: on a device of its own, which may have timestamps and is
+   * destroyed here.
+   */
+  profile?: { effort: Effort; openGpu(): Promise<Gpu> };
+  /** Profiles are still to come. */
   onContext?(figures: ContextFigures | SkippedContext): void;
+  /** The same figures, with their profiles. */
+  onProfiles?(figures: ContextFigures): void;
 };
 
 export type ContextFigures = {
@@ -66,7 +73,7 @@ export type ContextFigures = {
   ids: number[];
   /** Whether every run gave the same ids, as the same seed should. */
   repeatable: boolean;
-  /** One for a chunk of the prompt, one for decode; none where weights stream, and where nobody asked. */
+  /** One for a chunk of the prompt, one for decode; none where weights stream, where nobody asked, and until all contexts are measured. */
   profiles: { tokens: number; rows: ProfileRow[] }[];
 };
 
@@ -88,21 +95,67 @@ export async function benchModel(gpu: Gpu, bench: ModelBench): Promise<(ContextF
     all.push(figures);
   }
   if (refusal && all.every((figures) => 'skipped' in figures)) throw refusal;
+  if (bench.profile) await profileContexts(bench, all);
   return all;
 }
 
-async function benchContext(gpu: Gpu, bench: ModelBench, context: number): Promise<ContextFigures> {
-  const { promptTokens, decodeTokens, repeat, seed } = bench;
+type Place = {
+  session: ModelSession;
+  trace: Trace | undefined;
+  request: Omit<IdRequest, 'decodeTokens'>;
+  /** To where the sequence holds the context alone. */
+  goBack: () => void;
+  /** Without the session's budget. */
+  own: Gpu;
+};
+
+/** Runs `work` on a session that has read `context` tokens. */
+async function atContext<T>(gpu: Gpu, bench: ModelBench, context: number, work: (place: Place) => Promise<T>): Promise<T> {
+  const { promptTokens, decodeTokens, seed } = bench;
   const own: Gpu = { ...gpu, memory: gpu.memory.scope() };
-  const session = await bench.open(context + promptTokens + decodeTokens + 1); // the last id is drawn, not read
+  const session = await bench.open(gpu, context + promptTokens + decodeTokens + 1); // the last id is drawn, not read
   try {
     const trace = bench.trace && traceOf(session);
     if (trace) await replay(own, session, trace);
     const random = new Random(seed);
     const { vocabSize } = session.config;
     const ids = Array.from({ length: context + promptTokens }, () => Math.floor(random.next() * vocabSize));
-    const request = { ids, known: context, seed };
     const goBack = await readContext(own, session, ids.slice(0, context));
+    return await work({ session, trace, request: { ids, known: context, seed }, goBack, own });
+  } finally {
+    session.destroy();
+    own.memory.release();
+  }
+}
+
+/** Of every context where no weights stream, into its figures. */
+async function profileContexts(bench: ModelBench, all: readonly (ContextFigures | SkippedContext)[]): Promise<void> {
+  const resident = all.filter((figures) => !('skipped' in figures) && figures.streamedBytesPerToken === 0) as ContextFigures[];
+  if (resident.length === 0) return;
+  const { effort, openGpu } = bench.profile!;
+  const gpu = await openGpu();
+  try {
+    for (const figures of resident) {
+      figures.profiles = await atContext(gpu, bench, figures.context, async ({ session, goBack, own }) => {
+        const timestamps = openTimestamps(own);
+        const profiles: ContextFigures['profiles'] = [];
+        for (const tokens of [Math.min(bench.promptTokens, session.options.chunkTokens), 1]) {
+          if (tokens > 1) goBack();
+          profiles.push({ tokens, rows: await profileStep(session, effort, tokens, timestamps) });
+        }
+        timestamps?.destroy();
+        return profiles;
+      });
+      bench.onProfiles?.(figures);
+    }
+  } finally {
+    gpu.device.destroy();
+  }
+}
+
+function benchContext(gpu: Gpu, bench: ModelBench, context: number): Promise<ContextFigures> {
+  const { promptTokens, decodeTokens, repeat } = bench;
+  return atContext(gpu, bench, context, async ({ session, trace, request, goBack }) => {
     const counts = await countSteps(session, request, Math.min(warmUpTokens, decodeTokens) - 1, goBack);
     const runs: IdRun[] = [];
     const known = { ...session.experts?.counts.decode };
@@ -112,13 +165,7 @@ async function benchContext(gpu: Gpu, bench: ModelBench, context: number): Promi
     }
     const experts = expertReport(session, repeat * decodeTokens, known as ExpertCounts);
     goBack();
-    const logitDeviation = await deviationOfLogits(session, ids.slice(context));
-    const resident = session.plan.streamedBytesPerToken === 0;
-    const profiles: ContextFigures['profiles'] = [];
-    for (const tokens of bench.profile && resident ? [Math.min(promptTokens, session.options.chunkTokens), 1] : []) {
-      if (tokens > 1) goBack();
-      profiles.push({ tokens, rows: await profileStep(session, bench.profile!, tokens) });
-    }
+    const logitDeviation = await deviationOfLogits(session, request.ids.slice(context));
     const speed = speeds(session, context, runs);
     const bound =
       trace && experts && !session.experts!.complete
@@ -130,11 +177,8 @@ async function benchContext(gpu: Gpu, bench: ModelBench, context: number): Promi
           )
         : undefined;
     const figures = { ...speed, ...counts, ...(experts ? { experts } : {}), ...(bound ? { bound } : {}) };
-    return { context, promptTokens, decodeTokens, ...figures, logitDeviation, profiles };
-  } finally {
-    session.destroy();
-    own.memory.release();
-  }
+    return { context, promptTokens, decodeTokens, ...figures, logitDeviation, profiles: [] };
+  });
 }
 
 /** Tokens that a trace has before it begins again. */

@@ -70,7 +70,15 @@ export function profileTable(context: number, { tokens, rows }: ReportedProfile)
     '',
   ]);
   const what = tokens === 1 ? 'decode' : `${tokens} tokens of prompt`;
-  return [`${what} at context ${context}: ${figure(total)} ms in kernels`, ...aligned([profileColumns, ...lines])].join('\n');
+  const title = `${what} at context ${context}: ${figure(total)} ms in kernels by ${clocksText(rows)}`;
+  return [title, ...aligned([profileColumns, ...lines])].join('\n');
+}
+
+/** Which clock: where the GPU's gave no interval for a kernel the wall clock timed that one, and submit and wait with it. */
+export function clocksText(rows: readonly Pick<ProfileRow, 'clock'>[]): string {
+  const wall = rows.filter(({ clock }) => clock === 'wall').length;
+  if (wall === 0) return 'timestamps of the GPU';
+  return wall === rows.length ? 'the wall clock' : `timestamps of the GPU, ${wall} of ${rows.length} by the wall clock`;
 }
 
 function cells(row: ReportedFigures): string[] {

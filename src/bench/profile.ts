@@ -5,6 +5,7 @@
 import type { ModelSession } from '../engine/model_session';
 import { type Dispatch, encode } from '../gpu/dispatch';
 import type { Effort } from './ceilings';
+import type { Clock, Timestamps } from './timestamps';
 import { timeWork } from './timing';
 
 export type ProfileRow = {
@@ -15,6 +16,8 @@ export type ProfileRow = {
   us: number;
   /** Of all of a step's. */
   msPerStep: number;
+  /** That both were measured with: the GPU's own where its timestamps gave an interval. */
+  clock: Clock;
   /** Where every dispatch multiplies by matrices that are the same for every token: how fast it passes through them. */
   gbPerSecond?: number;
   tflops?: number;
@@ -22,9 +25,14 @@ export type ProfileRow = {
 
 /**
  * Of a step of `tokens` tokens behind those that the sequence holds, most time first. Everything must be resident; the sequence's state is
- * spoilt: reset it.
+ * spoilt: reset it. `timestamps`: of the session's device, where it has them.
  */
-export async function profileStep(session: ModelSession, effort: Effort, tokens: number): Promise<ProfileRow[]> {
+export async function profileStep(
+  session: ModelSession,
+  effort: Effort,
+  tokens: number,
+  timestamps?: Timestamps,
+): Promise<ProfileRow[]> {
   const { gpu, recordings, runner, sequence } = session;
   // Kernels that look at the step find that many tokens.
   await runner.step([{ sequence, tokens: new Uint32Array(tokens), logits: 'last' }]);
@@ -44,9 +52,10 @@ export async function profileStep(session: ModelSession, effort: Effort, tokens:
     const encodeItems = (pass: GPUComputePassEncoder, first: number, count: number) => {
       for (let i = first; i < first + count; i++) encode(pass, [dispatches[i % dispatches.length]!], tokens);
     };
-    const { median } = await timeWork(gpu, encodeItems, { ...effort, warmUp: dispatches.length });
-    const rates = ratesOf(dispatches, tokens, dispatches.length * median);
-    rows.push({ kernel, dispatches: dispatches.length, us: 1000 * median, msPerStep: dispatches.length * median, ...rates });
+    const { median, clock } = await timeWork(gpu, encodeItems, { ...effort, warmUp: dispatches.length, timestamps });
+    const msPerStep = dispatches.length * median;
+    const rates = ratesOf(dispatches, tokens, msPerStep);
+    rows.push({ kernel, dispatches: dispatches.length, us: 1000 * median, msPerStep, clock, ...rates });
   }
   return rows.sort((a, b) => b.msPerStep - a.msPerStep);
 }

@@ -15,6 +15,8 @@ export type BenchRequest = ModelRun & {
   model: { preset: PresetName; bits: SyntheticModel['bits'] };
   /** Of every candidate of its matrix products, in place of the model. */
   kernels: boolean;
+  /** Of a model: also every kind of dispatch alone. */
+  profile: boolean;
   tokens: number[];
   only?: string;
   config: EngineConfig;
@@ -25,7 +27,7 @@ export type BenchRequest = ModelRun & {
 
 /**
  * From a page's query, in the words of the command line: preset, bits, context, prompt, decode, repeat, gpu-budget, precision, kv, chunk,
- * kernels, tokens, only, disable, seconds-per. @throws EngineError 'invalid-request' that names the option.
+ * profile, kernels, tokens, only, disable, seconds-per. @throws EngineError 'invalid-request' that names the option.
  */
 export function requestFromQuery(query: URLSearchParams): BenchRequest {
   const number = (name: string, usual: number, least: number, most: number) => {
@@ -45,6 +47,7 @@ export function requestFromQuery(query: URLSearchParams): BenchRequest {
       bits: syntheticBits.find((known) => String(known) === bits)!,
     },
     kernels: query.has('kernels'),
+    profile: query.has('profile'),
     tokens: numbers('tokens', '1,8,64,512', 1, 4096),
     ...(query.get('only') ? { only: query.get('only')! } : {}),
     contexts: numbers('context', '0,4096', 0, 1 << 24),

@@ -62,7 +62,7 @@ export async function runBench(request: BenchRequest, { onStep, onResult }: Benc
     if (request.kernels) await runKernels(gpu, request, effort, ceilings, grow, onStep);
     else {
       grow({ label: labelOn(gpu, `${preset} ${bits}-bit`), gpuBudget: request.config.gpuBudget ?? null, model: [] });
-      await runModel(gpu, request, ceilings, grow, onStep);
+      await runModel(gpu, request, effort, ceilings, grow, onStep);
     }
     return result;
   } finally {
@@ -109,6 +109,7 @@ async function runKernels(
 async function runModel(
   gpu: Gpu,
   request: BenchRequest,
+  effort: Effort,
   ceilings: Ceilings,
   grow: Grow,
   onStep: BenchHooks['onStep'],
@@ -116,10 +117,15 @@ async function runModel(
   const { model, contexts, promptTokens, decodeTokens, repeat } = fittedTo(gpu, request);
   const described = describeSynthetic(model as SyntheticModel);
   const rows: ReportedContext[] = [];
+  const openProfiled = () => {
+    onStep?.('every kernel alone');
+    return openGpu(navigator.gpu, { disable: request.disable, timestamps: true });
+  };
   grow({ repeat });
   await benchModel(gpu, {
     ...{ contexts, promptTokens, decodeTokens, repeat, seed: 1 },
-    open: async (contextTokens) => {
+    ...(request.profile ? { profile: { effort, openGpu: openProfiled } } : {}),
+    open: async (gpu, contextTokens) => {
       onStep?.(`making the weights for a context of ${contextTokens}`);
       const session = await openPreset(gpu, described, { ...request.config, contextTokens });
       const { chunkTokens, kv, precision } = session.options;
@@ -129,6 +135,10 @@ async function runModel(
     },
     onContext: (figures) => {
       rows.push(withModelShares(figures, ceilings));
+      grow({ model: [...rows] });
+    },
+    onProfiles: (figures) => {
+      rows[rows.findIndex(({ context }) => context === figures.context)] = withModelShares(figures, ceilings);
       grow({ model: [...rows] });
     },
   });

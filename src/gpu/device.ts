@@ -64,12 +64,13 @@ const reportedLimits = [
 
 /**
  * Opens the best adapter with its full limits and the optional features Sluice knows. `direct` overrides the choice of
- * variants by adapter, so that tests can run a GPU's kernels on a CPU adapter.
+ * variants by adapter, so that tests can run a GPU's kernels on a CPU adapter. `timestamps`: with the GPU's own clock where the adapter has
+ * one, for profiles alone, because asking for it can slow a device.
  * @throws EngineError 'unsupported' if there is no WebGPU, no adapter, or a limit below WebGPU's defaults.
  */
 export async function openGpu(
   gpu: GPU | undefined,
-  options: { disable?: readonly DisabledFeature[]; direct?: boolean } = {},
+  options: { disable?: readonly DisabledFeature[]; direct?: boolean; timestamps?: boolean } = {},
 ): Promise<Gpu> {
   if (!gpu) {
     throw new EngineError(
@@ -90,6 +91,7 @@ export async function openGpu(
   const requiredFeatures: GPUFeatureName[] = [];
   if (subgroups) requiredFeatures.push('subgroups' as GPUFeatureName);
   if (f16) requiredFeatures.push('shader-f16');
+  if (options.timestamps && adapter.features.has('timestamp-query')) requiredFeatures.push('timestamp-query');
   for (const [name, least] of Object.entries(neededLimits)) {
     const has = adapter.limits[name as keyof GPUSupportedLimits] as number;
     if (has < least)

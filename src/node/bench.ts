@@ -28,6 +28,9 @@ const usage =
 
 type Raw = Record<string, string | boolean | undefined>;
 
+/** Dawn rounds them for web pages, to 65 us. */
+const fineTimestamps = ['disable-dawn-features=timestamp_quantization'];
+
 export async function bench(args: readonly string[]): Promise<void> {
   const o = readOptions(
     args,
@@ -123,7 +126,8 @@ function modelRun(o: Raw, json: { json?: string }): Run {
   };
   return async (gpu, effort, report) => {
     const tuned = typeof o.tune === 'string' ? { ...options, choices: await openChoices(o.tune) } : options;
-    return reportModel(gpu, o.profile === true ? { ...tuned, profile: effort } : tuned, report);
+    const openGpu = () => openNodeGpu({ disable: disabledFeatures(o.disable), timestamps: true, dawnFlags: fineTimestamps });
+    return reportModel(gpu, o.profile === true ? { ...tuned, profile: { effort, openGpu } } : tuned, report);
   };
 }
 

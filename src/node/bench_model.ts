@@ -2,7 +2,7 @@
 import type { Ceilings } from '../bench/ceilings';
 import type { ExpertFile } from '../bench/expert_file';
 import { benchModel, type ModelBench } from '../bench/model';
-import { modelTable, profileTable, type ReportedContext, withModelShares } from '../bench/model_report';
+import { modelTable, profileTable, type ReportedContext, type ReportedFigures, withModelShares } from '../bench/model_report';
 import { openPreset } from '../bench/preset';
 import { fittedTo, labelOn } from '../bench/run';
 import { budgetOfSlots, type PlannedModel } from '../bench/slot_budget';
@@ -39,15 +39,19 @@ export async function reportModel(gpu: Gpu, given: ModelOptions, report: { ceili
   const label = typeof given.model === 'string' ? given.label : labelOn(gpu, given.label);
   const rows: ReportedContext[] = [];
   let kept = Promise.resolve();
+  const keepNow = () => {
+    const now = { ...report, model: [...rows] };
+    kept = kept.then(() => keep(options.json, now));
+  };
   let how: object = {};
-  const { open, close, readFrom } = await opener(gpu, options);
+  const { open, close, readFrom } = await opener(options);
   if (readFrom) console.log(readFromText(readFrom));
   const bench: ModelBench = {
     ...{ contexts, promptTokens, decodeTokens, repeat, seed: 1 },
     ...(profile ? { profile } : {}),
     ...(trace ? { trace } : {}),
-    open: async (contextTokens) => {
-      const session = await open(contextTokens);
+    open: async (gpu, contextTokens) => {
+      const session = await open(gpu, contextTokens);
       const { chunkTokens, kv, precision } = session.options;
       how = { chunkTokens, kv, precision, variants: variantsOf(session.kernelLabels) };
       return session;
@@ -56,9 +60,13 @@ export async function reportModel(gpu: Gpu, given: ModelOptions, report: { ceili
       const row = withModelShares(figures, report.ceilings);
       rows.push(row);
       console.log(`\n${modelTable(label, bench, [row])}`);
-      if (!('skipped' in row)) for (const profile of row.profiles) console.log(`\n${profileTable(row.context, profile)}`);
-      const now = { ...report, model: rows };
-      kept = kept.then(() => keep(options.json, now));
+      keepNow();
+    },
+    onProfiles: (figures) => {
+      const row = withModelShares(figures, report.ceilings) as ReportedFigures;
+      rows[rows.findIndex(({ context }) => context === row.context)] = row;
+      for (const profile of row.profiles) console.log(`\n${profileTable(row.context, profile)}`);
+      keepNow();
     },
   };
   try {
@@ -73,8 +81,8 @@ export async function reportModel(gpu: Gpu, given: ModelOptions, report: { ceili
 }
 
 /** A model is named once and loaded for every context. */
-async function opener(gpu: Gpu, { model, config: given, choices, slotShare, expertsFile }: ModelOptions): Promise<Opener> {
-  const fitted = (described: PlannedModel, contextTokens: number): EngineConfig => {
+async function opener({ model, config: given, choices, slotShare, expertsFile }: ModelOptions): Promise<Opener> {
+  const fitted = (gpu: Gpu, described: PlannedModel, contextTokens: number): EngineConfig => {
     const config = { ...given, contextTokens };
     return slotShare === undefined ? config : { ...config, gpuBudget: budgetOfSlots(gpu, described, config, slotShare) };
   };
@@ -82,7 +90,7 @@ async function opener(gpu: Gpu, { model, config: given, choices, slotShare, expe
     const described = describeSynthetic(model);
     const experts = expertsFile && (await openExpertFile(expertsFile.path, described, expertsFile.bytes));
     return {
-      open: (contextTokens) => openPreset(gpu, described, fitted(described, contextTokens), { choices, experts }),
+      open: (gpu, contextTokens) => openPreset(gpu, described, fitted(gpu, described, contextTokens), { choices, experts }),
       close: async () => experts?.source.close(),
       readFrom: experts,
     };
@@ -90,7 +98,8 @@ async function opener(gpu: Gpu, { model, config: given, choices, slotShare, expe
   if (expertsFile) throw new EngineError('invalid-request', '--experts-file is for a --preset; a --model has its own files.');
   const files = await openDirectory(model);
   const source = await openModelSource(files, { text: false });
-  const open = (contextTokens: number) => openFiles(gpu, source, fitted(source.checkpoint, contextTokens), choices);
+  const open: Opener['open'] = (gpu, contextTokens) =>
+    openFiles(gpu, source, fitted(gpu, source.checkpoint, contextTokens), choices);
   const close = async () => {
     await source.close();
     files.close();
@@ -99,7 +108,7 @@ async function opener(gpu: Gpu, { model, config: given, choices, slotShare, expe
 }
 
 type Opener = {
-  open(contextTokens: number): Promise<ModelSession>;
+  open: ModelBench['open'];
   close(): Promise<void>;
   /** In place of the files of a model. */
   readFrom: ExpertFile | undefined;

@@ -7,7 +7,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { EngineError } from '../errors';
-import { type DisabledFeature, type Gpu, openGpu } from '../gpu/device';
+import { type Gpu, openGpu } from '../gpu/device';
 
 const keepAlive: GPU[] = [];
 (globalThis as { sluiceDawn?: GPU[] }).sluiceDawn = keepAlive;
@@ -20,11 +20,13 @@ const softwareDrivers = [
   '/opt/google/chrome/vk_swiftshader_icd.json',
 ];
 
+export type NodeGpuOptions = NonNullable<Parameters<typeof openGpu>[1]> & { dawnFlags?: string[] };
+
 /**
  * Opens Dawn's best adapter. `dawnFlags` are Dawn toggles, e.g. `enable-dawn-features=vulkan_enable_f16_on_nvidia`.
  * @throws EngineError 'unsupported' if neither a GPU nor a software driver is found.
  */
-export async function openNodeGpu(options: { disable?: readonly DisabledFeature[]; dawnFlags?: string[] } = {}): Promise<Gpu> {
+export async function openNodeGpu(options: NodeGpuOptions = {}): Promise<Gpu> {
   const { create, globals } = loadDawn();
   process.env.XDG_RUNTIME_DIR ??= '/tmp'; // Vulkan's loader complains without one
   Object.assign(globalThis, globals);

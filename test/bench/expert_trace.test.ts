@@ -67,7 +67,7 @@ test.runIf(isLong)('a bench with a trace says what was missed, what would be, an
   const sizes = { contexts: [6], promptTokens: 10, decodeTokens: 6, repeat: 2, seed: 1, trace: 'real' } as const;
   const figures: ContextFigures[] = [];
   for (const share of [0.5, 0.75]) {
-    const open = (contextTokens: number) =>
+    const open = (gpu: Gpu, contextTokens: number) =>
       openPreset(gpu, described, { ...config, contextTokens, gpuBudget: budget(share, contextTokens) }, { experts: file });
     figures.push(...((await benchModel(gpu, { ...sizes, open })) as ContextFigures[]));
   }

@@ -34,8 +34,8 @@ async function run(open: ModelBench['open'], bench: Partial<ModelBench> = {}) {
   const rows = await benchModel(gpu, {
     ...sizes,
     ...bench,
-    open: async (contextTokens) => {
-      const session = await open(contextTokens);
+    open: async (on, contextTokens) => {
+      const session = await open(on, contextTokens);
       const { body, head } = session.recordings.decode;
       const inBody = body.reduce((sum, { dispatches }) => sum + dispatches.length, 0);
       const embed = body.filter(({ label }) => label === 'embed').reduce((sum, { dispatches }) => sum + dispatches.length, 0);
@@ -49,7 +49,7 @@ async function run(open: ModelBench['open'], bench: Partial<ModelBench> = {}) {
 
 const preset = (model: Partial<SyntheticModel> = {}) => {
   const described = describeSynthetic({ shapes, bits: 4, ...model } as SyntheticModel);
-  return (contextTokens: number) => openPreset(gpu, described, { ...config, contextTokens });
+  return (on: Gpu, contextTokens: number) => openPreset(on, described, { ...config, contextTokens });
 };
 
 const matrixBytes = (rows: number, cols: number) => (rows * cols) / 2 + ((rows * cols) / 64) * 4;
@@ -107,7 +107,7 @@ test('figures are those of the model that ran, and two runs with the same seed g
 
 test('weights are the same wherever a plan cuts them', async () => {
   const described = describeSynthetic({ shapes, bits: 4 });
-  const cut = async (contextTokens: number) => {
+  const cut = async (gpu: Gpu, contextTokens: number) => {
     const options: SessionOptions = { contextTokens, chunkTokens: 16, kv: 'f16', f16: false, slabBytes: 4096 };
     const make = weightsOnDevice(gpu, described);
     const session = await ModelSession.load(gpu, { ...described, sources: new Map(), make }, options);
@@ -136,7 +136,7 @@ test('a tied head', async () => {
 test('steps that the GPU queues ahead are counted as well', async () => {
   const described = describeSynthetic({ shapes, bits: 4 });
   const { rows, opened } = await run(
-    (contextTokens) => {
+    (gpu, contextTokens) => {
       const options = { ...sessionOptions({ ...config, contextTokens }, described, gpu), gpuLoop: true };
       return ModelSession.load(gpu, { ...described, sources: new Map(), make: weightsOnDevice(gpu, described) }, options);
     },
@@ -163,7 +163,7 @@ test('a context that does not fit is skipped; one where none fits is an error', 
 });
 
 test('a profile passes through every matrix once, and says which part of the ceilings each kernel reaches', async () => {
-  const session = await preset()(48);
+  const session = await preset()(gpu, 48);
   const { plan, config: modelConfig } = session;
   const prompt = await profileStep(session, effortOn(gpu), 16);
   const decode = await profileStep(session, effortOn(gpu), 1);

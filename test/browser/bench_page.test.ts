@@ -42,6 +42,28 @@ describe.each(names)('the benchmark in %s', (name) => {
     expect(page.errors).toEqual([]);
   });
 
+  test('each kernel of a model, by timestamps, in the results and on the page', async () => {
+    const { model } = await posted(page, 'profile&context=0,16&repeat=1');
+    const profiles = model!.flatMap((row) => ('skipped' in row ? [] : row.profiles));
+    expect(profiles.map(({ tokens }) => tokens)).toEqual([16, 1, 16, 1]);
+    const rows = profiles.flatMap(({ rows }) => rows);
+    expect(new Set(rows.map(({ clock }) => clock))).toEqual(new Set(['timestamp']));
+    for (const { us } of rows) expect(us).toBeGreaterThan(0);
+    const shown = await page.evaluate(() => ({
+      titles: Array.from(document.querySelectorAll('#profiles .note'), (title) => title.textContent!),
+      rows: document.querySelectorAll('#profiles tbody tr').length,
+      chosen: document.querySelector<HTMLSelectElement>('#what')!.value,
+    }));
+    expect(shown).toMatchObject({ rows: rows.length, chosen: 'profile' });
+    expect(shown.titles[3]).toMatch(/^Decode at context 16: .* ms in kernels by timestamps of the GPU\.$/);
+    expect(await accessibilityProblems(page)).toEqual([]);
+    for (const width of [390, 900, 1600]) {
+      await page.setViewport({ width, height: 1000 });
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+      expect({ width, overflow }).toEqual({ width, overflow: 0 });
+    }
+  });
+
   test('what it cannot do is posted as well', async () => {
     const result = await posted(page, 'preset=7b');
     expect(result).toMatchObject({ error: expect.stringContaining('preset must be') });

@@ -55,7 +55,7 @@ const worker = {
     const described = describeSynthetic({ shapes: run.shapes, bits: 4 });
     const [figures] = await benchModel(gpu, {
       ...{ contexts: [0], seed: 1, promptTokens: run.promptTokens, decodeTokens: run.decodeTokens, repeat: run.repeat },
-      open: (contextTokens) => openPreset(gpu, described, { contextTokens, precision }),
+      open: (gpu, contextTokens) => openPreset(gpu, described, { contextTokens, precision }),
     });
     if (!figures || 'skipped' in figures) throw new Error(`The model did not run: ${figures?.skipped}`);
     const { decodeTokensPerSecond, prefillTokensPerSecond, bytesPerToken } = figures;
