@@ -85,6 +85,7 @@ export async function score(args: readonly string[]): Promise<void> {
       chunk: options.chunkTokens,
       contextTokens: options.contextTokens,
       kv: options.kv,
+      precision: options.precision,
       variants,
     }),
   );

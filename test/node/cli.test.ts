@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildCli } from '../../scripts/build_cli.mjs';
+import { EngineError } from '../../src/errors';
+import { score } from '../../src/node/score';
 import { memorySource } from '../../src/storage/memory';
 import { compare, readTensors } from '../model/vectors';
 
@@ -83,6 +85,47 @@ test('score writes the logits that the reference gives, and one JSON line', asyn
   expect(compare(ours.floats('logits'), expected.floats('logits'), 512).worstRow).toBeLessThanOrEqual(1e-3);
   expect(compare(ours.floats('decode_logits'), expected.floats('greedy_logits'), 512).worstRow).toBeLessThanOrEqual(1e-3);
   expect([...ours.ints('greedy_ids')]).toEqual([...expected.ints('greedy_ids')]);
+});
+
+describe('score --precision', () => {
+  const run = async (...more: string[]) => {
+    const expected = await tensors(join(vectors, 'expected.safetensors'));
+    const greedy = expected.ints('greedy_ids').subarray(0, 3);
+    const given = ['--tokens', file('precision.json', JSON.stringify([...expected.ints('input_ids')]))];
+    const decode = ['--decode-tokens', file('precise.json', JSON.stringify([...greedy]))];
+    const out = join(folder, `${more.join('-')}.safetensors`);
+    const { code, stdout, stderr } = await cli('score', '--model', vectors, ...given, ...decode, '--out', out, ...more);
+    expect([code, stderr.includes('sluice:')]).toEqual([0, false]);
+    const { precision, variants } = JSON.parse(stdout.trim().split('\n').at(-1)!);
+    const want = expected.floats('greedy_logits').subarray(0, 3 * 512);
+    const { worstRow } = compare((await tensors(out)).floats('decode_logits'), want, 512);
+    return { precision, variants: Object.values(variants).join(), worstRow };
+  };
+
+  test.each(['exact', 'fast'])('%s runs, and the JSON line names it', async (precision) => {
+    const report = await run('--precision', precision);
+    expect(report.precision).toBe(precision);
+    expect(report.worstRow).toBeLessThanOrEqual(1e-3);
+  });
+
+  test('exact is the default', async () => expect((await run()).precision).toBe('exact'));
+
+  test.runIf(process.env.SLUICE_LONG === '1').each([
+    { precision: 'exact', units: 'f32x32', other: 'int16', most: 1e-3 },
+    { precision: 'fast', units: 'int16', other: 'f32x32', most: 1e-2 },
+  ])('$precision multiplies in $units on a GPU’s kernels', { timeout: 300_000 }, async ({ precision, units, other, most }) => {
+    const { variants, worstRow } = await run('--precision', precision, '--kernels', 'gpu');
+    expect(variants).toContain(units);
+    expect(variants).not.toContain(other);
+    expect(worstRow).toBeLessThanOrEqual(most);
+  });
+
+  test('anything else is an error with a code, which names the choices', async () => {
+    const args = ['--model', vectors, '--tokens', file('one.json', '[1]'), '--out', join(folder, 'never')];
+    const error = await score([...args, '--precision', 'quick']).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(EngineError);
+    expect(error).toMatchObject({ code: 'invalid-request', message: "--precision must be exact or fast; it is 'quick'." });
+  });
 });
 
 test('score of a mixture within a budget says what its tokens asked of the experts', async () => {
@@ -203,6 +246,11 @@ describe('complaints are one line, and the exit code is not 0', () => {
       'a context too short',
       () => ['score', '--model', vectors, '--tokens', file('two.json', '[1,2]'), '--out', out(), '--context', '1'],
       /--context/,
+    ],
+    [
+      'a precision that is none',
+      () => ['score', '--model', vectors, '--tokens', tokens(), '--out', out(), '--precision', 'quick'],
+      /--precision must be exact or fast; it is 'quick'/,
     ],
     ['a choice that is none', () => ['score', '--model', vectors, '--tokens', tokens(), '--out', out(), '--kv', 'f8'], /--kv/],
     [
