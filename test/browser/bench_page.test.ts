@@ -1,10 +1,12 @@
 /** The benchmark's page from one static folder: by itself with ?post, by its form, and cancelled. */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { chromium } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { findBrowsers } from '../../scripts/browsers.mjs';
 import type { BenchResult } from '../../src/bench/run';
 import { accessibilityProblems } from './axe';
-import { type BrowserName, browserTitles, launch, poll, type TestPage } from './launch';
+import { type BrowserName, browserTitles, CHROMIUM_FLAGS, launch, poll, type TestPage } from './launch';
 import { repository, startStaticServer, type TestServer } from './servers';
 
 let server: TestServer;
@@ -161,6 +163,25 @@ describe('in Chromium', () => {
     }));
     expect({ said, again }).toEqual({ said: 'Cancelled.', again: null });
   });
+});
+
+test('the copy button puts the results on the clipboard, the same that are posted and shown', async () => {
+  const browser = await chromium.launch({ executablePath: findBrowsers().chromium!.path, args: CHROMIUM_FLAGS });
+  try {
+    const context = await browser.newContext({ permissions: ['clipboard-read', 'clipboard-write'] });
+    const page = await context.newPage();
+    await page.goto(`${server.url}demo/bench.html?context=0&repeat=1&post=/result`);
+    await page.waitForSelector('[data-state="posted"]', { state: 'attached' });
+    await page.evaluate(() => navigator.clipboard.writeText('something else'));
+    await page.getByTestId('copy').click();
+    await page.waitForFunction(() => document.querySelector('#announcer')!.textContent === 'The results are copied');
+    const copied = await page.evaluate(() => navigator.clipboard.readText());
+    expect(copied).toBe(await page.getByTestId('report').inputValue());
+    expect(JSON.parse(copied)).toEqual(JSON.parse(server.posted.pop()!));
+    expect(JSON.parse(copied)).toMatchObject({ sluice: 'bench', ceilings: expect.anything(), model: [{ context: 0 }] });
+  } finally {
+    await browser.close();
+  }
 });
 
 async function posted(page: TestPage, query: string): Promise<BenchResult & { error?: string }> {
