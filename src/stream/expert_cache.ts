@@ -52,6 +52,8 @@ export class ExpertCache {
   /** What to read, by expert. */
   readonly #known = new Map<number, readonly Window[]>();
   readonly #experts: number;
+  /** Of a layer and token. */
+  readonly #chosen: number;
   readonly #policies: SlotPolicy[];
   /** On their way: whoever wants one waits for the same read. */
   readonly #coming = new Map<number, Promise<void>>();
@@ -79,9 +81,12 @@ export class ExpertCache {
     this.#parts = parts;
     this.#windows = new WindowUpload(parts.upload, undefined);
     this.#experts = parts.layers[0]!.count;
+    this.#chosen = parts.pool.perToken / parts.layers.length;
     this.byLayer = { hits: parts.layers.map(() => 0), misses: parts.layers.map(() => 0) };
     const layerOf = (key: number) => Math.floor(key / this.#experts);
-    this.#policies = parts.pool.slabs.map(({ slots, layers }) => new SlotPolicy(slots, layers, layerOf));
+    this.#policies = parts.pool.slabs.map(
+      ({ slots, layers }) => new SlotPolicy({ slots, layers, chosen: this.#chosen }, layerOf),
+    );
     this.#rows = parts.layers.map((_, layer) => {
       this.#stale.add(layer);
       return new Uint32Array(this.#experts).fill(absentSlot);
@@ -152,16 +157,12 @@ export class ExpertCache {
    * others are read. Every pick counts as a use, token by token: were an expert of a prompt's chunk counted once, however many of its tokens
    * chose it, the tokens behind would find the wrong ones (half of the slots, traces of real locality: 25.5 misses a token in place of 15.8).
    */
-  groups(layer: number, picks: Iterable<number>): number[][] {
-    const { pool } = this.#parts;
-    const slab = slabOf(pool, layer);
-    const policy = this.#policies[slab]!;
-    const wanted = new Set<number>();
-    for (const expert of picks) {
-      wanted.add(expert);
-      policy.touch(this.#key(layer, expert));
-    }
-    return this.#fitting(layer, [...wanted]);
+  groups(layer: number, picks: ArrayLike<number>): number[][] {
+    const policy = this.#policy(layer);
+    const experts = Array.from(picks);
+    for (let at = 0; at < experts.length; at += this.#chosen)
+      policy.use(experts.slice(at, at + this.#chosen).map((expert) => this.#key(layer, expert)));
+    return this.#fitting(layer, [...new Set(experts)]);
   }
 
   #fitting(layer: number, wanted: number[]): number[][] {
@@ -297,10 +298,10 @@ export class ExpertCache {
     for (const { ahead } of this.#fetched.values()) if (ahead) guesses += 1;
     let used = 0;
     for (const { layer, picks } of choices) {
-      for (const expert of picks) {
-        const key = this.#key(layer, expert);
+      const keys = picks.map((expert) => this.#key(layer, expert));
+      this.#policy(layer).use(keys);
+      for (const key of keys) {
         const fetched = this.#fetched.get(key);
-        this.#policy(layer).touch(key);
         if (!fetched) {
           this.#count('decode', layer, 'hits');
           continue;
