@@ -147,7 +147,8 @@ export function outcomeText(plan: PlanReport): string {
 
 export function diskText({ disk }: PlanReport): { value: string; note: string } {
   if (disk.home === 'local') return { value: 'none', note: 'The files on this device are read where they are.' };
-  if (disk.home === 'none') return { value: 'none', note: 'Nothing is stored: weights come over the network.' };
+  if (disk.home === 'none') return { value: 'none', note: disk.why ?? 'Nothing is stored: weights come over the network.' };
+  if (disk.why !== undefined) return { value: formatBytes(disk.neededBytes), note: disk.why };
   const stored = disk.storedBytes >= disk.neededBytes ? 'All of it is stored.' : `${formatBytes(disk.storedBytes)} are stored.`;
   const free = disk.availableBytes === undefined ? '' : ` The browser grants ${formatBytes(disk.availableBytes)} more.`;
   return { value: formatBytes(disk.neededBytes), note: `${stored}${free}` };

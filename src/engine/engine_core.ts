@@ -99,7 +99,7 @@ export class EngineCore {
       ModelSession.load(gpu, checkpoint, options, { signal: joined, onProgress: (p) => progress.session(p), choices }),
     ]);
     try {
-      if (!config.answerWhileLoading) await unlessAborted(model.download?.done ?? Promise.resolve(), signal);
+      if (!config.answerWhileLoading) await unlessAborted(model.kept(), signal);
       const plan = await loadedPlan(model, session, options.speeds);
       if (textInfo) await session.tokenLoops(vocabOf(modelConfig, textInfo))?.ready;
       progress.ready();

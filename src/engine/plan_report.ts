@@ -28,7 +28,7 @@ export async function planReport(model: ModelSource, plan: MemoryPlan, timeline 
       bytes,
       residency: plan.streamed[i] ? 'streamed' : 'resident',
     })),
-    disk: { home: model.home, ...disk },
+    disk: { home: model.home, why: model.why, ...disk },
     prediction: timeline ? prediction(timeline) : undefined,
   };
 }

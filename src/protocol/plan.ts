@@ -58,6 +58,8 @@ export type PlanReport = {
   disk: {
     /** Where weights are kept: 'opfs', 'local' (files on this machine), 'none' (network for every token). */
     home: 'opfs' | 'local' | 'none';
+    /** Why not all of it can be kept, in words for the user: no private file system, or a full disk. Undefined before that is known. */
+    why: string | undefined;
     neededBytes: number;
     storedBytes: number;
     /** Undefined where the browser does not say. Chrome reports at least this much. */

@@ -8,7 +8,8 @@ import type { Download, DownloadProgress, DownloadState, ModelStore, StoreEntry,
 import { availableBytes, isPersisted } from './disk_space';
 import type { Sources } from './fill';
 import type { DiskUse, ModelSource, ModelSourceOptions } from './model_source';
-import { NetworkChunks } from './network_chunks';
+import { NetworkFiles } from './network_files';
+import { networkReads } from './network_reads';
 import type { OpenedCheckpoint } from './open_checkpoint';
 import { storeChunks } from './store_chunks';
 
@@ -71,7 +72,7 @@ export class KeptModel implements ModelSource {
   readonly #parts: KeptParts;
   readonly #tidied: Promise<void>;
   /** Stands in for what a full disk could not take. */
-  readonly #network: NetworkChunks | undefined;
+  readonly #network: NetworkFiles | undefined;
   #noRoom: string | undefined;
   #state: DownloadState = 'checking';
   #stateChanged = () => {};
@@ -100,7 +101,7 @@ export class KeptModel implements ModelSource {
       const onProgress = (progress: DownloadProgress) => this.#note(progress);
       const verify = options.verify === 'full' ? ({ verify: 'full' } as const) : {};
       const chunks = storeChunks(layout.files);
-      this.#network = new NetworkChunks(chunks, (file) => originals.get(file));
+      this.#network = new NetworkFiles(layout.files, this.#original(originals));
       this.download = entry.download(chunks, originals.sources, { onProgress, ...verify });
     }
     this.#tidied = this.#tidyUp();
@@ -141,6 +142,21 @@ export class KeptModel implements ModelSource {
     });
   }
 
+  /** As tokens read them; a download reads a chunk at a time and takes the originals themselves. */
+  #original(originals: Originals): (file: string) => Promise<ByteSource> {
+    const opened = new Map<string, Promise<ByteSource>>();
+    let reads: ReturnType<typeof networkReads> | undefined; // most disks have room
+    return (file) => {
+      const known = opened.get(file);
+      if (known) return known;
+      reads ??= networkReads(this.checkpoint.tensors);
+      const opening = originals.get(file).then((source) => reads!(file, source));
+      opened.set(file, opening);
+      opening.catch(() => opened.delete(file));
+      return opening;
+    };
+  }
+
   async #openFiles(): Promise<void> {
     const { entry, layout } = this.#parts;
     for (const { name } of layout.files) {
@@ -152,14 +168,22 @@ export class KeptModel implements ModelSource {
   /** After the last byte. What another tab still has open goes next time. */
   async #tidyUp(): Promise<void> {
     try {
-      await this.download?.done;
-    } catch (error) {
-      if (isDiskFull(error)) this.#noRoom = error.message;
+      await this.kept();
+    } catch {
       return;
     }
     const { store, entry, outdated } = this.#parts;
     if (!entry.complete) return;
     for (const id of outdated) if (id !== entry.id) await store.delete(id).catch(() => {});
+  }
+
+  async kept(): Promise<void> {
+    try {
+      await this.download?.done;
+    } catch (error) {
+      if (!isDiskFull(error)) throw error;
+      this.#noRoom = error.message;
+    }
   }
 
   async disk(): Promise<DiskUse> {

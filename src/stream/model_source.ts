@@ -64,6 +64,8 @@ export type ModelSource = {
   readonly download: Download | undefined;
   /** Why not everything is kept, for the user; undefined if it is, or nobody wanted it. */
   readonly why: string | undefined;
+  /** Resolves when all is kept that the disk takes; what it has no room for comes from the network. @throws any other failure of the download. */
+  kept(): Promise<void>;
   disk(): Promise<DiskUse>;
   /** Ends a download, closes every file. */
   close(): Promise<void>;

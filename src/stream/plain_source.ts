@@ -1,9 +1,9 @@
 /** A model that is not in the store: read where it lies, from this machine or from the network. */
 import { storeLayout } from '../plan/store_layout';
 import type { ModelFiles } from '../storage/byte_source';
-import { windowCache } from '../storage/window_cache';
 import { availableBytes, isPersisted } from './disk_space';
 import type { ModelSource, ModelSourceOptions } from './model_source';
+import { networkReads } from './network_reads';
 import { type OpenedCheckpoint, openCheckpoint } from './open_checkpoint';
 
 export type PlainOptions = {
@@ -37,9 +37,8 @@ export function plainSource(
   { home, why, ownsFiles, onClosed }: PlainOptions,
 ): ModelSource {
   const { tensors } = checkpoint;
-  // Norms and scales are kilobytes and lie side by side: over a network they come together. A disk is fast enough as it is.
-  const near = home === 'local';
-  const sources = near ? checkpoint.sources : new Map([...checkpoint.sources].map(([file, s]) => [file, windowCache(s)]));
+  const near = home === 'local'; // a disk is fast enough as it is
+  const sources = near ? checkpoint.sources : farSources(checkpoint);
   const neededBytes = near ? 0 : storeLayout(tensors).files.reduce((sum, { byteLength }) => sum + byteLength, 0);
   return {
     label: files.label,
@@ -51,6 +50,7 @@ export function plainSource(
     home,
     download: undefined,
     why,
+    kept: async () => {},
     disk: async () => ({
       neededBytes,
       storedBytes: 0,
@@ -63,4 +63,9 @@ export function plainSource(
       await onClosed?.();
     },
   };
+}
+
+function farSources({ tensors, sources }: OpenedCheckpoint): OpenedCheckpoint['sources'] {
+  const reads = networkReads(tensors);
+  return new Map([...sources].map(([file, source]) => [file, reads(file, source)]));
 }

@@ -14,7 +14,7 @@ const CHUNK_BYTES = 4 << 20;
 
 /** A part of a fill that is never cut again. `from`: where each of its sources lies in the chunk's. */
 type Piece = { fill: StorableFill; from: { source: number; at: number; bytes: number }[] };
-type StorableFill = Exclude<Fill, { kind: 'f32' }>;
+export type StorableFill = Exclude<Fill, { kind: 'f32' }>;
 /** Contiguous bytes of an original file, and the fills that use them up. */
 type Run = { range: SourceRange; fills: StorableFill[]; targetBytes: number };
 
@@ -164,7 +164,7 @@ function within(sources: readonly SourceRange[], { file, byteOffset, byteLength 
 }
 
 /** `into` has room for all but a copy. */
-function assembleFill(fill: StorableFill, from: readonly Uint8Array[], into: Uint8Array): Uint8Array {
+export function assembleFill(fill: StorableFill, from: readonly Uint8Array[], into: Uint8Array): Uint8Array {
   const [first, second] = from;
   if (fill.kind === 'copy') return first!;
   if (fill.kind === 'pairs') {

@@ -82,7 +82,7 @@ export const report: PlanReport = {
   streamedBytesPerToken: 13e9,
   expectedExpertBytesPerToken: 0,
   units: [{ label: 'layers.0.mixer', bytes: 1e8, residency: 'streamed' }],
-  disk: { home: 'opfs', neededBytes: 15e9, storedBytes: 0, availableBytes: 40e9, persisted: false },
+  disk: { home: 'opfs', why: undefined, neededBytes: 15e9, storedBytes: 0, availableBytes: 40e9, persisted: false },
   prediction: { tokensPerSecond: 0.5, readMs: 2000, uploadMs: 1500, computeMs: 100, bound: 'read' },
 };
 

@@ -14,8 +14,8 @@ import {
 } from '../../src/api';
 
 export type Failure = { code: string; message: string };
-/** `atMs`: when each piece of text came, from the beginning of the request. */
-export type Answer = { text: string; atMs: number[]; totalMs: number; timings: Completion['timings'] };
+/** `atMs`: when each piece of text came, from the beginning of the request. `logprobs`: of the reply's tokens, where they were asked for. */
+export type Answer = { text: string; atMs: number[]; totalMs: number; logprobs: number[]; timings: Completion['timings'] };
 /** Of an answer to a model that is loaded for it: all times from the call of createEngine. */
 export type FirstText = { text: string; readyMs: number; firstTextMs: number; timings: Completion['timings'] };
 
@@ -42,13 +42,14 @@ async function orFailure<T>(work: () => Promise<T>): Promise<T | Failure> {
 }
 
 /** Greedy. */
-async function reply(prompt: string, maxTokens: number): Promise<Answer> {
+async function reply(prompt: string, maxTokens: number, logprobs?: number): Promise<Answer> {
   const started = performance.now();
-  const request = { prompt, temperature: 0, seed: 1, max_tokens: maxTokens, stream: true as const };
-  const answer: Answer = { text: '', atMs: [], totalMs: 0, timings: undefined };
+  const request = { prompt, temperature: 0, seed: 1, max_tokens: maxTokens, logprobs: logprobs ?? null, stream: true as const };
+  const answer: Answer = { text: '', atMs: [], totalMs: 0, logprobs: [], timings: undefined };
   for await (const { choices, timings } of await engine!.completions.create(request)) {
     const text = choices[0]?.text ?? '';
     answer.text += text;
+    answer.logprobs.push(...(choices[0]?.logprobs?.token_logprobs ?? []));
     if (text) answer.atMs.push(performance.now() - started);
     answer.timings = timings ?? answer.timings;
   }
@@ -66,7 +67,8 @@ const streaming = {
       return engine.plan;
     }),
 
-  ask: (prompt: string, maxTokens: number): Promise<Answer | Failure> => orFailure(() => reply(prompt, maxTokens)),
+  ask: (prompt: string, maxTokens: number, logprobs?: number): Promise<Answer | Failure> =>
+    orFailure(() => reply(prompt, maxTokens, logprobs)),
 
   firstText: (model: string, config: EngineConfig, prompt: string, maxTokens: number): Promise<FirstText | Failure> =>
     orFailure(async () => {

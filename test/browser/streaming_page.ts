@@ -44,8 +44,9 @@ export class StreamingPage {
     await this.#tab.evaluate(([model, config]) => void window.streaming!.load(model, config), this.#with(more));
   }
 
-  async ask(prompt: string, maxTokens: number): Promise<Answer> {
-    return ok(await this.#tab.evaluate(([text, tokens]) => window.streaming!.ask(text, tokens), [prompt, maxTokens] as const));
+  async ask(prompt: string, maxTokens: number, logprobs?: number): Promise<Answer> {
+    const call = [prompt, maxTokens, logprobs] as const;
+    return ok(await this.#tab.evaluate((request) => window.streaming!.ask(...request), call));
   }
 
   async firstText(more: EngineConfig, prompt: string, maxTokens: number): Promise<FirstText> {

@@ -141,3 +141,8 @@ test.each([
   expect(diskText(plan)).toEqual({ value, note });
   expect(lacksDisk(plan)).toBe(lacks);
 });
+
+test('disk: what the engine says of a full one', () => {
+  const why = 'The disk is full. Weights that are not stored come from the network each time.';
+  expect(diskText({ ...large, disk: { ...large.disk, why } }).note).toBe(why);
+});

@@ -40,7 +40,14 @@ export const large: PlanReport = {
   streamedBytesPerToken: sum('streamed'),
   expectedExpertBytesPerToken: 0,
   units,
-  disk: { home: 'opfs', neededBytes: 15.1 * GB, storedBytes: 3.2 * GB, availableBytes: 41.7 * GB, persisted: false },
+  disk: {
+    home: 'opfs',
+    why: undefined,
+    neededBytes: 15.1 * GB,
+    storedBytes: 3.2 * GB,
+    availableBytes: 41.7 * GB,
+    persisted: false,
+  },
   prediction: { tokensPerSecond: 0.66, readMs: 1490, uploadMs: 1210, computeMs: 96, bound: 'read' },
 };
 
@@ -67,6 +74,13 @@ export const small: PlanReport = {
   streamedBytesPerToken: 0,
   expectedExpertBytesPerToken: 0,
   units: Array.from({ length: 13 }, (_, i) => ({ label: `layers.${i}`, bytes: 600_000, residency: 'resident' })),
-  disk: { home: 'opfs', neededBytes: 7_318_936, storedBytes: 7_318_936, availableBytes: undefined, persisted: undefined },
+  disk: {
+    home: 'opfs',
+    why: undefined,
+    neededBytes: 7_318_936,
+    storedBytes: 7_318_936,
+    availableBytes: undefined,
+    persisted: undefined,
+  },
   prediction: undefined,
 };

@@ -36,7 +36,7 @@ function diskOf(bytesPerMs: number): ModelSource {
   });
   return {
     ...{ label: 'slow', revision: undefined, version: '1', checkpoint: slow, sources: slow.sources, stored: undefined },
-    ...{ home: 'local', download: undefined, why: undefined },
+    ...{ home: 'local', download: undefined, why: undefined, kept: async () => {} },
     disk: async () => ({ neededBytes: 0, storedBytes: 0, availableBytes: undefined, persisted: undefined }),
     close: async () => {},
   };
