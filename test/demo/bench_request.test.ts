@@ -22,10 +22,10 @@ test('without a word it measures the smallest model', () => {
 test('every word of the command line is understood', () => {
   const words =
     'preset=27b&bits=3&context=0,32768&prompt=64&decode=16&repeat=1&gpu-budget=4GB&precision=exact&kv=f32&chunk=128' +
-    '&kernels&tokens=1,8&only=gate&disable=subgroups,f16&seconds-per=0.5&post=/result';
+    '&profile&kernels&tokens=1,8&only=gate&disable=subgroups,f16&seconds-per=0.5&post=/result';
   expect(of(words)).toEqual({
     ...{ model: { preset: 'qwen3.5-27b', bits: 3 }, kernels: true, tokens: [1, 8], only: 'gate', contexts: [0, 32768] },
-    ...{ promptTokens: 64, decodeTokens: 16, repeat: 1, disable: ['subgroups', 'f16'], seconds: 0.5 },
+    ...{ profile: true, promptTokens: 64, decodeTokens: 16, repeat: 1, disable: ['subgroups', 'f16'], seconds: 0.5 },
     config: { chunkTokens: 128, kv: 'f32', precision: 'exact', gpuBudget: '4GB' },
   });
 });

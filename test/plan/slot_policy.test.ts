@@ -1,10 +1,11 @@
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { picksOf, realisticTrace } from '../../src/bench/trace';
 import { Random } from '../../src/engine/random';
 import { SlotPolicy } from '../../src/plan/slot_policy';
 import { type Choices, choicesOf, inTurn, likeText, movingWindow, round, type Shape, type Text, uniform } from './expert_texts';
 
-/** One token of a layer. @returns how many of its keys were not there. */
+vi.setConfig({ testTimeout: 120_000 }); // sixteen traces a test
+
 /** One token of a layer. @returns how many of its keys were not there. */
 type Cache = (picks: readonly number[]) => number;
 
