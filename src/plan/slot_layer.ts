@@ -32,9 +32,13 @@ export type Key = {
   duel: { rival: Key; won: boolean } | undefined;
 };
 
+/** Of all layers together: keys without a slot that the least recently used would hold. */
+export type Tally = { lacking: number };
+
 export class SlotLayer {
   readonly #held: Key[] = [];
   readonly #capacity: number;
+  readonly #tally: Tally;
   /** What the least recently used would hold, a list in the order of use. */
   #recalled = 0;
   #oldest: Key | undefined;
@@ -42,19 +46,14 @@ export class SlotLayer {
   readonly #all: Key[] = [];
   #latelyWeight = 1;
   #longerWeight = 1;
-  #lacking = 0;
 
-  constructor(capacity: number) {
+  constructor(capacity: number, tally: Tally) {
     this.#capacity = capacity;
+    this.#tally = tally;
   }
 
   get size(): number {
     return this.#held.length;
-  }
-
-  /** Keys without a slot that the least recently used would hold. */
-  get lacking(): number {
-    return this.#lacking;
   }
 
   key(name: number): Key {
@@ -78,7 +77,7 @@ export class SlotLayer {
   put(key: Key, slot: number): void {
     key.slot = slot;
     key.at = this.#held.push(key) - 1;
-    if (key.recalled) this.#lacking -= 1;
+    if (key.recalled) this.#tally.lacking -= 1;
   }
 
   remove(key: Key): void {
@@ -88,7 +87,7 @@ export class SlotLayer {
       last.at = key.at;
     }
     key.slot = undefined;
-    if (key.recalled) this.#lacking += 1;
+    if (key.recalled) this.#tally.lacking += 1;
     if (key.state === 'early' && key.recalled) this.#forget(key);
     key.state = 'settled';
   }
@@ -101,7 +100,7 @@ export class SlotLayer {
       if (this.#recalled >= this.#capacity) this.#forgetOldest(keep);
       this.#recalled += 1;
       key.recalled = true;
-      if (key.slot === undefined) this.#lacking += 1;
+      if (key.slot === undefined) this.#tally.lacking += 1;
     }
     this.#append(key);
     return there;
@@ -137,7 +136,7 @@ export class SlotLayer {
     this.#unlink(key);
     this.#recalled -= 1;
     key.recalled = false;
-    if (key.slot === undefined) this.#lacking -= 1;
+    if (key.slot === undefined) this.#tally.lacking -= 1;
   }
 
   #append(key: Key): void {

@@ -12,7 +12,7 @@
  * text fewer. Pure bookkeeping.
  */
 import { EngineError } from '../errors';
-import { type Keep, type Key, SlotLayer } from './slot_layer';
+import { type Keep, type Key, SlotLayer, type Tally } from './slot_layer';
 
 /** Of each layer, in misses: what may be staked before anything was gained, and what is kept of gains: a text that changes costs no more. */
 const loan = 1;
@@ -35,6 +35,7 @@ export class SlotPolicy {
   readonly #recalled: number;
   readonly #byNumber = new Map<number, SlotLayer>();
   readonly #layers: SlotLayer[] = [];
+  readonly #tally: Tally = { lacking: 0 };
   readonly #keys = new Map<number, Key>();
   readonly #free: number[];
   readonly #loan: number;
@@ -76,7 +77,7 @@ export class SlotPolicy {
       key.state = key.slot === undefined ? 'due' : 'settled';
     }
     if (picks.length > 0) this.#key(picks[0]!).layer.trim();
-    this.#gained = Math.min(this.#gained, this.#most + this.#lacking());
+    this.#gained = Math.min(this.#gained, this.#most + this.#tally.lacking);
   }
 
   /** A slot for a key that has none; nothing of `keep` makes room. @throws EngineError 'internal' if nothing else is left. */
@@ -116,7 +117,7 @@ export class SlotPolicy {
   #layer(number: number): SlotLayer {
     const known = this.#byNumber.get(number);
     if (known) return known;
-    const layer = new SlotLayer(this.#recalled);
+    const layer = new SlotLayer(this.#recalled, this.#tally);
     this.#byNumber.set(number, layer);
     this.#layers.push(layer);
     return layer;
@@ -152,7 +153,7 @@ export class SlotPolicy {
 
   /** Whether there is something to stake when the key will have come: what others would hold and is not here may miss any time. */
   #stakes(coming: Key): boolean {
-    const left = this.#gained - this.#lacking() + (coming.recalled ? 1 : 0);
+    const left = this.#gained - this.#tally.lacking + (coming.recalled ? 1 : 0);
     return left >= 1 && this.#won > (left > this.#loan ? toStake : toBorrow) * Math.sqrt(this.#duels);
   }
 
@@ -168,12 +169,6 @@ export class SlotPolicy {
     this.#won = this.#left * this.#won + (key.duel.won ? 1 : -1);
     this.#duels = this.#left * this.#duels + 1;
     part(key);
-  }
-
-  #lacking(): number {
-    let lacking = 0;
-    for (const layer of this.#layers) lacking += layer.lacking;
-    return lacking;
   }
 }
 
