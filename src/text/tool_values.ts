@@ -81,9 +81,11 @@ export function parseJson(text: string): unknown {
  */
 export function jsonOf(value: unknown, written: string): string {
   const json = JSON.stringify(value);
-  return hasOtherNumbers(written) && JSON.stringify(parseJson(written)) === json ? written : json;
+  const meansTheSame = written !== json && JSON.stringify(parseJson(written)) === json;
+  return meansTheSame && hasOtherNumbers(written) ? written : json;
 }
 
+/** Of whole JSON alone: among quotes that never close the search for strings would take their square. */
 function hasOtherNumbers(json: string): boolean {
   const outsideStrings = json.replace(/"(?:[^"\\]|\\.)*"/g, '');
   return (outsideStrings.match(/-?\d[\d.eE+-]*/g) ?? []).some((number) => String(Number(number)) !== number);

@@ -241,4 +241,11 @@ describe('numbers that JavaScript would write differently stay as they were writ
     },
     { why: 'coerced, so written anew', reply: json('{"id": "7", "price": 1.0}'), said: '{"id":7,"price":1}' },
   ])('$why', ({ reply, said }) => expect(read(reply)).toBe(said));
+
+  test('among 100,000 quotes that never close, too, in no time', () => {
+    const text = `1.0 ${'\\"'.repeat(100_000)}`;
+    const started = performance.now();
+    expect(JSON.parse(read(xml('list', text)))).toEqual({ list: text });
+    expect(performance.now() - started).toBeLessThan(1000);
+  });
 });
