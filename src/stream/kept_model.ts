@@ -145,12 +145,11 @@ export class KeptModel implements ModelSource {
   /** As tokens read them; a download reads a chunk at a time and takes the originals themselves. */
   #original(originals: Originals): (file: string) => Promise<ByteSource> {
     const opened = new Map<string, Promise<ByteSource>>();
-    let reads: ReturnType<typeof networkReads> | undefined; // most disks have room
+    const reads = networkReads(this.checkpoint.tensors);
     return (file) => {
       const known = opened.get(file);
       if (known) return known;
-      reads ??= networkReads(this.checkpoint.tensors);
-      const opening = originals.get(file).then((source) => reads!(file, source));
+      const opening = originals.get(file).then((source) => reads(file, source));
       opened.set(file, opening);
       opening.catch(() => opened.delete(file));
       return opening;

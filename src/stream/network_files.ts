@@ -40,7 +40,7 @@ export class NetworkFiles {
     };
   }
 
-  /** No read is under way when it ends, well or not. */
+  /** Nothing is written any more when it ends, well or not. */
   async #read(file: string, byteOffset: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
     const end = byteOffset + into.byteLength;
     const parts = this.#fills.get(file)!.flatMap((fill) => {

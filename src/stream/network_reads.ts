@@ -12,9 +12,12 @@ type Extent = { begin: number; end: number };
  * lies beside its matrices is of others that are not.
  */
 export function networkReads(tensors: CheckpointTensors): (file: string, source: ByteSource) => ByteSource {
-  const extents = expertExtents(tensors);
+  let extents: ReturnType<typeof expertExtents> | undefined; // a plan reads nothing, and of 30,000 experts this takes half a second
   return (file, source) => {
-    const own = extents.get(file) ?? [];
+    const ofExpert = (at: number) => {
+      extents ??= expertExtents(tensors);
+      return isWithin(extents.get(file) ?? [], at);
+    };
     const near = windowCache(source);
     return {
       label: source.label,
@@ -22,7 +25,7 @@ export function networkReads(tensors: CheckpointTensors): (file: string, source:
       get etag() {
         return source.etag;
       },
-      read: (byteOffset, into, signal) => (isWithin(own, byteOffset) ? source : near).read(byteOffset, into, signal),
+      read: (byteOffset, into, signal) => (ofExpert(byteOffset) ? source : near).read(byteOffset, into, signal),
       close: () => near.close(),
     };
   };

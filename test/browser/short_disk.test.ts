@@ -1,6 +1,6 @@
 /**
- * A mixture whose store does not fit what the browser grants: what came stays, and the experts that a token chooses come straight out of the
- * original shards, each by its own ranges and no neighbour's.
+ * A mixture whose store does not fit what the browser grants: that is asked first, so next to nothing of it is stored, and the experts that a
+ * token chooses come straight out of the original shards, each by its own ranges and no neighbour's.
  */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type FileContent, HUB_MODEL, type HubServer, startHub } from '../servers/hub_server';
@@ -17,7 +17,7 @@ const shapes = {
   ...shapesOf({ layers: 4, hiddenSize: 256 }),
   moe: { experts, chosen: 4, intermediateSize: 128, sharedIntermediateSize: 128, renormalised: true },
 };
-/** Some of the store, and far from all. */
+/** Less than the store has. */
 const quotaBytes = 5_000_000;
 
 type Stack = { begin: number; end: number; expertBytes: number };
@@ -30,17 +30,10 @@ function stacksOf(shard: Uint8Array): Stack[] {
   );
   return Object.entries(header)
     .filter(([tensor]) => /\.(switch_mlp|experts)\./.test(tensor))
-    .map(
-      ([
-        ,
-        {
-          data_offsets: [begin, end],
-        },
-      ]) => {
-        const at = 8 + headerBytes;
-        return { begin: at + begin, end: at + end, expertBytes: (end - begin) / experts };
-      },
-    );
+    .map(([, { data_offsets: offsets }]) => {
+      const [begin, end] = offsets.map((offset) => 8 + headerBytes + offset) as [number, number];
+      return { begin, end, expertBytes: (end - begin) / experts };
+    });
 }
 
 let server: TestServer;
