@@ -1,33 +1,21 @@
 /** `bench` as a user types it: every figure that it promises is printed for every context, and its JSON has the same. */
-import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { buildCli } from '../../scripts/build_cli.mjs';
 import type { ReportedFigures } from '../../src/bench/model_report';
 import type { BenchResult } from '../../src/bench/run';
+import { bundleCli, runCli } from './run_cli';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 let folder: string;
 let bundle: string;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'sluice-bench-'));
-  // Inside the project, where the bundle finds dawn.node in the package that is installed.
-  const out = join(root, 'node_modules/.cache/sluice/bench-test');
-  await buildCli(root, out);
-  bundle = join(out, 'cli.mjs');
+  bundle = await bundleCli('bench-test');
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-function bench(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [bundle, 'bench', ...args], { maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
-      resolve({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr });
-    });
-  });
-}
+const bench = (...args: string[]) => runCli(bundle, ['bench', ...args]);
 
 /** Cells of a printed line: what two blanks or more part. */
 const cells = (line: string): string[] => line.trim().split(/ {2,}/);

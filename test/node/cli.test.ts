@@ -1,15 +1,14 @@
 /** The command line as a user types it: its files, its complaints, its text. */
-import { execFile } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { buildCli } from '../../scripts/build_cli.mjs';
 import { EngineError } from '../../src/errors';
 import { score } from '../../src/node/score';
 import { memorySource } from '../../src/storage/memory';
 import { compare, readTensors } from '../model/vectors';
+import { bundleCli, runCli } from './run_cli';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const vectors = join(root, 'test/fixtures/vectors/dense-4bit');
@@ -19,22 +18,11 @@ let bundle: string;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'sluice-cli-'));
-  // Inside the project, where the bundle finds dawn.node in the package that is installed.
-  const out = join(root, 'node_modules/.cache/sluice/cli-test');
-  await buildCli(root, out);
-  bundle = join(out, 'cli.mjs');
+  bundle = await bundleCli('cli-test');
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-type Result = { code: number; stdout: string; stderr: string };
-
-function cli(...args: string[]): Promise<Result> {
-  return new Promise((resolve) => {
-    execFile(process.execPath, [bundle, ...args], { maxBuffer: 1 << 26 }, (error, stdout, stderr) => {
-      resolve({ code: error ? Number(error.code ?? 1) : 0, stdout, stderr });
-    });
-  });
-}
+const cli = (...args: string[]) => runCli(bundle, args);
 
 const file = (name: string, text: string): string => {
   writeFileSync(join(folder, name), text);

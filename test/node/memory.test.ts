@@ -6,14 +6,12 @@ import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { buildCli } from '../../scripts/build_cli.mjs';
 import { writeSynthetic } from '../../src/node/synth/write';
 import { presetShapes, type SyntheticShapes } from '../../src/synth/presets';
 import { tinyShapes } from '../engine/memory_model';
+import { bundleCli } from './run_cli';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 /** What the issue allows beyond the budget and a run that only makes a device and pipelines. */
 const allowedBytes = 64e6;
 let folder: string;
@@ -21,9 +19,7 @@ let bundle: string;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'sluice-memory-'));
-  const out = join(root, 'node_modules/.cache/sluice/memory-test'); // inside the project, where the bundle finds Dawn
-  await buildCli(root, out);
-  bundle = join(out, 'cli.mjs');
+  bundle = await bundleCli('memory-test');
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
