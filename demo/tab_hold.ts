@@ -5,7 +5,7 @@
 
 /** A page that still writes what it lets go of needs a moment. */
 const WAIT_MS = 500;
-/** So may the page that this one takes the place of need, on a machine that is busy, to be gone. */
+/** The page that this one takes the place of may need far longer to be gone, on a machine that is busy. */
 const OWN_WAIT_MS = 10_000;
 
 export class TabHold {
