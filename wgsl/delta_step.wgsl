@@ -13,6 +13,7 @@ override CHANNELS: u32 = 2u * KEY_HEADS * KEY_DIM + VALUE_HEADS * VALUE_DIM;
 override QUADS: u32 = VALUE_DIM / 4u;
 override PARTS: u32 = 256u / QUADS;
 override WHOLE: bool = KEY_DIM % (16u * PARTS) == 0u;
+override EMITTERS: u32 = QUADS / 2u;
 override CHUNKS: u32 = (KEY_DIM + 16u * PARTS - 1u) / (16u * PARTS);
 @group(0) @binding(0) var<storage, read_write> units: array<Emitted>;
 @group(0) @binding(3) var<storage, read> z: array<vec4f>;
@@ -117,8 +118,6 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) threa
     parts[thread] = out * scale * parameter4(record.a.x + thread) * gate / (1.0 + exp(-gate));
   }
   workgroupBarrier();
-  if (thread >= QUADS / 8u) { return; }
-  let own = thread * 8u;
-  emit(head * (QUADS / 8u) + thread, Values(parts[own], parts[own + 1u], parts[own + 2u], parts[own + 3u],
-    parts[own + 4u], parts[own + 5u], parts[own + 6u], parts[own + 7u]));
+  let own = thread % EMITTERS * 2u;
+  emit(head * (QUADS / 8u) + thread / 4u, thread, thread < EMITTERS, parts[own], parts[own + 1u]);
 }

@@ -1,25 +1,25 @@
 // rms_norm_units: rms_norm of one token, as fast as one workgroup can: y = x * (mean(x^2) + EPS)^-1/2 * w.
 //   x [.., COLS] f32, row step.firstRow;  units: y [COLS] as emit_* writes it
 //   weights: record.a.x = w [COLS] f32 final multipliers
-// A decode step on f32 waits for this before nearly every matrix product: 256 threads, whole units of 32 values, each read once where a
-// thread has one (COLS <= 8192). 32 divides COLS.
+// A decode step on f32 waits for this before nearly every matrix product: 256 threads, four a unit of 32 values, each value read once where
+// they have all of them (COLS <= 2048). 32 divides COLS.
 override COLS: u32; override EPS: f32;
 override UNITS: u32 = COLS / 32u;
-override STEPS: u32 = (UNITS + 255u) / 256u;
+override STEPS: u32 = (UNITS + 63u) / 64u;
+const EMITTERS = 256u;
 @group(0) @binding(0) var<storage, read_write> units: array<Emitted>;
 @group(0) @binding(1) var<storage, read> x: array<vec4f>;
 @group(0) @binding(2) var<uniform> step: Step;
 var<workgroup> partials: array<f32, 256>;
 var<workgroup> sums: array<f32, 16>;
 
-fn readUnit(unit: u32) -> Values {
-  let at = step.firstRow * UNITS * 8u + unit * 8u;
-  return Values(x[at], x[at + 1u], x[at + 2u], x[at + 3u], x[at + 4u], x[at + 5u], x[at + 6u], x[at + 7u]);
-}
+/// Eight neighbouring values.
+struct Quarter { a: vec4f, b: vec4f };
 
-fn squares(v: Values) -> f32 {
-  let sum = (v.v0 * v.v0 + v.v1 * v.v1 + v.v2 * v.v2 + v.v3 * v.v3) + (v.v4 * v.v4 + v.v5 * v.v5 + v.v6 * v.v6 + v.v7 * v.v7);
-  return dot(sum, vec4f(1.0));
+/// Eight values, from 8 * `eight` on.
+fn valuesAt(eight: u32) -> Quarter {
+  let at = step.firstRow * UNITS * 8u + 2u * eight;
+  return Quarter(x[at], x[at + 1u]);
 }
 
 /// The sum over the workgroup, in every thread.
@@ -37,36 +37,25 @@ fn total(value: f32, thread: u32) -> f32 {
   return all;
 }
 
-fn weighted(v: Values, unit: u32) -> Values {
-  let w = record.a.x + unit * 8u;
-  return Values(
-    v.v0 * parameter4(w), v.v1 * parameter4(w + 1u), v.v2 * parameter4(w + 2u), v.v3 * parameter4(w + 3u),
-    v.v4 * parameter4(w + 4u), v.v5 * parameter4(w + 5u), v.v6 * parameter4(w + 6u), v.v7 * parameter4(w + 7u));
-}
-
-fn scaled(v: Values, scale: f32) -> Values {
-  return Values(
-    v.v0 * scale, v.v1 * scale, v.v2 * scale, v.v3 * scale, v.v4 * scale, v.v5 * scale, v.v6 * scale, v.v7 * scale);
+fn weighted(v: Quarter, eight: u32) -> Quarter {
+  let w = record.a.x + 2u * eight;
+  return Quarter(v.a * parameter4(w), v.b * parameter4(w + 1u));
 }
 
 @compute @workgroup_size(256)
 fn main(@builtin(local_invocation_index) thread: u32) {
-  var own = Values();
+  var own = Quarter();
   var sum = 0.0;
-  for (var t = 0u; t < STEPS; t++) {
-    let unit = t * 256u + thread;
-    if (unit < UNITS) {
-      own = readUnit(unit);
-      sum += squares(own);
-      own = weighted(own, unit); // read before the wait
-    }
+  for (var i = thread; i < UNITS * 4u; i += 256u) {
+    own = valuesAt(i);
+    sum += dot(own.a * own.a + own.b * own.b, vec4f(1.0));
+    own = weighted(own, i); // read before the wait
   }
   let scale = inverseSqrt(total(sum, thread) / f32(COLS) + EPS);
   for (var t = 0u; t < STEPS; t++) {
-    let unit = t * 256u + thread;
-    if (unit < UNITS) {
-      if (STEPS > 1u) { own = weighted(readUnit(unit), unit); }
-      emit(unit, scaled(own, scale));
-    }
+    let i = t * 256u + thread;
+    let writes = i < UNITS * 4u;
+    if (STEPS > 1u && writes) { own = weighted(valuesAt(i), i); }
+    emit(i / 4u, thread, writes, own.a * scale, own.b * scale);
   }
 }

@@ -1,7 +1,7 @@
 /** An RMSNorm in two halves: the products in front of it begin it, those behind it end it. */
 import type { Gpu } from '../gpu/device';
 import { createQuantise } from '../kernels/gemv';
-import { createGateUpQ4Units, createGemvQ4Units, type Team, teamName, type Write } from '../kernels/gemv_teams';
+import { createGateUpQ4Units, createGemvQ4Units, type Team, teamName, unitTeam, type Write } from '../kernels/gemv_teams';
 import { gemmReference } from '../kernels/reference/gemv';
 import { weighReference } from '../kernels/reference/rms_norm';
 import { swigluReference } from '../kernels/reference/swiglu';
@@ -220,31 +220,51 @@ async function residual(gpu: Gpu, bench: Bench, row: Product, dtype: ActivationD
   );
 }
 
-type GateUp = Omit<Product, 'team'> & { lanes: number };
+type GateUp = Omit<Product, 'team'> & { lanes: number; rows?: 2 };
 const gateUps: GateUp[] = [
   { reduction: 'workgroup', lanes: 16, cols: 576, format: q4(64, 'bf16'), why: 'two units left on the last step' },
   { reduction: 'subgroups', lanes: 32, cols: 2176, format: q4(128, 'f16'), why: 'subgroups, more squares than lanes' },
+  {
+    reduction: 'subgroups',
+    lanes: 16,
+    rows: 2,
+    cols: 320,
+    format: q4(64, 'bf16'),
+    why: 'pairs of rows, which fill a subgroup together',
+  },
 ];
 
 const gateUpCases = gateUps.flatMap((row) =>
   dtypes.map(
     (dtype): KernelCase => ({
       kernel: 'gate_up_q4_units',
-      name: `${row.reduction}, ${describeFormat(row.format)}, ${row.cols} columns, ${row.lanes} lanes to ${dtype}`,
+      name: `${row.reduction}, ${describeFormat(row.format)}, ${row.cols} columns, ${row.lanes} lanes for ${row.rows ?? 4} rows to ${dtype}`,
       why: `three workgroups; ${row.why}`,
       run: (device) => onVariant(device, row, dtype, (gpu, bench) => gateUp(gpu, bench, row, dtype)),
     }),
   ),
 );
 
-async function gateUp(gpu: Gpu, bench: Bench, { cols, format, lanes }: GateUp, dtype: ActivationDtype): Promise<Outcome> {
+async function gateUp(
+  gpu: Gpu,
+  bench: Bench,
+  { cols, format, lanes, rows: teamRows }: GateUp,
+  dtype: ActivationDtype,
+): Promise<Outcome> {
   const next = random(34);
   const rows = 96;
   const matrices = [randomMatrix(next, rows, cols, format), randomMatrix(next, rows, cols, format)] as const;
   const { x, bound } = await activations(gpu, bench, next, cols, readsWhereWrites(dtype));
   const { squares, scale } = randomSquares(bench, next, cols, 1e6); // gates of a few units
   const units = unitsOf(bench, rows, dtype);
-  const kernel = createGateUpQ4Units(gpu, { cols, format, eps, lanes, x: readsWhereWrites(dtype), units: dtype });
+  const kernel = createGateUpQ4Units(gpu, {
+    cols,
+    format,
+    eps,
+    team: unitTeam(lanes, teamRows),
+    x: readsWhereWrites(dtype),
+    units: dtype,
+  });
   requireStem(kernel, 'gate_up_q4_units');
   await bench.run({ kernel, bindings: { x: bound, squares, units }, weights: bench.several(matrices, [0, 0]), rows });
   const [gate, up] = matrices.map(({ values }) => gemmReference(x, values, { tokens: 1, rows, cols }).map((v) => v * scale));

@@ -82,7 +82,7 @@ export function createQuantise(gpu: Gpu, { cols, y }: { cols: number; y: UnitDty
     sources: [shared.step, ...emit.sources, sourceQuantise],
     constants: { COLS: cols, ...emit.constants },
     bindings: { units: 'write', x: 'read', step: 'uniform' },
-    grid: (tokens) => [Math.ceil((tokens * cols) / 32 / 64)],
+    grid: (tokens) => [Math.ceil((tokens * cols) / 32 / 16)],
   });
 }
 

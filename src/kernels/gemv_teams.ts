@@ -95,8 +95,8 @@ const unitRows = 32;
 /** Sums of a row have the same order in teams of as many lanes. */
 export const rowTeam = (lanes: number): Team => ({ rows: 4, lanes, teams: 64 / lanes });
 
-/** `lanes` for each four rows of a unit. */
-export const unitTeam = (lanes: number): Team => ({ rows: 4, lanes, teams: unitRows / 4 });
+/** `lanes` for each `rows` rows of a unit. */
+export const unitTeam = (lanes: number, rows: 2 | 4 = 4): Team => ({ rows, lanes, teams: unitRows / rows });
 
 /**
  * y = silu(gate x) * (up x) for one token, gate and up the two matrices of the dispatch, x as createWeighUnits or a product with `write`
@@ -109,17 +109,17 @@ export function createGateUpQ4Units(
     cols,
     format,
     eps,
-    lanes,
+    team: { rows, lanes, teams },
     x,
     units,
-  }: { cols: number; format: Affine4; eps: number; lanes: number; x: UnitDtype; units: ActivationDtype },
+  }: { cols: number; format: Affine4; eps: number; team: Team; x: UnitDtype; units: ActivationDtype },
 ): Kernel {
-  const { teams } = unitTeam(lanes);
   const piece = matrix(format, { from: 'several' });
   const reduce = teamReduction(gpu, { lanes, teams, blocks: 3 });
   const reader = unitReader(x);
   const emit = emission(units);
-  const label = `gate_up_q4_units${piece.suffix}${reduce.suffix}${reader.suffix} ${lanes}x${teams}${emit.suffix}`;
+  const label = `gate_up_q4_units${piece.suffix}${reduce.suffix}${reader.suffix} ${teamName({ rows, lanes, teams })}${emit.suffix}`;
+  if (rows * teams !== unitRows) throw new EngineError('shape', `${label}: ${rows * teams} rows make no unit.`);
   requireMultiple(label, 'group', format.group, 32);
   requireMultiple(label, 'cols', cols, format.group);
   return createKernel(gpu, {
@@ -131,7 +131,7 @@ export function createGateUpQ4Units(
     enable: reduce.enable,
     constants: {
       ...{ COLS: cols, EPS: eps, ...reader.constants },
-      ...{ ROWS: 4, LANES: lanes, TEAMS: teams, ROW_BLOCKS: 2, BLOCKS: 3 },
+      ...{ ROWS: rows, LANES: lanes, TEAMS: teams, ROW_BLOCKS: 2, BLOCKS: 3 },
       ...{ ...piece.constants, ...reduce.constants, ...emit.constants },
     },
     bindings: { x: 'read', squares: 'read', units: 'write' },

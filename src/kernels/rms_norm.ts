@@ -58,6 +58,6 @@ export function createWeighUnits(gpu: Gpu, { cols, units }: { cols: number; unit
     constants: { COLS: cols, ...emit.constants },
     bindings: { units: 'write', x: 'read', squares: 'write' },
     weights: 'parameters',
-    grid: () => [Math.ceil(cols / 32 / 64)],
+    grid: () => [Math.ceil(cols / 32 / 16)],
   });
 }

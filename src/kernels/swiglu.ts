@@ -29,6 +29,6 @@ export function createSwigluUnits(gpu: Gpu, { cols, y }: { cols: number; y: Acti
     sources: [...emit.sources, sourceUnits],
     constants: { COLS: cols, ...emit.constants },
     bindings: { units: 'write', gate: 'read', up: 'read' },
-    grid: () => [Math.ceil(cols / 32 / 64)],
+    grid: () => [Math.ceil(cols / 32 / 16)],
   });
 }

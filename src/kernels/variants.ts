@@ -59,7 +59,7 @@ export function reduction(gpu: Gpu): Piece {
 }
 
 /**
- * Sums over each run of `lanes` threads of a workgroup: without workgroup memory where that is one subgroup, through subgroups
+ * Sums over each run of `lanes` threads of a workgroup: without workgroup memory where none is beyond one subgroup, through subgroups
  * where whole ones fill it whatever size the device picks, else through workgroup memory, of which it takes `bytes`.
  */
 export function teamReduction(
@@ -68,7 +68,7 @@ export function teamReduction(
 ): Piece & { bytes: number } {
   const sizes = gpu.subgroups ? gpu.subgroupSizes : undefined;
   const enable: Piece['enable'] = ['subgroups'];
-  if (sizes && sizes.min >= 4 && sizes.min === lanes && sizes.max === lanes)
+  if (sizes && sizes.min === sizes.max && lanes >= 4 && sizes.max % lanes === 0)
     return { sources: [subgroupRows, teamSubgroup], enable, suffix: ' subgroup', constants: {}, bytes: 0 };
   const partials = blocks * teams * lanes * 16;
   if (sizes && sizes.min >= 4 && lanes % sizes.max === 0) {

@@ -218,7 +218,7 @@ export class DecodeRecorder extends Recorder {
       return;
     }
     const units = this.#inputDtype([reader]);
-    const kernel = createGateUpQ4Units(gpu, { cols, format, eps: config.rmsNormEps, lanes, x, units });
+    const kernel = createGateUpQ4Units(gpu, { cols, format, eps: config.rmsNormEps, team: unitTeam(lanes), x, units });
     const ranges = { x: this.#input('normed', x), squares: this.at('squares'), units: this.#input('act', units) };
     for (const pair of pairs) this.add(kernel, ranges, table.several(pair), pair[0]!.part.rows);
   }

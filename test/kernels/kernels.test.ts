@@ -276,7 +276,14 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   gate_up_q4_units: {
     reference: 'swiglu',
     create: (gpu) =>
-      createGateUpQ4Units(gpu, { cols: 64, format: expert.format, eps: 1e-6, lanes: 32, x: 'int16', units: 'f32' }),
+      createGateUpQ4Units(gpu, {
+        cols: 64,
+        format: expert.format,
+        eps: 1e-6,
+        team: { rows: 4, lanes: 32, teams: 8 },
+        x: 'int16',
+        units: 'f32',
+      }),
   },
   swiglu_units: { reference: 'swiglu', create: (gpu) => createSwigluUnits(gpu, { cols: 32, y: 'f32' }) },
   rms_norm: { reference: 'rms_norm', create: (gpu) => createRmsNorm(gpu, { cols: 4, eps: 1e-6 }) },

@@ -1,10 +1,10 @@
 // emit_f32: a unit of 32 neighbouring activations, written as f32 into `units`, which whoever writes declares: [COLS].
 alias Emitted = vec4f;
 
-struct Values { v0: vec4f, v1: vec4f, v2: vec4f, v3: vec4f, v4: vec4f, v5: vec4f, v6: vec4f, v7: vec4f };
-
-fn emit(unit: u32, v: Values) {
-  let at = unit * 8u;
-  units[at] = v.v0; units[at + 1u] = v.v1; units[at + 2u] = v.v2; units[at + 3u] = v.v3;
-  units[at + 4u] = v.v4; units[at + 5u] = v.v5; units[at + 6u] = v.v6; units[at + 7u] = v.v7;
+/// Columns [8 * (thread % 4), + 8) of a unit, where the thread `writes` some. All threads of a workgroup call it.
+fn emit(unit: u32, thread: u32, writes: bool, a: vec4f, b: vec4f) {
+  if (!writes) { return; }
+  let at = unit * 8u + thread % 4u * 2u;
+  units[at] = a;
+  units[at + 1u] = b;
 }

@@ -7,13 +7,14 @@
 // Word i of a vec4u holds columns 8i + (0, 2, 4, 6), odd ones + 1, lowest bits first: the order in which two masks take the
 // nibbles out of a word of weights. sum is the exact sum(x); excess = 8 * (sum(x) - scale * sum(code)) makes the product
 // with weights q as accurate as that with q - 8.
-alias Emitted = vec4u;
+// Four threads share a unit, of which a workgroup writes EMITTERS / 4: one would take longer than all else at a kernel's end.
+alias Emitted = u32;
+var<workgroup> quarterMost: array<f32, EMITTERS>;
+var<workgroup> quarterSums: array<f32, EMITTERS>;
+var<workgroup> quarterCodes: array<i32, EMITTERS>;
 
-struct Values { v0: vec4f, v1: vec4f, v2: vec4f, v3: vec4f, v4: vec4f, v5: vec4f, v6: vec4f, v7: vec4f };
 /// Eight neighbouring columns: the highest plane's words, the other's (`evenLow` where they share one), and sums of codes.
 struct Codes { even: u32, odd: u32, evenLow: u32, oddLow: u32, sum: vec4i };
-
-fn most(a: vec4f, b: vec4f) -> vec4f { return max(abs(a), abs(b)); }
 
 /// Of even and odd columns in steps of 16: the odd ones' last four bits are the even ones' rest, which rounding takes into account.
 fn sharedCodes(evens: vec4f, odds: vec4f) -> Codes {
@@ -40,23 +41,38 @@ fn codesOf(a: vec4f, b: vec4f, steps: f32) -> Codes {
     pack4xI8(vec4i(la.xz, lb.xz)), pack4xI8(vec4i(la.yw, lb.yw)), ca + cb);
 }
 
-fn emit(unit: u32, v: Values) {
-  let m = max(max(most(v.v0, v.v1), most(v.v2, v.v3)), max(most(v.v4, v.v5), most(v.v6, v.v7)));
-  let largest = max(max(m.x, m.y), max(m.z, m.w));
-  let range = select(127.0, select(32512.0, 1791.0, CODE_BYTES == 3u), CODE_BYTES > 2u); // in steps
-  let scale = largest / (range * select(1.0, 16.0, CODE_BYTES == 3u));
-  let steps = select(range / largest, 0.0, largest < 1e-30);
-  let c0 = codesOf(v.v0, v.v1, steps);
-  let c1 = codesOf(v.v2, v.v3, steps);
-  let c2 = codesOf(v.v4, v.v5, steps);
-  let c3 = codesOf(v.v6, v.v7, steps);
-  let codes = (c0.sum + c1.sum) + (c2.sum + c3.sum);
-  let sum = dot((v.v0 + v.v1 + v.v2 + v.v3) + (v.v4 + v.v5 + v.v6 + v.v7), vec4f(1.0));
-  let at = firstPiece(unit);
-  units[at] = vec4u(c0.even, c1.even, c2.even, c3.even);
-  units[at + pieceStep] = vec4u(c0.odd, c1.odd, c2.odd, c3.odd);
-  if (CODE_BYTES >= 3u) { units[at + 2u * pieceStep] = vec4u(c0.evenLow, c1.evenLow, c2.evenLow, c3.evenLow); }
-  if (CODE_BYTES == 4u) { units[at + 3u * pieceStep] = vec4u(c0.oddLow, c1.oddLow, c2.oddLow, c3.oddLow); }
-  let excess = 8.0 * (sum - scale * f32(codes.x + codes.y + codes.z + codes.w));
-  units[at + CODE_BYTES * pieceStep] = bitcast<vec4u>(vec4f(scale, excess, sum, 0.0));
+/// The largest of eight values, whatever its sign.
+fn most(a: vec4f, b: vec4f) -> f32 {
+  let m = max(abs(a), abs(b));
+  return max(max(m.x, m.y), max(m.z, m.w));
+}
+
+/// Columns [8 * (thread % 4), + 8) of a unit, where the thread `writes` some: one below EMITTERS. All threads of a workgroup call it.
+fn emit(unit: u32, thread: u32, writes: bool, a: vec4f, b: vec4f) {
+  let quarter = thread % 4u;
+  let first = thread - quarter;
+  let at = firstPiece(unit) * 4u + quarter;
+  if (writes) {
+    quarterMost[thread] = most(a, b);
+    quarterSums[thread] = dot(a + b, vec4f(1.0));
+  }
+  workgroupBarrier();
+  var scale = 0.0;
+  if (writes) {
+    let largest = max(max(quarterMost[first], quarterMost[first + 1u]), max(quarterMost[first + 2u], quarterMost[first + 3u]));
+    let range = select(127.0, select(32512.0, 1791.0, CODE_BYTES == 3u), CODE_BYTES > 2u); // in steps
+    scale = largest / (range * select(1.0, 16.0, CODE_BYTES == 3u));
+    let codes = codesOf(a, b, select(range / largest, 0.0, largest < 1e-30));
+    quarterCodes[thread] = (codes.sum.x + codes.sum.y) + (codes.sum.z + codes.sum.w);
+    units[at] = codes.even;
+    units[at + 4u * pieceStep] = codes.odd;
+    if (CODE_BYTES >= 3u) { units[at + 8u * pieceStep] = codes.evenLow; }
+    if (CODE_BYTES == 4u) { units[at + 12u * pieceStep] = codes.oddLow; }
+  }
+  workgroupBarrier();
+  if (!writes) { return; }
+  let codes = (quarterCodes[first] + quarterCodes[first + 1u]) + (quarterCodes[first + 2u] + quarterCodes[first + 3u]);
+  let sum = (quarterSums[first] + quarterSums[first + 1u]) + (quarterSums[first + 2u] + quarterSums[first + 3u]);
+  let last = vec4f(scale, 8.0 * (sum - scale * f32(codes)), sum, 0.0);
+  units[at + 4u * CODE_BYTES * pieceStep] = bitcast<u32>(last[quarter]);
 }
