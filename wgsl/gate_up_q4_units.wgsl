@@ -4,6 +4,7 @@
 //   32 divides GROUP and the rows, GROUP divides COLS
 // A team of LANES lanes takes ROWS rows of gate and as many of up, which meet the same x; a workgroup has 32 rows, one unit of y. Sums over
 // a team come from team_*: gate's are block 0, up's block 1, that of the squares is the first of block 2.
+override AHEAD: bool; // see gemv_q4_units
 override COUNT: u32 = (UNITS + LANES - 1u) / LANES;
 @group(0) @binding(0) var<storage, read> x: array<vec4u>;
 @group(0) @binding(1) var<storage, read> squares: array<f32>;
@@ -15,6 +16,16 @@ var<workgroup> y: array<f32, 32>;
 
 fn valuesOf(quad: u32) -> vec4f { return vec4f(y[4u * quad], y[4u * quad + 1u], y[4u * quad + 2u], y[4u * quad + 3u]); }
 
+/// A unit of each row of both matrices.
+struct Pair { gate: Rows, up: Rows };
+
+fn readPair(row: u32, unit: u32) -> Pair {
+  record = records[0];
+  let gate = readRows(row, unit);
+  record = records[1];
+  return Pair(gate, readRows(row, unit));
+}
+
 @compute @workgroup_size(THREADS)
 fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u) {
   let team = thread.index / LANES;
@@ -23,17 +34,19 @@ fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u) {
   let ahead = askAhead(wg.x, thread.index);
   var gate = vec4f();
   var up = vec4f();
+  var own = Pair();
+  if (AHEAD) { own = readPair(place.row, min(place.lane, UNITS - 1u)); }
   for (var t = 0u; t < COUNT; t++) {
     let unit = t * LANES + place.lane;
+    var next = own;
+    if (AHEAD) { next = readPair(place.row, min(unit + LANES, UNITS - 1u)); }
     if (unit < UNITS) {
-      record = records[0];
-      let g = readRows(place.row, unit);
-      record = records[1];
-      let u = readRows(place.row, unit);
+      if (!AHEAD) { own = readPair(place.row, unit); }
       let xs = readUnit(unit);
-      gate += addRows(g, xs);
-      up += addRows(u, xs);
+      gate += addRows(own.gate, xs);
+      up += addRows(own.up, xs);
     }
+    own = next;
   }
   gate.x += zeroOf(ahead);
   teamPut(0u, gate, place, thread);

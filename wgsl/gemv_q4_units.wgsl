@@ -4,6 +4,8 @@
 //   weights: matrix_affine with BITS 4; 32 divides GROUP, GROUP divides COLS
 // Units lie so that a team reads neighbouring bytes: they are not staged. What a unit gives is in x_f32x32 or x_int, which lane takes what
 // in row_blocks, with one block a team; what becomes of the sums, in write_*. What is read for the products behind this one: pages_ahead.
+// AHEAD: a lane asks for its next weights before it multiplies those it has. That pays where there are few threads to wait at a time.
+override AHEAD: bool;
 override COUNT: u32 = (UNITS + LANES - 1u) / LANES;
 @group(0) @binding(0) var<storage, read> x: array<vec4u>;
 @group(0) @binding(1) var<storage, read_write> y: array<f32>;
@@ -14,9 +16,17 @@ fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u, @builtin(num_workgroup
   let place = placeOf(thread.index, workgroup);
   let ahead = askAhead(workgroup, thread.index);
   var sums = vec4f();
+  var own = Rows();
+  if (AHEAD) { own = readRows(place.row, min(place.lane, UNITS - 1u)); }
   for (var t = 0u; t < COUNT; t++) {
     let unit = t * LANES + place.lane;
-    if (unit < UNITS) { sums += addRows(readRows(place.row, unit), readUnit(unit)); }
+    if (AHEAD) {
+      let next = readRows(place.row, min(unit + LANES, UNITS - 1u));
+      if (unit < UNITS) { sums += addRows(own, readUnit(unit)); }
+      own = next;
+    } else if (unit < UNITS) {
+      sums += addRows(readRows(place.row, unit), readUnit(unit));
+    }
   }
   sums.x += zeroOf(ahead);
   teamPut(0u, sums, place, thread);

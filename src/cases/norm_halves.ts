@@ -109,10 +109,10 @@ type Product = {
 const products: Product[] = [
   {
     reduction: 'workgroup',
-    team: { rows: 4, lanes: 16, teams: 8 },
+    team: { rows: 4, lanes: 16, teams: 8, ahead: true },
     cols: 576,
     format: q4(64, 'bf16'),
-    why: 'two units left on the last step',
+    why: 'weights read ahead, two units left on the last step',
   },
   {
     reduction: 'subgroups',
@@ -220,17 +220,25 @@ async function residual(gpu: Gpu, bench: Bench, row: Product, dtype: ActivationD
   );
 }
 
-type GateUp = Omit<Product, 'team'> & { lanes: number; rows?: 2 };
+type GateUp = Omit<Product, 'team'> & { lanes: number; rows?: 2; ahead?: boolean };
 const gateUps: GateUp[] = [
-  { reduction: 'workgroup', lanes: 16, cols: 576, format: q4(64, 'bf16'), why: 'two units left on the last step' },
+  {
+    reduction: 'workgroup',
+    lanes: 16,
+    ahead: true,
+    cols: 576,
+    format: q4(64, 'bf16'),
+    why: 'read ahead, two units left on the last step',
+  },
   { reduction: 'subgroups', lanes: 32, cols: 2176, format: q4(128, 'f16'), why: 'subgroups, more squares than lanes' },
   {
     reduction: 'subgroups',
     lanes: 16,
     rows: 2,
+    ahead: true,
     cols: 320,
     format: q4(64, 'bf16'),
-    why: 'pairs of rows, which fill a subgroup together',
+    why: 'pairs of rows, which fill a subgroup together; weights read ahead',
   },
 ];
 
@@ -238,7 +246,7 @@ const gateUpCases = gateUps.flatMap((row) =>
   dtypes.map(
     (dtype): KernelCase => ({
       kernel: 'gate_up_q4_units',
-      name: `${row.reduction}, ${describeFormat(row.format)}, ${row.cols} columns, ${row.lanes} lanes for ${row.rows ?? 4} rows to ${dtype}`,
+      name: `${row.reduction}, ${describeFormat(row.format)}, ${row.cols} columns, ${row.lanes} lanes for ${row.rows ?? 4} rows${row.ahead ? ' ahead' : ''} to ${dtype}`,
       why: `three workgroups; ${row.why}`,
       run: (device) => onVariant(device, row, dtype, (gpu, bench) => gateUp(gpu, bench, row, dtype)),
     }),
@@ -248,7 +256,7 @@ const gateUpCases = gateUps.flatMap((row) =>
 async function gateUp(
   gpu: Gpu,
   bench: Bench,
-  { cols, format, lanes, rows: teamRows }: GateUp,
+  { cols, format, lanes, rows: teamRows, ahead = false }: GateUp,
   dtype: ActivationDtype,
 ): Promise<Outcome> {
   const next = random(34);
@@ -261,7 +269,7 @@ async function gateUp(
     cols,
     format,
     eps,
-    team: unitTeam(lanes, teamRows),
+    team: { ...unitTeam(lanes, teamRows), ahead },
     x: readsWhereWrites(dtype),
     units: dtype,
   });

@@ -35,7 +35,8 @@ export function encode(
       pass.setBindGroup(1, slab.group);
       state.slab = slab.group;
     }
-    pass.dispatchWorkgroups(x, y, z);
+    if (y * z === 1) pass.dispatchWorkgroups(x);
+    else pass.dispatchWorkgroups(x, y, z);
   }
 }
 

@@ -11,6 +11,7 @@ import type { Candidate, ProductShape } from './candidates';
 import {
   createGemvQ4Units,
   createGemvQ4Wide,
+  lanesFor,
   oneStepLanes,
   rowTeam,
   suits,
@@ -135,11 +136,10 @@ export function chooseGemvUnits(
   if (team && suits(gpu, cols, team)) return createGemvQ4Units(gpu, { cols, format, accumulate, write, team, x });
   const most = lanesFor(outCols);
   const lanes = !sliced && suits(gpu, cols, rowTeam(most)) ? most : 32;
-  return createGemvQ4Units(gpu, { cols, format, accumulate, write, team: rowTeam(lanes), x });
+  // Behind a norm workgroups of one subgroup are some tenth faster where rows are many.
+  const own = write?.kind === 'normed' && isInt(x) ? { ...rowTeam(lanes), teams: 1 } : rowTeam(lanes);
+  return createGemvQ4Units(gpu, { cols, format, accumulate, write, team: own, x });
 }
-
-/** Rows that a large GPU has few of are shared by more lanes. Fastest of those tried on an NVIDIA H200 at 4B to 27B shapes. */
-export const lanesFor = (outCols: number): 32 | 64 => (outCols <= 6144 ? 64 : 32);
 
 /** Threads that fill large GPUs about once. */
 const manyThreads = 2 ** 16;

@@ -18,6 +18,7 @@ import {
   type ActivationDtype,
   type Affine4,
   emission,
+  isInt,
   matrix,
   requireAtMost,
   requireMultiple,
@@ -27,8 +28,11 @@ import {
   unitReader,
 } from './variants';
 
-/** A team of `lanes` threads shares the columns of `rows` neighbouring rows; a workgroup holds `teams` of them: see row_blocks. */
-export type Team = { rows: 2 | 4; lanes: number; teams: number };
+/**
+ * A team of `lanes` threads shares the columns of `rows` neighbouring rows; a workgroup holds `teams` of them: see row_blocks. `ahead`: a lane
+ * asks for its next weights before it multiplies those it has.
+ */
+export type Team = { rows: 2 | 4; lanes: number; teams: number; ahead?: boolean };
 
 /** A team of gemv_q4_staged, or of gemv_q4_held, which needs a lane for each 32 columns and takes `blocks` times `rows` rows. */
 export type WideTeam = Team & {
@@ -85,7 +89,7 @@ export function createGemvQ4Units(gpu: Gpu, shape: TeamShape<Team> & { x: UnitDt
     ...spec,
     label: `${spec.label}${reader.suffix} ${teamName(shape.team)}`,
     sources: unique([...spec.sources, ...reader.sources, pagesAhead, sourceUnits]),
-    constants: { ...spec.constants, ...reader.constants },
+    constants: { ...spec.constants, ...reader.constants, AHEAD: Number(shape.team.ahead ?? false) },
   });
 }
 
@@ -99,6 +103,35 @@ export const rowTeam = (lanes: number): Team => ({ rows: 4, lanes, teams: 64 / l
 export const unitTeam = (lanes: number, rows: 2 | 4 = 4): Team => ({ rows, lanes, teams: unitRows / rows });
 
 /**
+ * A unit of a product with an x of `x`: its workgroups are few, so that lanes that read ahead gain where numbers are integers; what f32 needs
+ * of registers leaves no room. Tried on an NVIDIA H200.
+ */
+export const residualTeam = (lanes: number, x: UnitDtype): Team => ({ ...unitTeam(lanes), ahead: isInt(x) });
+
+/** Lanes for four rows of each of two matrices of `rows` rows, for pairTeam; sums of a row depend on them, and so not on parts. */
+export function pairLanes(rows: number, x: UnitDtype): 16 | 32 | 64 {
+  if (isInt(x) && rows > manyPairs) return 16;
+  return lanesFor(2 * rows);
+}
+
+/**
+ * A unit of two matrices of `rows` rows. Fastest of those tried on an NVIDIA H200 at 0.8B, 9B and 27B shapes: reading ahead as long as the GPU
+ * still holds all workgroups at once, which need more registers for it.
+ */
+export function pairTeam(lanes: number, rows: number, x: UnitDtype): Team {
+  const threads = unitTeam(lanes).teams * lanes * (rows / unitRows);
+  return { ...unitTeam(lanes), ahead: isInt(x) && threads <= threadsAhead };
+}
+
+/** Rows of two matrices from which an H200 does not hold all workgroups of 256 threads at once. */
+const manyPairs = 16384;
+/** Threads that an H200 holds at once if each reads ahead of two matrices. */
+const threadsAhead = 80 * 1024;
+
+/** Rows that a large GPU has few of are shared by more lanes. Fastest of those tried on an NVIDIA H200 at 4B to 27B shapes. */
+export const lanesFor = (outCols: number): 32 | 64 => (outCols <= 6144 ? 64 : 32);
+
+/**
  * y = silu(gate x) * (up x) for one token, gate and up the two matrices of the dispatch, x as createWeighUnits or a product with `write`
  * gave it, in units of `x`, and squares [cols/32] f32 -> units [rows] of `units`.
  * @throws EngineError 'shape' unless 32 divides group and group divides cols.
@@ -109,16 +142,17 @@ export function createGateUpQ4Units(
     cols,
     format,
     eps,
-    team: { rows, lanes, teams },
+    team,
     x,
     units,
   }: { cols: number; format: Affine4; eps: number; team: Team; x: UnitDtype; units: ActivationDtype },
 ): Kernel {
+  const { rows, lanes, teams } = team;
   const piece = matrix(format, { from: 'several' });
   const reduce = teamReduction(gpu, { lanes, teams, blocks: 3 });
   const reader = unitReader(x);
   const emit = emission(units);
-  const label = `gate_up_q4_units${piece.suffix}${reduce.suffix}${reader.suffix} ${teamName({ rows, lanes, teams })}${emit.suffix}`;
+  const label = `gate_up_q4_units${piece.suffix}${reduce.suffix}${reader.suffix} ${teamName(team)}${emit.suffix}`;
   if (rows * teams !== unitRows) throw new EngineError('shape', `${label}: ${rows * teams} rows make no unit.`);
   requireMultiple(label, 'group', format.group, 32);
   requireMultiple(label, 'cols', cols, format.group);
@@ -130,7 +164,7 @@ export function createGateUpQ4Units(
     ]),
     enable: reduce.enable,
     constants: {
-      ...{ COLS: cols, EPS: eps, ...reader.constants },
+      ...{ COLS: cols, EPS: eps, AHEAD: Number(team.ahead ?? false), ...reader.constants },
       ...{ ROWS: rows, LANES: lanes, TEAMS: teams, ROW_BLOCKS: 2, BLOCKS: 3 },
       ...{ ...piece.constants, ...reduce.constants, ...emit.constants },
     },
@@ -276,7 +310,8 @@ export function oneStepLanes(gpu: Gpu, cols: number): number {
   return lanes < units + 32 ? lanes : whole(32);
 }
 
-export const teamName = ({ rows, lanes, teams }: Team): string => `${rows} rows, ${lanes}x${teams}`;
+export const teamName = ({ rows, lanes, teams, ahead }: Team): string =>
+  `${rows} rows, ${lanes}x${teams}${ahead ? ' ahead' : ''}`;
 
 export function wideName(team: WideTeam): string {
   const blocks = blocksOf(team);

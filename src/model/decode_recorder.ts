@@ -9,10 +9,14 @@ import type { Kernel } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
 import { createAttentionCombine, createAttentionCombineUnits, createAttentionSplit } from '../kernels/attention';
 import { createDeltaPrepare, createDeltaStep, createDeltaStepRaw, deltaChannels } from '../kernels/delta';
-import { chooseGemv, chooseGemvUnits, createQuantise, lanesFor, takesUnits } from '../kernels/gemv';
+import { chooseGemv, chooseGemvUnits, createQuantise, takesUnits } from '../kernels/gemv';
 import {
   createGateUpQ4Units,
   createGemvQ4Units,
+  lanesFor,
+  pairLanes,
+  pairTeam,
+  residualTeam,
   rowTeam,
   type Team,
   unitLanes,
@@ -207,7 +211,7 @@ export class DecodeRecorder extends Recorder {
     const { cols, format } = gate;
     const x = this.#inputDtype([gate, up]);
     const alikeBoth = this.#half && x !== 'f32' && isAffine4(format) && sameFormat(gate, up);
-    const lanes = alikeBoth ? unitLanes(gpu, cols, lanesFor(gate.rows + up.rows)) : undefined;
+    const lanes = alikeBoth ? unitLanes(gpu, cols, pairLanes(gate.rows, x)) : undefined;
     const pairs = lanes ? this.#pairs(gate, up) : undefined;
     if (!alikeBoth || !lanes || !pairs) {
       // The lanes of a row tell its sum's order, and whether the pairs lie together is a matter of the budget.
@@ -218,7 +222,8 @@ export class DecodeRecorder extends Recorder {
       return;
     }
     const units = this.#inputDtype([reader]);
-    const kernel = createGateUpQ4Units(gpu, { cols, format, eps: config.rmsNormEps, team: unitTeam(lanes), x, units });
+    const team = pairTeam(lanes, gate.rows, x);
+    const kernel = createGateUpQ4Units(gpu, { cols, format, eps: config.rmsNormEps, team, x, units });
     const ranges = { x: this.#input('normed', x), squares: this.at('squares'), units: this.#input('act', units) };
     for (const pair of pairs) this.add(kernel, ranges, table.several(pair), pair[0]!.part.rows);
   }
@@ -261,7 +266,7 @@ export class DecodeRecorder extends Recorder {
     const [dtype, units] = [this.#inputDtype([matrix]), this.#inputDtype(next.readers)];
     const write = { kind: 'residual' as const, units };
     const shape = { cols: matrix.cols, outCols: matrix.rows, format: matrix.format, accumulate: true, write };
-    const kernel = this.#gemv(shape, dtype, { team: unitTeam(lanes) });
+    const kernel = this.#gemv(shape, dtype, { team: dtype === 'f32' ? unitTeam(lanes) : residualTeam(lanes, dtype) });
     const written = { y: this.at('hidden'), units: this.#input('normed', units), squares: this.at('squares') };
     for (const part of matrix.parts) {
       const weights = table.severalAfter(next.vectors, next.name, [{ matrix, part, at: 0 }]);
