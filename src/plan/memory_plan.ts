@@ -259,6 +259,8 @@ function fixedBytes(
   };
 }
 
+const sumOf = (images: readonly { bytes: number }[]): number => images.reduce((sum, { bytes }) => sum + bytes, 0);
+
 function finish(
   input: PlanInput,
   model: ModelUnits,
@@ -268,9 +270,10 @@ function finish(
   uploads: Staging,
   gather: MatrixBlocks | undefined,
 ): Omit<MemoryPlan, 'smallestBudgetBytes'> {
-  const slabBytes = input.slabBytes ?? slabBytesFor(input.limits);
   const images = (wanted: boolean) => model.units.flatMap((unit, i) => (streamed[i] === wanted ? unit.images : []));
-  const placement = placeImages([model.vectors, ...images(false)], images(true), slabBytes);
+  const resident = [model.vectors, ...images(false)];
+  const slabBytes = input.slabBytes ?? slabBytesFor(input.limits, sumOf(resident));
+  const placement = placeImages(resident, images(true), slabBytes);
   const residentWeights = placement.slabs.reduce((sum, { bytes }) => sum + bufferBytes(bytes), 0);
   const ringBytes = ring.slots * ring.slotBytes;
   const { experts, kvCache, recurrentState, scratch, staging } = fixed.bytes;
