@@ -3,8 +3,9 @@
 //   x [COLS/32] units;  y f32, row r of this part at record.a.w + r;  ACCUMULATE adds to y
 //   weights: matrix_affine with BITS 4; 32 divides GROUP, GROUP divides COLS
 // Units lie so that a team reads neighbouring bytes: they are not staged. What a unit gives is in x_f32x32 or x_int, which lane takes what
-// in row_blocks, with one block a team; what becomes of the sums, in write_*. What is read for the products behind this one: pages_ahead.
-// AHEAD: a lane asks for its next weights before it multiplies those it has. That pays where there are few threads to wait at a time.
+// in row_blocks, with one block a team; what becomes of the sums, and what that asks for first, in write_*. What is read for the products
+// behind this one: pages_ahead. AHEAD: a lane asks for its next weights before it multiplies those it has, which pays where there are few
+// threads to wait at a time.
 override AHEAD: bool;
 override COUNT: u32 = (UNITS + LANES - 1u) / LANES;
 @group(0) @binding(0) var<storage, read> x: array<vec4u>;
@@ -14,6 +15,7 @@ override COUNT: u32 = (UNITS + LANES - 1u) / LANES;
 fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u, @builtin(num_workgroups) grid: vec3u) {
   let workgroup = wg.y * grid.x + wg.x; // workgroups past 65,535 fold into grid.y
   let place = placeOf(thread.index, workgroup);
+  begin(place);
   let ahead = askAhead(workgroup, thread.index);
   var sums = vec4f();
   var own = Rows();

@@ -2,6 +2,7 @@
 import type { Gpu } from '../gpu/device';
 import { createQuantise } from '../kernels/gemv';
 import { createGateUpQ4Units, createGemvQ4Units, type Team, teamName, unitTeam, type Write } from '../kernels/gemv_teams';
+import { conv1dSiluReference } from '../kernels/reference/conv1d_silu';
 import { gemmReference } from '../kernels/reference/gemv';
 import { weighReference } from '../kernels/reference/rms_norm';
 import { swigluReference } from '../kernels/reference/swiglu';
@@ -18,12 +19,14 @@ import {
   type Outcome,
   type Output,
   onBench,
+  poison,
   type Random,
   type Reduction,
   random,
   randomMatrix,
   requireStem,
   skip,
+  type TestMatrix,
   ulp,
   uniform,
   withReduction,
@@ -138,6 +141,14 @@ const productCases = products.flatMap((row): KernelCase[] => [
       run: (device) => onVariant(device, row, x, (gpu, bench) => normed(gpu, bench, row, x)),
     }),
   ),
+  ...([0, 1] as const).map(
+    (tokens): KernelCase => ({
+      kernel: 'gemv_q4_units',
+      name: nameOf(row, `convolved, ${tokens} tokens`),
+      why: `a delta rule's q, k and v in two parts, and what is not convolved; ${row.why}`,
+      run: (device) => onVariant(device, row, 'f32x32', (gpu, bench) => convolved(gpu, bench, row, tokens)),
+    }),
+  ),
   ...dtypes.map(
     (dtype): KernelCase => ({
       kernel: 'gemv_q4_units',
@@ -181,6 +192,42 @@ async function normed(gpu: Gpu, bench: Bench, row: Product, dtype: UnitDtype): P
       const size = gemmReference(x.map(Math.abs), matrix.sizes, shape).map((value) => value * scale);
       return compare(`matrix ${i}`, got.subarray(ats[i]!, ats[i]! + matrix.rows), want, (cols + 60) * ulp, size);
     }),
+  );
+}
+
+async function convolved(gpu: Gpu, bench: Bench, row: Product, tokens: 0 | 1): Promise<Outcome> {
+  const { cols, format } = row;
+  const channels = 37;
+  const next = random(35);
+  const matrices = [24, 13, 20].map((rows) => randomMatrix(next, rows, cols, format));
+  const ats = [0, 24, 48];
+  const { x, bound } = await activations(gpu, bench, next, cols, 'f32x32');
+  const { squares, scale } = randomSquares(bench, next, cols, 1e6); // sums of a few units
+  const conv = uniform(next, channels * 4);
+  const before = uniform(next, 3 * 3 * channels, -2, 2);
+  const [y, state] = [bench.output(68), bench.output(before)];
+  const kernel = createProduct(gpu, row, { kind: 'convolved', eps, channels }, 'f32x32');
+  requireStem(kernel, 'gemv_q4_units');
+  const per = kernel.rowsPerWorkgroup!;
+  const rows = matrices.reduce((sum, matrix) => sum + Math.ceil(matrix.rows / per) * per, 0);
+  const step = bench.step({ tokens, sourceSlot: 1, targetSlot: 2 });
+  const weights = bench.severalAfter(uniform(next, cols), matrices, ats, conv);
+  await bench.run({ kernel, bindings: { x: bound, y, squares, state, step }, weights, rows });
+  const of = (values: ArrayLike<number>, matrix: TestMatrix, weights: Float64Array) =>
+    gemmReference(values, weights, { tokens: 1, rows: matrix.rows, cols }).map((value) => value * scale);
+  const [a, b, z] = matrices.map((matrix) => of(x, matrix, matrix.values)) as [Float64Array, Float64Array, Float64Array];
+  const slot = before.subarray(3 * channels, 2 * 3 * channels);
+  const want = conv1dSiluReference([...a, ...b], conv, slot, channels);
+  const after = Float64Array.from(before);
+  after.set(tokens === 0 ? slot : want.state, 2 * 3 * channels);
+  const size = Math.max(...matrices.map((matrix) => largest(of(x.map(Math.abs), matrix, matrix.sizes))));
+  const tolerance = 64 * ulp; // of sums of terms of both signs
+  const got = await bench.read(y);
+  return worst(
+    compare('q, k, v', got.subarray(0, channels), want.y, 2 * tolerance, 4 * size), // four taps, and silu's slope
+    compare('others', got.subarray(48, 68), z, tolerance, size),
+    compare('between', got.subarray(channels, 48), new Float64Array(48 - channels).fill(poison), 0),
+    compare('state', await bench.read(state), after, tokens === 0 ? 0 : tolerance, size),
   );
 }
 

@@ -134,6 +134,8 @@ export class Tuner {
     const y = { buffer, offset, size: unitBytes(cols, x) };
     const activations = kernel.bind({ units: y, x: { buffer: values }, step: { buffer: step } });
     await this.#run((pass) => encode(pass, [{ kernel, activations, rows: 0 }], 1));
+    // What a product convolves is the same however often, and the state stays as it is, in a step of no tokens.
+    gpu.device.queue.writeBuffer(step, 0, packStep({ tokens: 0 }));
   }
 
   /** What the first product gives. */

@@ -6,9 +6,11 @@ import sourceUnits from '../../wgsl/gemv_q4_units.wgsl?raw';
 import pagesAhead from '../../wgsl/shared/pages_ahead.wgsl?raw';
 import q4Unit from '../../wgsl/shared/q4_unit.wgsl?raw';
 import rowBlocks from '../../wgsl/shared/row_blocks.wgsl?raw';
+import writeConvolved from '../../wgsl/shared/write_convolved.wgsl?raw';
 import writeNormed from '../../wgsl/shared/write_normed.wgsl?raw';
 import writeResidual from '../../wgsl/shared/write_residual.wgsl?raw';
 import writeRow from '../../wgsl/shared/write_row.wgsl?raw';
+import writeRowConvolved from '../../wgsl/shared/write_row_convolved.wgsl?raw';
 import writeRows from '../../wgsl/shared/write_rows.wgsl?raw';
 import xStaged from '../../wgsl/shared/x_staged.wgsl?raw';
 import { EngineError } from '../errors';
@@ -43,11 +45,16 @@ export type WideTeam = Team & {
 } & ({ x: 'staged' } | { x: 'held'; blocks: number });
 
 /**
- * What becomes of W x. 'normed': x is the weighed half of an RMSNorm (createWeighUnits), and the other half of it comes here. 'residual':
+ * What becomes of W x. 'normed': x is the weighed half of an RMSNorm (createWeighUnits), and the other half of it comes here. 'convolved':
+ * that, and the first `channels` of y are q, k and v of a delta rule, convolved over time with SiLU as createConv1dSilu does, state
+ * [slots, 3, channels] f32 moving from step.sourceSlot to step.targetSlot; a step of no tokens leaves it as it is. 'residual':
  * y is the residual stream, [cols of the norm behind it], and grows by W x; what createWeighUnits would give of it goes to `units`, in
  * that dtype, and `squares`. Default: y = W x.
  */
-export type Write = { kind: 'normed'; eps: number } | { kind: 'residual'; units: ActivationDtype };
+export type Write =
+  | { kind: 'normed'; eps: number }
+  | { kind: 'convolved'; eps: number; channels: number }
+  | { kind: 'residual'; units: ActivationDtype };
 
 type TeamShape<T> = {
   cols: number;
@@ -215,7 +222,8 @@ function teamSpec(gpu: Gpu, stem: string, shape: TeamShape<Team>, rowBlockCount:
   const { cols, format, team } = shape;
   const { rows, lanes, teams } = team;
   const piece = matrix(format, { from: 'several' });
-  const blocks = rowBlockCount + (shape.write?.kind === 'normed' ? 1 : 0);
+  const endsNorm = shape.write !== undefined && shape.write.kind !== 'residual';
+  const blocks = rowBlockCount + (endsNorm ? 1 : 0);
   const reduce = teamReduction(gpu, { lanes, teams, blocks });
   const writer = writerOf(shape, rows * rowBlockCount * teams);
   const label = `${stem}${piece.suffix}${reduce.suffix}${writer.suffix}`;
@@ -253,6 +261,15 @@ function writerOf({ write, accumulate }: TeamShape<Team>, workgroupRows: number)
       ...{ suffix: ' normed', sources: [writeRow, shared.normScale, writeNormed] },
       constants: { EPS: write.eps, ACCUMULATE: 0 },
       ...{ bindings: { squares: 'read' }, weights: 'matrix' },
+    };
+  }
+  if (write.kind === 'convolved') {
+    return {
+      suffix: ' convolved',
+      sources: [shared.moreParameters, shared.step, writeRowConvolved, shared.normScale, writeNormed, writeConvolved],
+      constants: { EPS: write.eps, CHANNELS: write.channels },
+      bindings: { squares: 'read', state: 'write', step: 'uniform' },
+      weights: 'both',
     };
   }
   const emit = emission(write.units);

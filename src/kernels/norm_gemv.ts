@@ -5,6 +5,7 @@ import normRows from '../../wgsl/shared/norm_rows.wgsl?raw';
 import q4Unit from '../../wgsl/shared/q4_unit.wgsl?raw';
 import rowBlocks from '../../wgsl/shared/row_blocks.wgsl?raw';
 import writeRow from '../../wgsl/shared/write_row.wgsl?raw';
+import writeRowConvolved from '../../wgsl/shared/write_row_convolved.wgsl?raw';
 import xNormed from '../../wgsl/shared/x_normed.wgsl?raw';
 import xTile from '../../wgsl/shared/x_tile.wgsl?raw';
 import type { MatrixFormat } from '../format/types';
@@ -39,7 +40,7 @@ export function createDeltaProjectQ4(gpu: Gpu, { channels, ...shape }: NormGemvS
   const spec = normSpec(gpu, 'delta_project_q4', shape);
   return createKernel(gpu, {
     ...spec,
-    sources: [shared.step, ...spec.sources, sourceDelta],
+    sources: [shared.step, ...spec.sources, writeRowConvolved, sourceDelta],
     constants: { ...spec.constants, CHANNELS: channels },
     bindings: { x: 'read', y: 'write', state: 'write', step: 'uniform' },
   });

@@ -1,7 +1,7 @@
 /**
  * What a GPU runs for one token, where a dispatch costs as much as a small matrix: matrices that read the same activations go in one
  * dispatch, a norm or an activation function writes what the product behind it reads (units of f32, or of integers where the GPU multiplies int8),
- * and the delta rule is two kernels, with all that lies before it and behind it.
+ * and of the delta rule the convolution goes with the products before it, all else is one kernel, where formats allow.
  */
 import type { ModelConfig } from '../format/types';
 import type { Dispatch } from '../gpu/dispatch';
@@ -90,14 +90,24 @@ export class DecodeRecorder extends Recorder {
     for (const group of alike(projections)) this.#projectGroup(x, dtype, group);
   }
 
-  /** In as few dispatches as there are slabs: of all matrices of the group depends which kernel, so that no budget changes results. */
-  #projectGroup(from: Input, dtype: ActivationDtype, group: readonly Projection[], team?: Team): void {
+  /**
+   * In as few dispatches as there are slabs: of all matrices of the group depends which kernel, so that no budget changes results. `delta`:
+   * of a group that q, k and v of a delta rule are in, half of a norm in front; they are convolved too.
+   */
+  #projectGroup(
+    from: Input,
+    dtype: ActivationDtype,
+    group: readonly Projection[],
+    { team, delta }: { team?: Team | undefined; delta?: DeltaInputs } = {},
+  ): void {
     const { config, table, scratch } = this.context;
     const x = this.#input(from, dtype);
     const half = from === 'normed' && this.#half;
     const [{ cols, format }] = group[0]!;
     const outCols = group.reduce((sum, [{ rows }]) => sum + rows, 0);
-    const write = half ? { kind: 'normed' as const, eps: config.rmsNormEps } : undefined;
+    const eps = config.rmsNormEps;
+    let write: Write | undefined = half ? { kind: 'normed', eps } : undefined;
+    if (delta) write = { kind: 'convolved', eps, channels: deltaChannels(deltaShape(config)) };
     const shape = { cols, outCols, format, accumulate: false, ...(write ? { write } : {}) };
     const kernel = this.#gemv(shape, dtype, { team });
     for (const run of table.bySlab(this.#places(group))) {
@@ -105,7 +115,9 @@ export class DecodeRecorder extends Recorder {
       const output = { buffer: scratch.projected };
       const ranges: Record<string, BufferRange> = { x, y: output };
       if (half) ranges.squares = this.at('squares');
-      const dispatch = this.add(kernel, ranges, table.several(run), rowsOf(kernel, rows));
+      if (delta) Object.assign(ranges, { state: { buffer: delta.state.conv }, step: this.step });
+      const weights = delta ? table.severalAfter(delta.vectors, 'inputNorm', run, 'conv1d') : table.several(run);
+      const dispatch = this.add(kernel, ranges, weights, rowsOf(kernel, rows));
       if (!team) this.products.push({ dispatch, shape: { ...shape, tokens: 1 }, x: dtype, rows, input: x, output });
     }
   }
@@ -217,7 +229,7 @@ export class DecodeRecorder extends Recorder {
       // The lanes of a row tell its sum's order, and whether the pairs lie together is a matter of the budget.
       const team = lanes ? rowTeam(lanes) : undefined;
       const projections = [[gate, 'gate'] as const, [up, 'up'] as const];
-      for (const group of alike(projections)) this.#projectGroup('normed', x, group, team);
+      for (const group of alike(projections)) this.#projectGroup('normed', x, group, { team });
       this.swiglu(reader);
       return;
     }
@@ -355,6 +367,7 @@ export class DecodeRecorder extends Recorder {
       });
   }
 
+  /** The convolution goes with the products before it where those end a norm or are narrow, norms of heads and gates then with the rule. */
   override deltaNet(
     vectors: DeltaNetLayer['vectors'],
     norm: NormOf,
@@ -363,10 +376,49 @@ export class DecodeRecorder extends Recorder {
   ): void {
     const narrow = this.#narrow(projections);
     if (narrow) {
-      this.#narrowDeltaNet(vectors, projections, state, { reader, narrow });
+      this.#projectDelta(projections, narrow, { vectors, state });
+      this.#rawRule(vectors, state, reader);
       return;
     }
-    this.projectNormed(norm, projections);
+    this.norm(norm, 'normed');
+    if (this.#half) {
+      const dtype = this.#inputDtype(projections.map(([matrix]) => matrix));
+      for (const group of alike(projections)) {
+        const convolves = group.some(([, y]) => y === 'qkvIn');
+        this.#projectGroup('normed', dtype, group, convolves ? { delta: { vectors, state } } : {});
+      }
+      this.#rawRule(vectors, state, reader);
+      return;
+    }
+    this.project('normed', projections);
+    this.#preparedRule(vectors, state, reader);
+  }
+
+  #projectDelta(
+    projections: readonly Projection[],
+    narrow: { cols: number; eps: number; format: Affine4 },
+    { vectors, state }: DeltaInputs,
+  ): void {
+    const { gpu, config, table, scratch } = this.context;
+    const project = createDeltaProjectQ4(gpu, { ...narrow, channels: deltaChannels(deltaShape(config)) });
+    const ranges = { x: this.at('hidden'), y: { buffer: scratch.projected }, state: { buffer: state.conv }, step: this.step };
+    for (const run of table.bySlab(this.#places(projections))) {
+      const rows = run.map(({ part }) => part.rows);
+      this.add(project, ranges, table.severalAfter(vectors, 'inputNorm', run, 'conv1d'), rowsOf(project, rows));
+    }
+  }
+
+  #rawRule(vectors: DeltaNetLayer['vectors'], state: DeltaNetState, reader: MatrixBlocks): void {
+    const { gpu, config, table, scratch } = this.context;
+    const dtype = this.#inputDtype([reader]);
+    const at = { aAt: this.#offset('a') / 4, bAt: this.#offset('b') / 4 };
+    const rule = createDeltaStepRaw(gpu, { ...deltaShape(config), ...at, eps: config.rmsNormEps, y: dtype });
+    const inputs = { qkv: this.at('qkvIn'), projected: { buffer: scratch.projected }, z: this.at('z') };
+    const out = { units: this.#input('mixed', dtype), state: { buffer: state.recurrent } };
+    this.add(rule, { ...inputs, ...out, step: this.step }, table.vectors(vectors, 'norm', 'negExpA', 'dtBias'));
+  }
+
+  #preparedRule(vectors: DeltaNetLayer['vectors'], state: DeltaNetState, reader: MatrixBlocks): void {
     const { gpu, config, table } = this.context;
     const shape = deltaShape(config);
     const { step } = this;
@@ -380,30 +432,6 @@ export class DecodeRecorder extends Recorder {
     const rule = createDeltaStep(gpu, { ...shape, eps: config.rmsNormEps, y: dtype });
     const ranges = { units: this.#input('mixed', dtype), qkv, gates, z: this.at('z'), state: { buffer: state.recurrent }, step };
     this.add(rule, ranges, table.vectors(vectors, 'norm'));
-  }
-
-  /** The convolution goes with the products before it, norms and gates with the rule. */
-  #narrowDeltaNet(
-    vectors: DeltaNetLayer['vectors'],
-    projections: readonly Projection[],
-    state: DeltaNetState,
-    { reader, narrow }: { reader: MatrixBlocks; narrow: { cols: number; eps: number; format: Affine4 } },
-  ): void {
-    const { gpu, config, table, scratch } = this.context;
-    const shape = deltaShape(config);
-    const { step } = this;
-    const project = createDeltaProjectQ4(gpu, { ...narrow, channels: deltaChannels(shape) });
-    const ranges = { x: this.at('hidden'), y: { buffer: scratch.projected }, state: { buffer: state.conv }, step };
-    for (const run of table.bySlab(this.#places(projections))) {
-      const rows = run.map(({ part }) => part.rows);
-      this.add(project, ranges, table.severalAfter(vectors, 'inputNorm', run, 'conv1d'), rowsOf(project, rows));
-    }
-    const dtype = this.#inputDtype([reader]);
-    const at = { aAt: this.#offset('a') / 4, bAt: this.#offset('b') / 4 };
-    const rule = createDeltaStepRaw(gpu, { ...shape, ...at, eps: config.rmsNormEps, y: dtype });
-    const inputs = { qkv: this.at('qkvIn'), projected: { buffer: scratch.projected }, z: this.at('z') };
-    const out = { units: this.#input('mixed', dtype), state: { buffer: state.recurrent } };
-    this.add(rule, { ...inputs, ...out, step }, table.vectors(vectors, 'norm', 'negExpA', 'dtBias'));
   }
 
   protected override swiglu(reader: MatrixBlocks): void {
@@ -446,6 +474,9 @@ export class DecodeRecorder extends Recorder {
       : chooseGemvUnits(gpu, { ...shape, x: dtype }, sliced);
   }
 }
+
+/** What the convolution of a delta rule's inputs needs beside them. */
+type DeltaInputs = { vectors: DeltaNetLayer['vectors']; state: DeltaNetState };
 
 const keyOf = ({ vectors, name }: NormOf): string => `${vectors.block.label} ${name}`;
 const sameFormat = (a: MatrixBlocks, b: MatrixBlocks): boolean => JSON.stringify(a.format) === JSON.stringify(b.format);

@@ -385,15 +385,18 @@ test('a prompt takes the choices of an expert together, in tiles that read its w
   }
 });
 
-test('what a measurement may put in the place of a product that ends a norm binds what that binds', () => {
+test.each([
+  { kind: 'normed', eps: 1e-6 },
+  { kind: 'convolved', eps: 1e-6, channels: 96 },
+] as const)('what a measurement may put in the place of a product that ends a norm binds what that binds: $kind', (write) => {
   const gpu = { ...inertGpu(), int8Dot: true, adapter: { limits: {} } } as Gpu;
   const shape = {
     cols: 2048,
     outCols: 2048,
     format: expert.format,
     accumulate: false,
-    write: { kind: 'normed', eps: 1e-6 },
-  } as const;
+    write,
+  };
   const usual = chooseGemvUnits(gpu, { ...shape, x: 'int16' });
   const candidates = gemvUnitCandidates(gpu, { ...shape, tokens: 1 }).map(({ create }) => create(gpu));
   expect(usual.bindings).toContain('squares');

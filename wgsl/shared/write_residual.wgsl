@@ -9,6 +9,9 @@ fn streamed(quad: u32) -> vec4f {
   return vec4f(stream[4u * quad], stream[4u * quad + 1u], stream[4u * quad + 2u], stream[4u * quad + 3u]);
 }
 
+/// Before the weights are read: nothing.
+fn begin(place: Place) {}
+
 fn finish(place: Place, thread: Thread) {
   let own = place.lane / 4u * ROWS + place.lane % 4u;
   let adds = place.lane < 4u * ROW_BLOCKS && place.lane % 4u < ROWS;
