@@ -137,7 +137,7 @@ export function chooseGemvUnits(
   const most = lanesFor(outCols);
   const lanes = !sliced && suits(gpu, cols, rowTeam(most)) ? most : 32;
   // Behind a norm workgroups of one subgroup are some tenth faster where rows are many.
-  const own = write?.kind === 'normed' && isInt(x) ? { ...rowTeam(lanes), teams: 1 } : rowTeam(lanes);
+  const own = (write?.kind === 'normed' || write?.kind === 'convolved') && isInt(x) ? { ...rowTeam(lanes), teams: 1 } : rowTeam(lanes);
   return createGemvQ4Units(gpu, { cols, format, accumulate, write, team: own, x });
 }
 
