@@ -1,8 +1,8 @@
-// delta_step: the gated delta rule for one token, and the output norm behind it. Per value head, with key head
+// delta_step: the gated delta rule for one token, and the output norm behind it, for products that read f32. Per value head, with key head
 // h / (VALUE_HEADS / KEY_HEADS):  S <- e^g S;  d = beta (v - S^T k);  S <- S + k d^T;  o = S^T q
 //   y = o * (mean(o^2) + EPS)^-1/2 * w * silu(z)
 //   qkv [CHANNELS] f32 and (g, beta) of a head from heads_*;  z [VALUE_HEADS, VALUE_DIM] f32
-//   units: y [VALUE_HEADS * VALUE_DIM] as emit_* writes it;  weights: record.a.x = w [VALUE_DIM] f32, plain
+//   y [VALUE_HEADS, VALUE_DIM] f32;  weights: record.a.x = w [VALUE_DIM] f32, plain
 //   state [slots, VALUE_HEADS, KEY_DIM, VALUE_DIM] f32 moves from step.sourceSlot to step.targetSlot; a step of no tokens leaves it
 // One workgroup per value head: VALUE_DIM / 4 column quads by as many parts of the key dimension as make 256 threads. A thread asks for its
 // rows of the state before it finds out anything else, sixteen at a time; where it has no more, which VALUE_DIM <= 128 gives, they stay in
@@ -13,16 +13,15 @@ override CHANNELS: u32 = 2u * KEY_HEADS * KEY_DIM + VALUE_HEADS * VALUE_DIM;
 override QUADS: u32 = VALUE_DIM / 4u;
 override PARTS: u32 = 256u / QUADS;
 override WHOLE: bool = KEY_DIM % (16u * PARTS) == 0u;
-override EMITTERS: u32 = QUADS / 2u;
 override CHUNKS: u32 = (KEY_DIM + 16u * PARTS - 1u) / (16u * PARTS);
-@group(0) @binding(0) var<storage, read_write> units: array<Emitted>;
+@group(0) @binding(0) var<storage, read_write> y: array<vec4f>;
 @group(0) @binding(3) var<storage, read> z: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> state: array<vec4f>;
 @group(0) @binding(5) var<uniform> step: Step;
 /// Zero past the end.
 var<workgroup> key: array<f32, 16u * CHUNKS * PARTS>;
 var<workgroup> query: array<f32, 16u * CHUNKS * PARTS>;
-var<workgroup> parts: array<vec4f, 256>; // [part, quad], then y
+var<workgroup> parts: array<vec4f, 256>; // [part, quad]
 var<workgroup> squares: array<f32, 256>;
 
 /// Sixteen rows of one column quad, every PARTSth of the state: a column of a matrix each.
@@ -115,9 +114,6 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) threa
     for (var i = 0u; i < QUADS; i++) { sum += squares[i]; }
     let scale = inverseSqrt(sum / f32(VALUE_DIM) + EPS);
     let gate = z[head * QUADS + thread];
-    parts[thread] = out * scale * parameter4(record.a.x + thread) * gate / (1.0 + exp(-gate));
+    y[head * QUADS + thread] = out * scale * parameter4(record.a.x + thread) * gate / (1.0 + exp(-gate));
   }
-  workgroupBarrier();
-  let own = thread % EMITTERS * 2u;
-  emit(head * (QUADS / 8u) + thread / 4u, thread, thread < EMITTERS, parts[own], parts[own + 1u]);
 }

@@ -2,10 +2,10 @@
 // or 1/65024 (4) of the largest of 32 neighbours.
 //   x [COLS/32] units;  y f32, row r of this part at record.a.w + r;  ACCUMULATE adds to y
 //   weights: matrix_affine with BITS 4; 32 divides GROUP, GROUP divides COLS
-// Units lie so that a team reads neighbouring bytes: they are not staged. What a unit gives is in x_f32x32 or x_int, which lane takes what
-// in row_blocks, with one block a team; what becomes of the sums, and what that asks for first, in write_*. What is read for the products
-// behind this one: pages_ahead. AHEAD: a lane asks for its next weights before it multiplies those it has, which pays where there are few
-// threads to wait at a time.
+// Units lie so that a team reads neighbouring bytes: they are not staged. What a unit gives is in x_f32x32 or x_int, how much that counts in
+// scale_*, which lane takes what in row_blocks, with one block a team; what becomes of the sums, and what that asks for first, in write_*. What
+// is read for the products behind this one: pages_ahead. AHEAD: a lane asks for its next weights before it multiplies those it has, which pays
+// where there are few threads to wait at a time.
 override AHEAD: bool;
 override COUNT: u32 = (UNITS + LANES - 1u) / LANES;
 @group(0) @binding(0) var<storage, read> x: array<vec4u>;
@@ -24,10 +24,11 @@ fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u, @builtin(num_workgroup
     let unit = t * LANES + place.lane;
     if (AHEAD) {
       let next = readRows(place.row, min(unit + LANES, UNITS - 1u));
-      if (unit < UNITS) { sums += addRows(own, readUnit(unit)); }
+      if (unit < UNITS) { sums += unitScale(unit) * addRows(own, readUnit(unit)); }
       own = next;
     } else if (unit < UNITS) {
-      sums += addRows(readRows(place.row, unit), readUnit(unit));
+      let rows = readRows(place.row, unit);
+      sums += unitScale(unit) * addRows(rows, readUnit(unit));
     }
   }
   sums.x += zeroOf(ahead);

@@ -1,10 +1,11 @@
 import type { Gpu } from '../gpu/device';
+import type { BufferRange } from '../gpu/memory';
 import {
   createDeltaChunkPrepare,
   createDeltaChunkScan,
   createDeltaRuleDirect,
   createDeltaStep,
-  createDeltaStepRaw,
+  createDeltaStepUnits,
   type DeltaShape,
   deltaChannels,
   deltaChunk,
@@ -16,7 +17,8 @@ import {
   deltaRuleReference,
 } from '../kernels/reference/delta';
 import { gatedRmsNormReference } from '../kernels/reference/gated_rms_norm';
-import { unitBytes } from '../kernels/variants';
+import { weighReference } from '../kernels/reference/rms_norm';
+import { type UnitDtype, unitBytes } from '../kernels/variants';
 import { describe } from './delta_inputs';
 import { compareDecoded, decodeUnits, missing } from './gemv_units';
 import {
@@ -33,6 +35,7 @@ import {
   skip,
   ulp,
   uniform,
+  type Weights,
   worst,
 } from './harness';
 
@@ -184,7 +187,7 @@ const ruleCases: KernelCase[] = ruleRows.map((row) => ({
     }),
 }));
 
-// ---- delta_step -------------------------------------------------------------------------------------------------------
+// ---- delta_step and delta_step_units ------------------------------------------------------------------------------------
 
 type OneStepRow = { shape: DeltaShape; tokens: 0 | 1; decay: Decay; source: number; target: number; why: string };
 
@@ -203,117 +206,165 @@ const oneStepRows: OneStepRow[] = [
   { shape: r4, tokens: 0, decay: 'some', source: 1, target: 1, why: 'a step of no tokens leaves the state as it is' },
 ];
 
-const oneStepCases: KernelCase[] = oneStepRows.flatMap(({ shape, tokens, decay, source, target, why }) =>
-  (['f32', 'f32x32', 'int16'] as const).map((dtype) => ({
+const nameOf = ({ tokens, shape, decay, source, target }: OneStepRow) =>
+  `${tokens} tokens, ${describe(shape)}, decay ${decay}, slot ${source} to ${target}`;
+
+const eps = Math.fround(1e-6);
+
+/** One token's inputs and state on the bench, and what comes of them: o and the state. */
+function oneStep(bench: Bench, { shape, tokens, decay, source, target }: OneStepRow) {
+  const { valueHeads, keyDim, valueDim } = shape;
+  const next = random(15);
+  const sequence = randomSequence(next, shape, 1, decay);
+  const slot = valueHeads * keyDim * valueDim;
+  const before = uniform(next, slots * slot);
+  const z = uniform(next, valueHeads * valueDim, -4, 4);
+  const w = uniform(next, valueDim, 0.5, 1.5);
+  const state = bench.output(before);
+  const start = before.subarray(source * slot, (source + 1) * slot);
+  const rule = deltaRuleReference(sequence.qkv, sequence.gates, start, shape, 1);
+  const size = Math.max(Math.exp(-decays[decay][0]) * longestColumn(start, shape), longestColumn(rule.state, shape), 1);
+  const tolerance = (keyDim + 12) * ulp; // of o and the state, as above
+  const after = Float64Array.from(before);
+  after.set(deltaRuleReference(sequence.qkv, sequence.gates, start, shape, tokens).state, target * slot);
+  return {
+    ...{ z, w, before, o: rule.o, size, tolerance },
+    bindings: {
+      ...{ qkv: bench.input(sequence.qkv), gates: bench.input(sequence.gates), z: bench.input(z) },
+      ...{ state, step: bench.step({ tokens, sourceSlot: source, targetSlot: target }) },
+    },
+    left: async () => compare('state', await bench.read(state), after, tokens === 0 ? 0 : tolerance, size),
+  };
+}
+
+const wholeStepCases = oneStepRows.map(
+  (row): KernelCase => ({
     kernel: 'delta_step',
-    name: `${tokens} tokens, ${describe(shape)}, decay ${decay}, slot ${source} to ${target}, to ${dtype}`,
-    why,
-    run: (gpu: Gpu) => {
-      const lack = missing(gpu, dtype);
-      if (lack) return Promise.resolve(skip(lack));
-      return onBench(gpu, async (bench) => {
+    name: nameOf(row),
+    why: row.why,
+    run: (gpu) =>
+      onBench(gpu, async (bench) => {
+        const { shape, tokens } = row;
         const { valueHeads, keyDim, valueDim } = shape;
-        const eps = Math.fround(1e-6);
-        const next = random(15);
-        const sequence = randomSequence(next, shape, 1, decay);
-        const slot = valueHeads * keyDim * valueDim;
-        const before = uniform(next, slots * slot);
-        const z = uniform(next, valueHeads * valueDim, -4, 4);
-        const w = uniform(next, valueDim, 0.5, 1.5);
-        const state = bench.output(before);
-        const y = bench.output(dtype === 'f32' ? z.length : unitBytes(z.length, dtype) / 4);
-        const step = bench.step({ tokens, sourceSlot: source, targetSlot: target });
-        const inputs = { qkv: bench.input(sequence.qkv), gates: bench.input(sequence.gates), z: bench.input(z) };
-        await bench.run({
-          kernel: createDeltaStep(gpu, { ...shape, eps, y: dtype }),
-          bindings: { ...inputs, units: y, state, step },
-          weights: bench.vectors(w),
-        });
-        const start = before.subarray(source * slot, (source + 1) * slot);
-        const rule = deltaRuleReference(sequence.qkv, sequence.gates, start, shape, 1);
-        const want = gatedRmsNormReference(rule.o, z, w, eps);
-        const size = Math.max(Math.exp(-decays[decay][0]) * longestColumn(start, shape), longestColumn(rule.state, shape), 1);
-        const tolerance = (keyDim + 12) * ulp; // of o and the state, as above
-        const after = Float64Array.from(before);
-        after.set(deltaRuleReference(sequence.qkv, sequence.gates, start, shape, tokens).state, target * slot);
-        const left = compare('state', await bench.read(state), after, tokens === 0 ? 0 : tolerance, size);
-        if (tokens === 0) return left; // nobody reads what comes out
+        const { z, w, o, size, tolerance, bindings, left } = oneStep(bench, row);
+        const y = bench.output(z.length);
+        const kernel = createDeltaStep(gpu, { ...shape, eps, heads: 'ready' });
+        await bench.run({ kernel, bindings: { ...bindings, y }, weights: bench.vectors(w) });
+        if (tokens === 0) return left(); // nobody reads what comes out
         // The norm divides by the size of o, errors too.
         const norms = Array.from({ length: valueHeads }, (_, h) => {
-          const o = rule.o.subarray(h * valueDim, (h + 1) * valueDim);
-          return Math.sqrt(o.reduce((sum, value) => sum + value * value, 0) / valueDim);
+          const own = o.subarray(h * valueDim, (h + 1) * valueDim);
+          return Math.sqrt(own.reduce((sum, value) => sum + value * value, 0) / valueDim);
         });
         const grown = Math.max(1, ...norms.map((norm) => size / Math.sqrt(keyDim) / norm));
         const noise = tolerance * grown * 8 + (valueDim / 2 + 12 + expUlps(4)) * ulp;
-        const got = await bench.read(y);
-        const most = largest(want);
-        if (dtype === 'f32') return worst(left, compare('y', got, want, noise, most));
-        // What the integers stand for is what the same kernel gives as f32, which has a case of its own.
-        const exact = bench.output(z.length);
-        await bench.run({
-          kernel: createDeltaStep(gpu, { ...shape, eps, y: 'f32' }),
-          bindings: { ...inputs, units: exact, state: bench.output(before), step },
-          weights: bench.vectors(w),
-        });
-        return worst(
-          left,
-          compareDecoded(Float32Array.from(await bench.read(exact)), decodeUnits(got, z.length, dtype), dtype, 4 * ulp),
-        );
-      });
-    },
-  })),
+        const want = gatedRmsNormReference(o, z, w, eps);
+        return worst(await left(), compare('y', await bench.read(y), want, noise, largest(want)));
+      }),
+  }),
 );
 
-const rawStepCases: KernelCase[] = [
+const unitStepCases = oneStepRows.flatMap((row) =>
+  (['f32x32', 'int16'] as const).map(
+    (dtype): KernelCase => ({
+      kernel: 'delta_step_units',
+      name: `${nameOf(row)}, to ${dtype}`,
+      why: row.why,
+      run: (gpu) => {
+        const lack = missing(gpu, dtype);
+        if (lack) return Promise.resolve(skip(lack));
+        return onBench(gpu, async (bench) => {
+          const { shape, tokens } = row;
+          const { z, w, before, o, size, tolerance, bindings, left } = oneStep(bench, row);
+          const outputs = (y: UnitDtype) => ({
+            units: bench.output(unitBytes(z.length, y) / 4),
+            squares: bench.output(z.length / 32),
+          });
+          const run = (y: UnitDtype, own: Record<string, BufferRange>) => {
+            const kernel = createDeltaStepUnits(gpu, { ...shape, y, heads: 'ready' });
+            return bench.run({ kernel, bindings: { ...bindings, ...own }, weights: bench.vectors(w) });
+          };
+          const out = outputs(dtype);
+          await run(dtype, out);
+          if (tokens === 0) return left(); // nobody reads what comes out
+          // The product behind it ends the norm.
+          const factors = Float64Array.from(z, (value, i) => (w[i % w.length]! * value) / (1 + Math.exp(-value)));
+          const want = weighReference(o, factors);
+          const noise = tolerance + (6 + expUlps(4)) * ulp;
+          const scale = (size / Math.sqrt(shape.keyDim)) * largest(factors);
+          const squaresSize = want.squares.map((sum) => sum + (32 * (size * size)) / shape.keyDim);
+          const squares = compare('squares', await bench.read(out.squares), want.squares, 2 * noise + 32 * ulp, squaresSize);
+          const got = decodeUnits(await bench.read(out.units), z.length, dtype);
+          if (dtype === 'f32x32') return worst(await left(), squares, compare('units', got.values, want.weighed, noise, scale));
+          // What the integers stand for is what the same kernel gives as f32, which has a case of its own.
+          const exact = outputs('f32x32');
+          await run('f32x32', { ...exact, state: bench.output(before) });
+          const { values } = decodeUnits(await bench.read(exact.units), z.length, 'f32x32');
+          return worst(await left(), squares, compareDecoded(Float32Array.from(values), got, dtype, 4 * ulp));
+        });
+      },
+    }),
+  ),
+);
+
+const rawStepCases = [
   { shape: r4, why: 'the shape of the large models' },
   { shape: { ...r2, keyDim: 36, valueDim: 32 }, why: 'a key that sixteen threads do not share evenly' },
-].map(({ shape, why }) => ({
-  kernel: 'delta_step',
-  name: `raw, ${describe(shape)}`,
-  why: `${why}: what it gives of prepared heads and gates`,
-  run: (gpu) =>
-    onBench(gpu, async (bench) => {
-      const { valueHeads, keyDim, valueDim } = shape;
-      const eps = Math.fround(1e-6);
-      const next = random(16);
-      const raw = uniform(next, deltaChannels(shape));
-      const [a, b] = [uniform(next, valueHeads, -3, 3), uniform(next, valueHeads, -3, 3)];
-      const negExpA = uniform(next, valueHeads, -1, -0.1);
-      const dtBias = uniform(next, valueHeads);
-      const z = uniform(next, valueHeads * valueDim, -4, 4);
-      const w = uniform(next, valueDim, 0.5, 1.5);
-      const before = uniform(next, slots * valueHeads * keyDim * valueDim);
-      const projected = new Float32Array(2 * valueHeads + 7);
-      projected.set(a, 3);
-      projected.set(b, valueHeads + 5);
-      const [rawY, rawState, y, state] = [
-        bench.output(z.length),
-        bench.output(before),
-        bench.output(z.length),
-        bench.output(before),
-      ];
-      const own = { z: bench.input(z), step: bench.step({ tokens: 1, sourceSlot: 1, targetSlot: 2 }) };
-      await bench.run({
-        kernel: createDeltaStepRaw(gpu, { ...shape, eps, y: 'f32', aAt: 3, bAt: valueHeads + 5 }),
-        bindings: { ...own, qkv: bench.input(raw), projected: bench.input(projected), units: rawY, state: rawState },
-        weights: bench.vectors(w, negExpA, dtBias),
-      });
-      const qkv = bench.input(Float32Array.from(deltaQkNormReference(raw, shape)));
-      const gates = bench.input(Float32Array.from(deltaGatesReference(a, b, negExpA, dtBias)));
-      await bench.run({
-        kernel: createDeltaStep(gpu, { ...shape, eps, y: 'f32' }),
-        bindings: { ...own, qkv, gates, units: y, state },
-        weights: bench.vectors(w),
-      });
-      const [want, wantState] = [await bench.read(y), await bench.read(state)];
-      // Errors of norms, decay and gate are some roundings of what was computed from them.
-      const tolerance = (keyDim + 64) * ulp;
-      return worst(
-        compare('state', await bench.read(rawState), wantState, tolerance, largest(wantState)),
-        compare('y', await bench.read(rawY), want, 8 * tolerance, largest(want)),
-      );
+].flatMap(({ shape, why }) =>
+  (['delta_step', 'delta_step_units'] as const).map(
+    (kernel): KernelCase => ({
+      kernel,
+      name: `raw, ${describe(shape)}`,
+      why: `${why}: what it gives of prepared heads and gates`,
+      run: (gpu) =>
+        onBench(gpu, async (bench) => {
+          const { valueHeads, keyDim, valueDim } = shape;
+          const next = random(16);
+          const raw = uniform(next, deltaChannels(shape));
+          const [a, b] = [uniform(next, valueHeads, -3, 3), uniform(next, valueHeads, -3, 3)];
+          const negExpA = uniform(next, valueHeads, -1, -0.1);
+          const dtBias = uniform(next, valueHeads);
+          const z = uniform(next, valueHeads * valueDim, -4, 4);
+          const w = uniform(next, valueDim, 0.5, 1.5);
+          const before = uniform(next, slots * valueHeads * keyDim * valueDim);
+          const projected = new Float32Array(2 * valueHeads + 7);
+          projected.set(a, 3);
+          projected.set(b, valueHeads + 5);
+          const own = { z: bench.input(z), step: bench.step({ tokens: 1, sourceSlot: 1, targetSlot: 2 }) };
+          /** y, as the kernel gives it, and the state. */
+          const run = async (
+            heads: Parameters<typeof createDeltaStep>[1]['heads'],
+            inputs: Record<string, BufferRange>,
+            weights: Weights,
+          ) => {
+            const state = bench.output(before);
+            const bindings = { ...own, ...inputs, state };
+            if (kernel === 'delta_step') {
+              const y = bench.output(z.length);
+              await bench.run({ kernel: createDeltaStep(gpu, { ...shape, eps, heads }), bindings: { ...bindings, y }, weights });
+              return { y: await bench.read(y), state: await bench.read(state) };
+            }
+            const units = bench.output(unitBytes(z.length, 'f32x32') / 4);
+            const step = createDeltaStepUnits(gpu, { ...shape, y: 'f32x32', heads });
+            const squares = bench.output(z.length / 32);
+            await bench.run({ kernel: step, bindings: { ...bindings, units, squares }, weights });
+            return { y: decodeUnits(await bench.read(units), z.length, 'f32x32').values, state: await bench.read(state) };
+          };
+          const rawInputs = { qkv: bench.input(raw), projected: bench.input(projected) };
+          const got = await run({ aAt: 3, bAt: valueHeads + 5 }, rawInputs, bench.vectors(w, negExpA, dtBias));
+          const qkv = bench.input(Float32Array.from(deltaQkNormReference(raw, shape)));
+          const gates = bench.input(Float32Array.from(deltaGatesReference(a, b, negExpA, dtBias)));
+          const want = await run('ready', { qkv, gates }, bench.vectors(w));
+          // Errors of norms, decay and gate are some roundings of what was computed from them.
+          const tolerance = (keyDim + 64) * ulp;
+          return worst(
+            compare('state', got.state, want.state, tolerance, largest(want.state)),
+            compare('y', got.y, want.y, 8 * tolerance, largest(want.y)),
+          );
+        }),
     }),
-}));
+  ),
+);
 
 /** The largest Euclidean length of a column of S [valueHeads, keyDim, valueDim]. */
 function longestColumn(s: ArrayLike<number>, { valueHeads, keyDim, valueDim }: DeltaShape): number {
@@ -361,4 +412,4 @@ const prepareCases: KernelCase[] = prepareRows.map(({ shape, tokens, decay, why 
     }),
 }));
 
-export const deltaCases: KernelCase[] = [...prepareCases, ...ruleCases, ...oneStepCases, ...rawStepCases];
+export const deltaCases: KernelCase[] = [...prepareCases, ...ruleCases, ...wholeStepCases, ...unitStepCases, ...rawStepCases];

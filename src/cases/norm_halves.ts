@@ -149,6 +149,16 @@ const productCases = products.flatMap((row): KernelCase[] => [
       run: (device) => onVariant(device, row, 'f32x32', (gpu, bench) => convolved(gpu, bench, row, tokens)),
     }),
   ),
+  ...(['f32x32', 'int16'] as const).flatMap((x) =>
+    [1, 2, 4, 8].map(
+      (units): KernelCase => ({
+        kernel: 'gemv_q4_units',
+        name: nameOf(row, `heads of ${units} units, ${x}`),
+        why: `the scale of a norm of each head, where y alone is written and where the next norm begins; ${row.why}`,
+        run: (device) => onVariant(device, row, x, (gpu, bench) => scaledHeads(gpu, bench, row, { x, units })),
+      }),
+    ),
+  ),
   ...dtypes.map(
     (dtype): KernelCase => ({
       kernel: 'gemv_q4_units',
@@ -228,6 +238,42 @@ async function convolved(gpu: Gpu, bench: Bench, row: Product, tokens: 0 | 1): P
     compare('others', got.subarray(48, 68), z, tolerance, size),
     compare('between', got.subarray(channels, 48), new Float64Array(48 - channels).fill(poison), 0),
     compare('state', await bench.read(state), after, tokens === 0 ? 0 : tolerance, size),
+  );
+}
+
+async function scaledHeads(
+  gpu: Gpu,
+  bench: Bench,
+  { team, cols: about, format }: Product,
+  { x: dtype, units }: { x: UnitDtype; units: number },
+): Promise<Outcome> {
+  const cols = Math.floor(about / 256) * 256; // whole heads
+  const [rows, next] = [64, random(36)];
+  const matrix = randomMatrix(next, rows, cols, format);
+  const { x, bound } = await activations(gpu, bench, next, cols, dtype);
+  const squares = uniform(next, cols / 32, 8, 64);
+  const before = uniform(next, rows, -100, 100);
+  const shape = { cols, format, accumulate: true, x: dtype, heads: { units, eps } };
+  const weights = bench.severalAfter(uniform(next, rows), [matrix], [0]);
+  const own = { x: bound, headSquares: bench.input(squares) };
+  const [alone, y] = [bench.output(before), bench.output(before)];
+  const plain = createGemvQ4Units(gpu, { ...shape, team: { ...team, teams: 2 } });
+  await bench.run({ kernel: plain, bindings: { ...own, y: alone }, weights: bench.several([matrix], [0]), rows });
+  const begins = createGemvQ4Units(gpu, { ...shape, team, write: { kind: 'residual', units: dtype } });
+  const rest = { units: unitsOf(bench, rows, dtype), squares: bench.output(rows / 32) };
+  await bench.run({ kernel: begins, bindings: { ...own, ...rest, y }, weights, rows });
+  const scaled = x.map((value, c) => {
+    const first = Math.floor(c / 32 / units) * units;
+    const sum = squares.subarray(first, first + units).reduce((all, square) => all + square, 0);
+    return value / Math.sqrt(sum / (32 * units) + eps);
+  });
+  const one = { tokens: 1, rows, cols };
+  const want = gemmReference(scaled, matrix.values, one).map((value, r) => value + before[r]!);
+  const size = gemmReference(scaled.map(Math.abs), matrix.sizes, one).map((value, r) => value + Math.abs(before[r]!));
+  const got = await bench.read(alone);
+  return worst(
+    compare('y', got, want, (cols + 60) * ulp, size),
+    compare('y where a norm begins', await bench.read(y), got, 0, 1),
   );
 }
 

@@ -5,7 +5,7 @@
 import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import type { Kernel } from '../gpu/kernel';
-import type { Write } from './gemv_teams';
+import type { UnscaledHeads, Write } from './gemv_teams';
 import type { ActivationDtype } from './variants';
 
 /** A matrix product as a recording wants it. `tokens`: rows of x, 1 for a GEMV. `outCols`: columns of y, all parts together. */
@@ -16,6 +16,7 @@ export type ProductShape = {
   format: MatrixFormat;
   accumulate: boolean;
   write?: Write;
+  heads?: UnscaledHeads;
 };
 
 /**

@@ -6,12 +6,13 @@ import stepSource from '../../wgsl/delta_prepare.wgsl?raw';
 import normSource from '../../wgsl/delta_qk_norm.wgsl?raw';
 import ruleDirectSource from '../../wgsl/delta_rule_direct.wgsl?raw';
 import ruleStepSource from '../../wgsl/delta_step.wgsl?raw';
+import ruleUnitsSource from '../../wgsl/delta_step_units.wgsl?raw';
 import headsRaw from '../../wgsl/shared/heads_raw.wgsl?raw';
 import headsReady from '../../wgsl/shared/heads_ready.wgsl?raw';
 import softplus from '../../wgsl/shared/softplus.wgsl?raw';
 import type { Gpu } from '../gpu/device';
 import { createKernel, type Kernel, type KernelSpec } from '../gpu/kernel';
-import { type ActivationDtype, emission, reduction, requireAtMost, requireMultiple, shared, wideReduction } from './variants';
+import { emission, reduction, requireAtMost, requireMultiple, shared, type UnitDtype, wideReduction } from './variants';
 
 /** valueHeads is a multiple of keyHeads; value head h uses key head floor(h / (valueHeads / keyHeads)). */
 export type DeltaShape = { keyHeads: number; valueHeads: number; keyDim: number; valueDim: number };
@@ -85,50 +86,61 @@ export function createDeltaPrepare(gpu: Gpu, shape: DeltaShape): Kernel {
 }
 
 /**
- * The recurrence for one token with the output norm behind it (createGatedRmsNorm): qkv [channels], gates [valueHeads, 2] as
- * createDeltaPrepare writes them, z [valueHeads, valueDim] f32 -> y [valueHeads * valueDim] of `y`; state
- * [slots, valueHeads, keyDim, valueDim] f32 moves from step.sourceSlot to step.targetSlot.
+ * The recurrence for one token with the output norm behind it (createGatedRmsNorm): z [valueHeads, valueDim] f32 -> y [valueHeads, valueDim]
+ * f32; state [slots, valueHeads, keyDim, valueDim] f32 moves from step.sourceSlot to step.targetSlot.
  * @throws EngineError 'shape' unless 4 divides keyDim <= 128 and valueDim is 32 times a power of two, 1024 at most.
  */
-export function createDeltaStep(gpu: Gpu, shape: StepShape): Kernel {
-  const spec = stepSpec('delta_step', shape);
+export function createDeltaStep(gpu: Gpu, { eps, ...shape }: DeltaShape & { eps: number } & Heads): Kernel {
+  const heads = headsOf(shape.heads);
+  const label = `delta_step${heads.suffix}`;
+  check(label, shape);
+  requireMultiple(label, 'valueDim', shape.valueDim, 32);
+  requireMultiple(label, '1024', 1024, shape.valueDim);
   return createKernel(gpu, {
-    ...spec,
-    sources: [...spec.sources, headsReady, ruleStepSource],
-    bindings: { units: 'write', qkv: 'read', gates: 'read', z: 'read', state: 'write', step: 'uniform' },
+    label,
+    sources: [shared.parameters, shared.step, ...heads.sources, ruleStepSource],
+    constants: { ...constants(shape), EPS: eps, ...heads.constants },
+    bindings: { y: 'write', qkv: 'read', ...heads.bindings, z: 'read', state: 'write', step: 'uniform' },
+    weights: 'parameters',
+    grid: () => [shape.valueHeads],
   });
 }
 
 /**
- * The same of what createDeltaProjectQ4 gives: query and key heads before their norms; a and b [valueHeads] lie in `projected` from `aAt` and
- * `bAt` on, counted in values. Small parameters: norm, -exp(A_log), dt_bias.
- * @throws EngineError 'shape' as createDeltaStep.
+ * The same but for the norm's scale: y comes in units of `y`, and the squares of what they are normed by, [valueHeads * valueDim / 32] f32. A
+ * product with `heads` multiplies by the scale.
+ * @throws EngineError 'shape' unless 4 divides keyDim <= 128 and 32 divides valueDim.
  */
-export function createDeltaStepRaw(gpu: Gpu, { aAt, bAt, ...shape }: StepShape & { aAt: number; bAt: number }): Kernel {
-  const spec = stepSpec('delta_step raw', shape);
+export function createDeltaStepUnits(gpu: Gpu, { y, ...shape }: DeltaShape & { y: UnitDtype } & Heads): Kernel {
+  const heads = headsOf(shape.heads);
+  const emit = emission(y);
+  const label = `delta_step_units${heads.suffix}${emit.suffix}`;
+  check(label, shape);
+  requireMultiple(label, 'valueDim', shape.valueDim, 32);
   return createKernel(gpu, {
-    ...spec,
-    sources: [...spec.sources, softplus, headsRaw, ruleStepSource],
-    constants: { ...spec.constants, A_AT: aAt, B_AT: bAt },
-    bindings: { units: 'write', qkv: 'read', projected: 'read', z: 'read', state: 'write', step: 'uniform' },
+    label,
+    sources: [shared.parameters, shared.step, ...emit.sources, shared.weigh, ...heads.sources, ruleUnitsSource],
+    constants: { ...constants(shape), ...emit.constants, ...heads.constants },
+    bindings: { units: 'write', qkv: 'read', ...heads.bindings, z: 'read', state: 'write', step: 'uniform', squares: 'write' },
+    weights: 'parameters',
+    grid: () => [(shape.valueHeads * shape.valueDim) / 32],
   });
 }
 
-type StepShape = DeltaShape & { eps: number; y: ActivationDtype };
+/**
+ * How a rule of one token gets its heads. 'ready': qkv [channels] and gates [valueHeads, 2] as createDeltaPrepare writes them; small parameters:
+ * norm. Else what a product that convolves gives, query and key heads before their norms; a and b [valueHeads] lie in `projected` from `aAt` and
+ * `bAt` on, counted in values; small parameters: norm, -exp(A_log), dt_bias.
+ */
+type Heads = { heads: 'ready' | { aAt: number; bAt: number } };
 
-function stepSpec(stem: string, shape: StepShape) {
-  const emit = emission(shape.y);
-  const label = `${stem}${emit.suffix}`;
-  check(label, shape);
-  requireMultiple(label, 'valueDim', shape.valueDim, 32);
-  requireMultiple(label, '1024', 1024, shape.valueDim);
-  return {
-    label,
-    sources: [shared.parameters, shared.step, ...emit.sources],
-    constants: { ...constants(shape), EPS: shape.eps, ...emit.constants },
-    weights: 'parameters',
-    grid: () => [shape.valueHeads],
-  } satisfies Omit<KernelSpec, 'bindings'>;
+function headsOf(heads: Heads['heads']): Pick<KernelSpec, 'sources' | 'bindings'> & {
+  suffix: string;
+  constants: Record<string, number>;
+} {
+  if (heads === 'ready') return { suffix: '', sources: [headsReady], constants: {}, bindings: { gates: 'read' } };
+  const constants = { A_AT: heads.aAt, B_AT: heads.bAt };
+  return { suffix: ' raw', sources: [softplus, headsRaw], constants, bindings: { projected: 'read' } };
 }
 
 /**

@@ -17,6 +17,7 @@ import {
   suits,
   type Team,
   teamName,
+  type UnscaledHeads,
   type WideTeam,
   type Write,
   wideName,
@@ -127,18 +128,19 @@ export function takesUnits(gpu: Gpu, x: UnitDtype, { cols, format }: Pick<GemvSh
  */
 export function chooseGemvUnits(
   gpu: Gpu,
-  shape: GemvShape & { outCols: number; x: UnitDtype; write?: Write },
+  shape: GemvShape & { outCols: number; x: UnitDtype; write?: Write; heads?: UnscaledHeads },
   sliced = false,
 ): Kernel {
-  const { cols, outCols, format, accumulate, x, write } = shape;
+  const { cols, outCols, format, accumulate, x, write, heads } = shape;
   if (!isAffine4(format)) throw new EngineError('shape', 'Units of activations need 4-bit weights.');
   const team = !sliced && outCols <= 1024 ? { rows: 2 as const, lanes: oneStepLanes(gpu, cols), teams: 1 } : undefined;
-  if (team && suits(gpu, cols, team)) return createGemvQ4Units(gpu, { cols, format, accumulate, write, team, x });
+  if (team && suits(gpu, cols, team)) return createGemvQ4Units(gpu, { cols, format, accumulate, write, heads, team, x });
   const most = lanesFor(outCols);
   const lanes = !sliced && suits(gpu, cols, rowTeam(most)) ? most : 32;
   // Behind a norm workgroups of one subgroup are some tenth faster where rows are many.
-  const own = (write?.kind === 'normed' || write?.kind === 'convolved') && isInt(x) ? { ...rowTeam(lanes), teams: 1 } : rowTeam(lanes);
-  return createGemvQ4Units(gpu, { cols, format, accumulate, write, team: own, x });
+  const own =
+    (write?.kind === 'normed' || write?.kind === 'convolved') && isInt(x) ? { ...rowTeam(lanes), teams: 1 } : rowTeam(lanes);
+  return createGemvQ4Units(gpu, { cols, format, accumulate, write, heads, team: own, x });
 }
 
 /** Threads that fill large GPUs about once. */
@@ -182,7 +184,7 @@ export function gemvCandidates(gpu: Gpu, shape: ProductShape): Candidate[] {
 const unitDtypes = ['f32x32', 'int8', 'int16'] as const;
 
 /** What a GPU may run for one token on an x in units; of integers where WGSL has an int8 dot product. */
-export function gemvUnitCandidates(gpu: Gpu, { cols, format, accumulate, write }: ProductShape): Candidate[] {
+export function gemvUnitCandidates(gpu: Gpu, { cols, format, accumulate, write, heads }: ProductShape): Candidate[] {
   if (!isAffine4(format) || format.group % 32 !== 0) return [];
   const lanes = oneStepLanes(gpu, cols);
   const teams: Team[] = [
@@ -199,7 +201,7 @@ export function gemvUnitCandidates(gpu: Gpu, { cols, format, accumulate, write }
         .map(
           (x): Candidate => ({
             name: `${x} ${teamName(team)}`,
-            create: (gpu) => createGemvQ4Units(gpu, { cols, format, accumulate, write, team, x }),
+            create: (gpu) => createGemvQ4Units(gpu, { cols, format, accumulate, write, heads, team, x }),
             x,
             ...(x === 'int8' ? { tolerance: 0.01 } : {}), // three times what rounding x to int8 gives
           }),

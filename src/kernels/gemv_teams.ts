@@ -3,9 +3,13 @@ import gateUpUnits from '../../wgsl/gate_up_q4_units.wgsl?raw';
 import sourceHeld from '../../wgsl/gemv_q4_held.wgsl?raw';
 import sourceStaged from '../../wgsl/gemv_q4_staged.wgsl?raw';
 import sourceUnits from '../../wgsl/gemv_q4_units.wgsl?raw';
+import headSquares2 from '../../wgsl/shared/head_squares_2.wgsl?raw';
+import headSquares4 from '../../wgsl/shared/head_squares_4.wgsl?raw';
 import pagesAhead from '../../wgsl/shared/pages_ahead.wgsl?raw';
 import q4Unit from '../../wgsl/shared/q4_unit.wgsl?raw';
 import rowBlocks from '../../wgsl/shared/row_blocks.wgsl?raw';
+import scaleHeads from '../../wgsl/shared/scale_heads.wgsl?raw';
+import scaleNone from '../../wgsl/shared/scale_none.wgsl?raw';
 import writeConvolved from '../../wgsl/shared/write_convolved.wgsl?raw';
 import writeNormed from '../../wgsl/shared/write_normed.wgsl?raw';
 import writeResidual from '../../wgsl/shared/write_residual.wgsl?raw';
@@ -56,6 +60,12 @@ export type Write =
   | { kind: 'convolved'; eps: number; channels: number }
   | { kind: 'residual'; units: ActivationDtype };
 
+/**
+ * Of an x as createDeltaStepUnits gives it: heads of so many units, whose norm lacks its scale, (mean(o^2) + eps)^-1/2; the squares of each unit
+ * come as `headSquares` [cols/32] f32.
+ */
+export type UnscaledHeads = { units: number; eps: number };
+
 type TeamShape<T> = {
   cols: number;
   format: Affine4;
@@ -89,15 +99,37 @@ export function createGemvQ4Wide(gpu: Gpu, shape: Omit<TeamShape<WideTeam>, 'wri
  * value (int8), or as little as f32's own roundings (int16).
  * @throws EngineError 'shape' unless 32 divides group, group divides cols.
  */
-export function createGemvQ4Units(gpu: Gpu, shape: TeamShape<Team> & { x: UnitDtype }): Kernel {
+export function createGemvQ4Units(
+  gpu: Gpu,
+  shape: TeamShape<Team> & { x: UnitDtype; heads?: UnscaledHeads | undefined },
+): Kernel {
   const spec = teamSpec(gpu, 'gemv_q4_units', shape, 1);
   const reader = unitReader(shape.x);
+  const scale = unitScale(shape);
   return createKernel(gpu, {
     ...spec,
-    label: `${spec.label}${reader.suffix} ${teamName(shape.team)}`,
-    sources: unique([...spec.sources, ...reader.sources, pagesAhead, sourceUnits]),
-    constants: { ...spec.constants, ...reader.constants, AHEAD: Number(shape.team.ahead ?? false) },
+    label: `${spec.label}${scale.suffix}${reader.suffix} ${teamName(shape.team)}`,
+    sources: unique([...spec.sources, ...reader.sources, ...scale.sources, pagesAhead, sourceUnits]),
+    constants: { ...spec.constants, ...reader.constants, ...scale.constants, AHEAD: Number(shape.team.ahead ?? false) },
+    bindings: { ...spec.bindings, ...scale.bindings },
   });
+}
+
+type UnitScale = Pick<KernelSpec, 'sources' | 'bindings'> & { suffix: string; constants: Record<string, number> };
+
+/** What a unit's part of the sums is multiplied by. */
+function unitScale({ heads, write }: { heads?: UnscaledHeads | undefined; write?: Write | undefined }): UnitScale {
+  if (!heads) return { suffix: '', sources: [scaleNone], constants: {}, bindings: {} };
+  const { units, eps } = heads;
+  if (4 % units !== 0 && units % 4 !== 0) throw new EngineError('shape', `Heads of ${units} units straddle quads of them.`);
+  if (write && write.kind !== 'residual')
+    throw new EngineError('internal', `No product is ${write.kind} and ends a norm of heads.`);
+  return {
+    suffix: ' heads',
+    sources: [write ? headSquares4 : headSquares2, scaleHeads],
+    constants: { HEAD_UNITS: units, HEAD_EPS: eps },
+    bindings: { headSquares: 'read' },
+  };
 }
 
 /** Rows of the residual stream, or of what a feed-forward layer holds, that one workgroup makes: a unit. */

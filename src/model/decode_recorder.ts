@@ -5,10 +5,10 @@
  */
 import type { ModelConfig } from '../format/types';
 import type { Dispatch } from '../gpu/dispatch';
-import type { Kernel } from '../gpu/kernel';
+import type { Kernel, WeightBinding } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
 import { createAttentionCombine, createAttentionCombineUnits, createAttentionSplit } from '../kernels/attention';
-import { createDeltaPrepare, createDeltaStep, createDeltaStepRaw, deltaChannels } from '../kernels/delta';
+import { createDeltaPrepare, createDeltaStep, createDeltaStepUnits, deltaChannels } from '../kernels/delta';
 import { chooseGemv, chooseGemvUnits, createQuantise, takesUnits } from '../kernels/gemv';
 import {
   createGateUpQ4Units,
@@ -19,6 +19,7 @@ import {
   residualTeam,
   rowTeam,
   type Team,
+  type UnscaledHeads,
   unitLanes,
   unitTeam,
   type Write,
@@ -57,6 +58,8 @@ export class DecodeRecorder extends Recorder {
   #weighed: string | undefined;
   /** Whether what `normed` holds is but that half. */
   #half = false;
+  /** Of a delta rule's heads in `mixed`, where their norm lacks its scale. */
+  #heads: UnscaledHeads | undefined;
 
   override norm<Name extends string>(norm: NormOf<Name>, y: Input): void {
     const { gpu, config, table } = this.context;
@@ -257,33 +260,50 @@ export class DecodeRecorder extends Recorder {
 
   override addTo(x: Input, matrix: MatrixBlocks, next?: NormOf): void {
     const { gpu } = this.context;
+    const heads = x === 'mixed' ? this.#heads : undefined;
     const fits = next && this.#comesInHalves(next.readers) && this.#inputDtype([matrix]) !== 'f32';
     const lanes = fits ? unitLanes(gpu, matrix.cols, lanesFor(matrix.rows)) : undefined;
     if (!fits || !lanes) {
       this.#weighed = undefined;
-      this.#product(x, matrix, 'hidden', { accumulate: true, sliced: false });
+      this.#product(x, matrix, 'hidden', { accumulate: true, sliced: false, heads });
       return;
     }
     if (wholeUnits(matrix.parts)) {
       this.#weighed = keyOf(next);
-      this.#addAndWeigh(x, matrix, next, lanes);
+      this.#addAndWeigh(x, matrix, next, { lanes, heads });
       return;
     }
     this.#weighed = undefined;
-    this.#product(x, matrix, 'hidden', { accumulate: true, sliced: false, team: rowTeam(lanes) }); // the same bits
+    this.#product(x, matrix, 'hidden', { accumulate: true, sliced: false, team: rowTeam(lanes), heads }); // the same bits
   }
 
-  #addAndWeigh(x: Input, matrix: MatrixBlocks, next: NormOf, lanes: number): void {
+  #addAndWeigh(
+    x: Input,
+    matrix: MatrixBlocks,
+    next: NormOf,
+    { lanes, heads }: { lanes: number; heads: UnscaledHeads | undefined },
+  ): void {
     const { table } = this.context;
     const [dtype, units] = [this.#inputDtype([matrix]), this.#inputDtype(next.readers)];
     const write = { kind: 'residual' as const, units };
-    const shape = { cols: matrix.cols, outCols: matrix.rows, format: matrix.format, accumulate: true, write };
+    const shape = {
+      cols: matrix.cols,
+      outCols: matrix.rows,
+      format: matrix.format,
+      accumulate: true,
+      write,
+      ...(heads ? { heads } : {}),
+    };
     const kernel = this.#gemv(shape, dtype, { team: dtype === 'f32' ? unitTeam(lanes) : residualTeam(lanes, dtype) });
     const written = { y: this.at('hidden'), units: this.#input('normed', units), squares: this.at('squares') };
     for (const part of matrix.parts) {
       const weights = table.severalAfter(next.vectors, next.name, [{ matrix, part, at: 0 }]);
-      this.add(kernel, { x: this.#input(x, dtype), ...written }, weights, part.rows);
+      this.add(kernel, { x: this.#input(x, dtype), ...written, ...this.#headRanges(heads) }, weights, part.rows);
     }
+  }
+
+  #headRanges(heads: UnscaledHeads | undefined): Record<string, BufferRange> {
+    return heads ? { headSquares: this.at('headSquares') } : {};
   }
 
   protected override shared(down: MatrixBlocks, experts: ExpertLayer): void {
@@ -330,16 +350,22 @@ export class DecodeRecorder extends Recorder {
     x: Input,
     matrix: MatrixBlocks,
     y: Activation,
-    { accumulate, sliced, team }: { accumulate: boolean; sliced: boolean; team?: Team },
+    { accumulate, sliced, team, heads }: { accumulate: boolean; sliced: boolean; team?: Team; heads?: UnscaledHeads | undefined },
   ): void {
     const { table } = this.context;
     const dtype = this.#inputDtype([matrix]);
-    const shape = { cols: matrix.cols, outCols: matrix.rows, format: matrix.format, accumulate };
+    const own = { cols: matrix.cols, outCols: matrix.rows, format: matrix.format, accumulate };
+    const shape = { ...own, ...(heads ? { heads } : {}) };
     const kernel = this.#gemv(shape, dtype, { sliced, team });
     const input = this.#input(x, dtype);
     const output = { ...this.at(y), size: matrix.rows * 4 };
     for (const part of matrix.parts) {
-      const dispatch = this.add(kernel, { x: input, y: output }, table.matrixPart(matrix, part), part.rows);
+      const dispatch = this.add(
+        kernel,
+        { x: input, y: output, ...this.#headRanges(heads) },
+        table.matrixPart(matrix, part),
+        part.rows,
+      );
       if (!sliced && !team)
         this.products.push({ dispatch, shape: { ...shape, tokens: 1 }, x: dtype, rows: [part.rows], input, output });
     }
@@ -351,6 +377,7 @@ export class DecodeRecorder extends Recorder {
     const split = { ...shape, parts: scratch.contextParts };
     const sums = { sums: this.at('partSums'), stats: this.at('partStats') };
     const mixed = this.at('mixed');
+    this.#heads = undefined;
     this.add(createAttentionSplit(gpu, split), { q: this.at('q'), ...cache, ...sums, step: this.step });
     const parts = { ...sums, qGate: this.at('qGate'), step: this.step };
     const dtype = this.#inputDtype([reader]);
@@ -409,29 +436,42 @@ export class DecodeRecorder extends Recorder {
   }
 
   #rawRule(vectors: DeltaNetLayer['vectors'], state: DeltaNetState, reader: MatrixBlocks): void {
-    const { gpu, config, table, scratch } = this.context;
-    const dtype = this.#inputDtype([reader]);
-    const at = { aAt: this.#offset('a') / 4, bAt: this.#offset('b') / 4 };
-    const rule = createDeltaStepRaw(gpu, { ...deltaShape(config), ...at, eps: config.rmsNormEps, y: dtype });
-    const inputs = { qkv: this.at('qkvIn'), projected: { buffer: scratch.projected }, z: this.at('z') };
-    const out = { units: this.#input('mixed', dtype), state: { buffer: state.recurrent } };
-    this.add(rule, { ...inputs, ...out, step: this.step }, table.vectors(vectors, 'norm', 'negExpA', 'dtBias'));
+    const heads = { aAt: this.#offset('a') / 4, bAt: this.#offset('b') / 4 };
+    const inputs = { qkv: this.at('qkvIn'), projected: { buffer: this.context.scratch.projected } };
+    this.#rule(heads, inputs, this.context.table.vectors(vectors, 'norm', 'negExpA', 'dtBias'), { state, reader });
   }
 
   #preparedRule(vectors: DeltaNetLayer['vectors'], state: DeltaNetState, reader: MatrixBlocks): void {
     const { gpu, config, table } = this.context;
-    const shape = deltaShape(config);
-    const { step } = this;
-    const [qkv, gates] = [this.at('qkv'), this.at('gates')];
+    const inputs = { qkv: this.at('qkv'), gates: this.at('gates') };
     this.add(
-      createDeltaPrepare(gpu, shape),
-      { x: this.at('qkvIn'), a: this.at('a'), b: this.at('b'), qkv, gates, state: { buffer: state.conv }, step },
+      createDeltaPrepare(gpu, deltaShape(config)),
+      { x: this.at('qkvIn'), a: this.at('a'), b: this.at('b'), ...inputs, state: { buffer: state.conv }, step: this.step },
       table.vectors(vectors, 'conv1d', 'negExpA', 'dtBias'),
     );
+    this.#rule('ready', inputs, table.vectors(vectors, 'norm'), { state, reader });
+  }
+
+  /** A reader of units ends the output norm, so that a head can have several workgroups; one of f32 gets it whole. */
+  #rule(
+    heads: Parameters<typeof createDeltaStep>[1]['heads'],
+    inputs: Record<string, BufferRange>,
+    weights: WeightBinding,
+    { state, reader }: { state: DeltaNetState; reader: MatrixBlocks },
+  ): void {
+    const { gpu, config } = this.context;
+    const shape = { ...deltaShape(config), heads };
+    const eps = config.rmsNormEps;
+    const ranges = { ...inputs, z: this.at('z'), state: { buffer: state.recurrent }, step: this.step };
     const dtype = this.#inputDtype([reader]);
-    const rule = createDeltaStep(gpu, { ...shape, eps: config.rmsNormEps, y: dtype });
-    const ranges = { units: this.#input('mixed', dtype), qkv, gates, z: this.at('z'), state: { buffer: state.recurrent }, step };
-    this.add(rule, ranges, table.vectors(vectors, 'norm'));
+    if (dtype === 'f32') {
+      this.#heads = undefined;
+      this.add(createDeltaStep(gpu, { ...shape, eps }), { ...ranges, y: this.at('mixed') }, weights);
+      return;
+    }
+    this.#heads = { units: shape.valueDim / 32, eps };
+    const out = { units: this.#input('mixed', dtype), squares: this.at('headSquares') };
+    this.add(createDeltaStepUnits(gpu, { ...shape, y: dtype }), { ...ranges, ...out }, weights);
   }
 
   protected override swiglu(reader: MatrixBlocks): void {
@@ -462,7 +502,7 @@ export class DecodeRecorder extends Recorder {
   }
 
   #gemv(
-    shape: Parameters<typeof chooseGemv>[1] & { write?: Write },
+    shape: Parameters<typeof chooseGemv>[1] & { write?: Write; heads?: UnscaledHeads },
     dtype: ActivationDtype,
     { sliced = false, team }: { sliced?: boolean; team?: Team | undefined },
   ): Kernel {

@@ -149,6 +149,7 @@ export function scratchBytes(config: ModelConfig, shape: ScratchShape) {
     codes: codeBytes(Math.max(heads * headDim, valueHeads * valueDim, intermediateSize)),
     normedCodes: codeBytes(hiddenSize),
     squares: bufferBytes(Math.ceil(hiddenSize / 32) * 4),
+    headSquares: bufferBytes(((valueHeads * valueDim) / 32) * 4),
     gate: rows(intermediateSize),
     up: rows(intermediateSize),
     act: rows(intermediateSize),

@@ -137,11 +137,13 @@ describe('results', () => {
       const { session: whole, logits: reference } = await scoreOnce(variant, tied, own, { prompt, decode });
       const products = new RegExp(`gate_up_q4_units .*gemv_q4_units .* normed .*gemv_q4_units .* residual ${units}`);
       expect(whole.kernelLabels.join()).toMatch(products);
+      expect(whole.kernelLabels.join()).toMatch(new RegExp(` convolved ${units} .* residual ${units} heads ${units} `));
       const options = { ...own, slotBytes: 3008 }; // slots that cut matrices where no unit ends
       const [, middle] = budgets(tied, options, 4);
       for (const gpuBudgetBytes of [middle!]) {
         const { session, logits } = await scoreOnce(variant, tied, { ...options, gpuBudgetBytes }, { prompt, decode });
         expect(session.kernelLabels.join()).toMatch(new RegExp(`swiglu_units ${units}.*weigh_units ${units}`));
+        expect(session.kernelLabels.join()).toMatch(new RegExp(`gemv_q4_units q4g\\d+[a-z ]* heads ${units} `));
         expect(session.plan.streamedBytesPerToken).toBeGreaterThan(0);
         expectSame(logits, reference);
       }

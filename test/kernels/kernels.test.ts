@@ -25,6 +25,7 @@ import {
   createDeltaQkNorm,
   createDeltaRuleDirect,
   createDeltaStep,
+  createDeltaStepUnits,
 } from '../../src/kernels/delta';
 import { createEmbed } from '../../src/kernels/embed';
 import { createGatedRmsNorm } from '../../src/kernels/gated_rms_norm';
@@ -207,7 +208,11 @@ const kernels: Record<string, { reference: string; create(gpu: Gpu): Kernel }> =
   delta_chunk_scan: { reference: 'delta', create: (gpu) => createDeltaChunkScan(gpu, delta) },
   delta_gates: { reference: 'delta', create: (gpu) => createDeltaGates(gpu, delta) },
   delta_qk_norm: { reference: 'delta', create: (gpu) => createDeltaQkNorm(gpu, delta) },
-  delta_step: { reference: 'delta', create: (gpu) => createDeltaStep(gpu, { ...delta, eps: 1e-6, y: 'f32' }) },
+  delta_step: { reference: 'delta', create: (gpu) => createDeltaStep(gpu, { ...delta, eps: 1e-6, heads: 'ready' }) },
+  delta_step_units: {
+    reference: 'delta',
+    create: (gpu) => createDeltaStepUnits(gpu, { ...delta, y: 'f32x32', heads: 'ready' }),
+  },
   delta_rule_direct: { reference: 'delta', create: (gpu) => createDeltaRuleDirect(gpu, delta) },
   embed: { reference: 'embed', create: (gpu) => createEmbed(gpu, { cols: 64, format: q4(64, 'bf16') }) },
   gated_rms_norm: { reference: 'gated_rms_norm', create: (gpu) => createGatedRmsNorm(gpu, { heads: 1, dim: 4, eps: 1e-6 }) },
@@ -386,20 +391,21 @@ test('a prompt takes the choices of an expert together, in tiles that read its w
 });
 
 test.each([
-  { kind: 'normed', eps: 1e-6 },
-  { kind: 'convolved', eps: 1e-6, channels: 96 },
-] as const)('what a measurement may put in the place of a product that ends a norm binds what that binds: $kind', (write) => {
+  { own: { write: { kind: 'normed', eps: 1e-6 } }, binding: 'squares' },
+  { own: { write: { kind: 'convolved', eps: 1e-6, channels: 96 } }, binding: 'state' },
+  { own: { heads: { units: 4, eps: 1e-6 } }, binding: 'headSquares' },
+] as const)('what a measurement may put in the place of a product that ends a norm binds what that binds: $binding', (row) => {
   const gpu = { ...inertGpu(), int8Dot: true, adapter: { limits: {} } } as Gpu;
   const shape = {
     cols: 2048,
     outCols: 2048,
     format: expert.format,
     accumulate: false,
-    write,
+    ...row.own,
   };
   const usual = chooseGemvUnits(gpu, { ...shape, x: 'int16' });
   const candidates = gemvUnitCandidates(gpu, { ...shape, tokens: 1 }).map(({ create }) => create(gpu));
-  expect(usual.bindings).toContain('squares');
+  expect(usual.bindings).toContain(row.binding);
   expect(candidates.length).toBeGreaterThan(3);
   for (const kernel of candidates) expect(kernel.bindings).toEqual(usual.bindings);
 });

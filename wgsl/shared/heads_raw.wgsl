@@ -1,10 +1,12 @@
-// heads_raw: what one value head's delta rule reads, as delta_project_q4 wrote it: L2 norms of query and key as delta_qk_norm and gates as
+// heads_raw: what one value head's delta rule reads, as a product that convolves wrote it: L2 norms of query and key as delta_qk_norm and gates as
 // delta_gates are still to be found, which every workgroup does for itself. Behind softplus.
 //   qkv [CHANNELS] f32;  projected f32: a [VALUE_HEADS] from A_AT on, b from B_AT on
 //   weights: record.a.y, record.a.z = -exp(A_log), dt_bias [VALUE_HEADS] f32
 override A_AT: u32; override B_AT: u32;
 @group(0) @binding(1) var<storage, read> qkv: array<f32>;
 @group(0) @binding(2) var<storage, read> projected: array<f32>;
+
+var<workgroup> keySquares: array<f32, 32>;
 
 /// A barrier must follow.
 fn loadKey(keyHead: u32, thread: u32) {
@@ -19,12 +21,12 @@ fn loadKey(keyHead: u32, thread: u32) {
       let value = select(query[i], key[i], thread >= 16u);
       sum += value * value;
     }
-    squares[thread] = sum;
+    keySquares[thread] = sum;
   }
   workgroupBarrier();
   if (thread < KEY_DIM) {
     var sums = vec2f();
-    for (var i = 0u; i < 16u; i++) { sums += vec2f(squares[i], squares[16u + i]); }
+    for (var i = 0u; i < 16u; i++) { sums += vec2f(keySquares[i], keySquares[16u + i]); }
     let scales = inverseSqrt(sums + 1e-6);
     query[thread] *= scales.x * inverseSqrt(f32(KEY_DIM));
     key[thread] *= scales.y;
