@@ -13,14 +13,23 @@ import type { Speeds } from '../plan/timeline';
 import type { SlotImage } from '../plan/windows';
 import { WindowFiller } from '../stream/fill';
 import type { ModelSource } from '../stream/model_source';
-import { chooseUpload, type UploadPath } from '../stream/upload';
+import { chooseUpload, type FillStaging, type UploadPath } from '../stream/upload';
 import { WindowUpload } from '../stream/window_upload';
 import { createPairWeaver } from './pair_weaver';
+import { type RateLimits, SettledRate } from './settled_rate';
 
 const mib = 1024 * 1024;
-/** Time for each of the three, milliseconds; a CPU adapter's first dispatch may take longer than that. */
-const measuredMs = 80;
-const measuredBytes = 2048 * mib;
+/**
+ * Reading goes on until its rate is steady: 0.3 s mostly, 0.6 at most, 1.2 of a disk that fills staging six times in no less; and reads that are
+ * under way end. Slices of a tenth of a second are long beside a pause of the thread or of a disk.
+ */
+const readMs = { sliceMs: 100, mostMs: 600 };
+/** Copies alone are steady sooner, and seldom decide. */
+const uploadMs = { sliceMs: 30, mostMs: 120 };
+/** Products, of which a CPU adapter's first may take longer than that. */
+const computeMs = 40;
+/** Where windows go: more than a GPU caches, where the plan has as much. */
+const mostTargetBytes = 128 * mib;
 /** Units, or experts, that are looked at: enough for all kinds of them, and for every part of the files. */
 const mostSamples = 64;
 /** Of a layer, beside what its weights take: its dispatches wait for each other (411 of 27B's layers for 1.5 ms on an H200). */
@@ -39,15 +48,19 @@ export async function measureSpeeds(
   signal?: AbortSignal,
 ): Promise<Speeds | undefined> {
   if (model.home === 'none' || model.download) return undefined;
-  const { images, staging } = samples(plan);
+  const { images, staging, targetBytes } = samples(plan);
   if (staging.pieceBytes < 65536) return undefined; // a model this small says nothing about a disk
   const memory = gpu.memory.scope();
   const own = { ...gpu, memory };
   let path: UploadPath | undefined;
   try {
-    const { pieceBytes, buffers } = staging;
-    path = (await chooseUpload(own, { scratchBytes: pieceBytes, pieceBytes, buffers, signal })).path;
-    const target = memory.create('speed measurement', pieceBytes, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST);
+    const { buffers } = staging;
+    path = (await chooseUpload(own, { scratchBytes: staging.pieceBytes, pieceBytes: staging.pieceBytes, buffers, signal })).path;
+    const { pieceBytes } = path;
+    const places = Math.max(1, Math.floor(Math.min(targetBytes, mostTargetBytes, mostBound(gpu)) / pieceBytes));
+    const placeOf = (n: number) => (n % places) * pieceBytes;
+    const { STORAGE, COPY_DST } = GPUBufferUsage;
+    const target = memory.create('speed measurement', places * pieceBytes, STORAGE | COPY_DST);
     const weaver = staging.weave ? createPairWeaver(own, pieceBytes, [target]) : undefined;
     await weaver?.ready;
     const sends = new WindowUpload(path, weaver);
@@ -55,15 +68,17 @@ export async function measureSpeeds(
     const fillers = Array.from({ length: buffers }, () => new WindowFiller(model.sources));
     const through: Move = async (n, worker) => {
       const window = windows[n % windows.length]!;
-      await sends.send(window, target, 0, (into) => fillers[worker]!.fill(window, into, signal), signal ? { signal } : {});
+      const fill: FillStaging = (into) => fillers[worker]!.fill(window, into, signal);
+      await sends.send(window, target, placeOf(n), fill, signal ? { signal } : {});
       return window.bytes;
     };
-    const alone: Move = async () => {
-      await path!.upload(target, 0, path!.pieceBytes, () => {}, signal ? { signal } : {});
-      return path!.pieceBytes;
+    const alone: Move = async (n) => {
+      await path!.upload(target, placeOf(n), pieceBytes, () => {}, signal ? { signal } : {});
+      return pieceBytes;
     };
-    const readBytesPerMs = await rate(path, buffers, through);
-    const uploadBytesPerMs = await rate(path, buffers, alone);
+    const sliceBytes = 2 * buffers * pieceBytes;
+    const readBytesPerMs = await rate(path, buffers, through, { ...readMs, sliceBytes });
+    const uploadBytesPerMs = await rate(path, buffers, alone, { ...uploadMs, sliceBytes });
     path.destroy();
     memory.release();
     const computeBytesPerMs = await gemvSpeed(gpu, plan.bytes.total, precision);
@@ -78,15 +93,22 @@ export async function measureSpeeds(
   }
 }
 
+const mostBound = ({ device: { limits } }: Gpu): number => Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize);
+
+/** `targetBytes`: GPU memory of the plan that they go to. */
+type Samples = { images: SlotImage[]; staging: MemoryPlan['staging']; targetBytes: number };
+
 /** What a token reads, and through which staging: missing experts, streamed units, or, where nothing does, what loading reads. */
-function samples({ model, streamed, experts, staging }: MemoryPlan): { images: SlotImage[]; staging: MemoryPlan['staging'] } {
+function samples({ model, streamed, experts, staging, ring, bytes }: MemoryPlan): Samples {
   if (experts && !experts.complete) {
     const layers = model.layers.map(({ moe }) => moe!.experts);
     const of = spread(layers.flatMap((layer) => Array.from({ length: layer.count }, (_, index) => ({ layer, index }))));
-    return { images: of.map(({ layer, index }) => layer.image(index)), staging: { ...experts.staging, weave: false } };
+    const images = of.map(({ layer, index }) => layer.image(index));
+    return { images, staging: { ...experts.staging, weave: false }, targetBytes: experts.bytes };
   }
   const wanted = model.units.filter((_, i) => streamed[i] || !streamed.includes(true));
-  return { images: spread(wanted.filter(({ bytes }) => bytes > 0)).flatMap(({ images }) => images), staging };
+  const images = spread(wanted.filter((unit) => unit.bytes > 0)).flatMap((unit) => unit.images);
+  return { images, staging, targetBytes: ring.slots > 0 ? ring.slots * ring.slotBytes : bytes.residentWeights };
 }
 
 /** Some of the list, in an order whose every beginning is spread over the whole of it: how many there is time for is not known. */
@@ -103,23 +125,18 @@ function spread<T>(list: readonly T[]): T[] {
 type Move = (n: number, worker: number) => Promise<number>;
 
 /** Bytes per millisecond through the upload path, as many at once as the engine has. */
-async function rate(path: UploadPath, workers: number, move: Move): Promise<number> {
+async function rate(path: UploadPath, workers: number, move: Move, limits: RateLimits): Promise<number> {
+  const settled = new SettledRate(performance.now(), limits);
   let next = 0;
-  const run = async (ms: number): Promise<number> => {
-    const started = performance.now();
-    let bytes = 0;
-    const work = async (worker: number) => {
-      while (performance.now() - started < ms && bytes < measuredBytes) {
-        const moved = await move(next++, worker);
-        bytes += moved;
-      }
-    };
-    await Promise.all(Array.from({ length: workers }, (_, worker) => work(worker)));
-    await path.idle();
-    return bytes / (performance.now() - started);
+  const work = async (worker: number) => {
+    while (!settled.done) {
+      const bytes = await move(next++, worker);
+      settled.add(bytes, performance.now());
+    }
   };
-  await run(measuredMs / 4); // the first pieces touch memory and code for the first time
-  return run(measuredMs);
+  await Promise.all(Array.from({ length: workers }, (_, worker) => work(worker)));
+  await path.idle();
+  return settled.bytesPerMs;
 }
 
 /** Bytes of 4-bit weights that a matrix-vector product consumes per millisecond: what decoding mostly is. */
@@ -159,7 +176,7 @@ async function gemvSpeed(gpu: Gpu, memoryBytes: number, precision: 'exact' | 'fa
     await run(1);
     const started = performance.now();
     let times = 0;
-    for (let batch = 1; performance.now() - started < measuredMs / 2; batch = Math.min(64, batch * 4)) {
+    for (let batch = 1; performance.now() - started < computeMs; batch = Math.min(64, batch * 4)) {
       await run(batch);
       times += batch;
     }

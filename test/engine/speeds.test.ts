@@ -27,11 +27,18 @@ beforeAll(async () => {
 });
 afterAll(() => gpu.memory.release());
 
-/** A disk that gives one read after another `bytesPerMs`; a call that comes back late delays none that was made meanwhile. */
-function diskOf(bytesPerMs: number): ModelSource {
+/**
+ * A disk that gives one read after another `bytesPerMs`; a call that comes back late delays none that was made meanwhile. `rested`: after a
+ * pause of 50 ms it gives three times as much for so many milliseconds.
+ */
+function diskOf(bytesPerMs: number, rested = 0): ModelSource {
   let freeAt = 0;
+  let freshUntil = 0;
   const slow = withReads(checkpoint, async (bytes) => {
-    freeAt = Math.max(freeAt, performance.now()) + bytes / bytesPerMs;
+    const now = performance.now();
+    if (now - freeAt > 50) freshUntil = now + rested;
+    freeAt = Math.max(freeAt, now);
+    freeAt += bytes / bytesPerMs / (freeAt < freshUntil ? 3 : 1);
     await new Promise((resolve) => setTimeout(resolve, freeAt - performance.now()));
   });
   return {
@@ -102,8 +109,17 @@ test('of a mixture whose experts are not all there, experts are what is read', a
   expect(new Set(reads).size).toBeGreaterThan(20);
 });
 
-test('tokens per second within 25 % of what was predicted before loading, within the budget', async () => {
-  const model = diskOf(8000);
+async function decode({ sequence, runner }: ModelSession, ids: Uint32Array<ArrayBuffer>): Promise<number> {
+  const started = performance.now();
+  for (const id of ids) await runner.step([{ sequence, tokens: Uint32Array.of(id), logits: 'last' }]);
+  return (performance.now() - started) / ids.length;
+}
+
+test.each([
+  { disk: 'an even disk', rested: 0 },
+  { disk: 'a disk that begins three times as fast', rested: 120 },
+])('$disk: tokens per second within 25 % of what was predicted before loading, within the budget', async ({ rested }) => {
+  const model = diskOf(8000, rested);
   const memory = gpu.memory.scope();
   const predictedMs = await quickest(3, async () => {
     const { prediction } = await planOf({ ...gpu, memory }, model, config);
@@ -113,14 +129,8 @@ test('tokens per second within 25 % of what was predicted before loading, within
   expect(memory.peakBytes).toBeLessThanOrEqual(6_000_000);
   expect(memory.bytes).toBe(0);
   const session = await loaded(model);
-  const { sequence, runner } = session;
-  const decode = async (ids: Uint32Array<ArrayBuffer>) => {
-    const started = performance.now();
-    for (const id of ids) await runner.step([{ sequence, tokens: Uint32Array.of(id), logits: 'last' }]);
-    return (performance.now() - started) / ids.length;
-  };
-  await decode(someIds(1, 500)); // it finds a ring that was filled while the model loaded
-  const seenMs = await quickest(2, () => decode(someIds(2, 500)));
+  await decode(session, someIds(1, 500)); // it finds a ring that was filled while the model loaded
+  const seenMs = await quickest(2, () => decode(session, someIds(2, 500)));
   session.destroy();
   expect(seenMs / predictedMs).toBeGreaterThan(0.75);
   expect(seenMs / predictedMs).toBeLessThan(1.25);
