@@ -5,7 +5,7 @@ import type { ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { parseBytes } from '../plan/byte_budget';
 import { timelineUnits, withExperts } from '../plan/memory_plan';
-import { type Speeds, simulatePass } from '../plan/timeline';
+import { passAsSeen, type Speeds, simulatePass } from '../plan/timeline';
 import type { ContextOverflow, EngineConfig, EngineInfo, GenerateEvent, GenerateRequest, LoadProgress } from '../protocol/engine';
 import type { PlanReport, TokenCosts } from '../protocol/plan';
 import type { ModelSource } from '../stream/model_source';
@@ -100,7 +100,7 @@ export class EngineCore {
     ]);
     try {
       if (!config.answerWhileLoading) await unlessAborted(model.kept(), signal);
-      const plan = await loadedPlan(model, session, options.speeds);
+      const plan = await loadedPlan(model, session, options.speeds, signal);
       if (textInfo) await session.tokenLoops(vocabOf(modelConfig, textInfo))?.ready;
       progress.ready();
       return new EngineCore(parts, session, plan, textInfo, config);
@@ -318,15 +318,30 @@ export async function withSpeeds(
   return speeds ? { ...options, speeds } : options;
 }
 
-/** The plan with what this device was seen to do: computing one token is measured, which also warms every pipeline up. */
-export async function loadedPlan(model: ModelSource, session: ModelSession, speeds: Speeds | undefined): Promise<PlanReport> {
-  const { plan } = session;
+/** For tokens that are decoded to see how long they take: some from a fast disk, a part of one from a slow disk. */
+const mostTokenMs = 1000;
+
+/**
+ * The plan with what this device was seen to do. Computing one token is measured, which also warms every pipeline up; then tokens are
+ * decoded, because reads, copies and compute get in each other's way as in a reply, and no rate measured apart says by how much. Not of
+ * a mixture whose experts are not all there: which of them a token waits for depends on the text. Nor while weights are still to come.
+ */
+export async function loadedPlan(
+  model: ModelSource,
+  session: ModelSession,
+  speeds: Speeds | undefined,
+  signal?: AbortSignal,
+): Promise<PlanReport> {
+  const { plan, options } = session;
   if (!speeds || session.gpu.adapter.isCpu) return planReport(model, plan);
   const computeMs = await session.measureCompute();
   const dense = plan.model.units.reduce((sum, { bytes, kind }) => sum + (kind === 'embed' ? 0 : bytes), 0);
   const passed = dense + (plan.experts ? plan.experts.perToken * plan.experts.slotBytes : 0);
   const seen = { ...speeds, computeBytesPerMs: passed / computeMs };
   const units = timelineUnits(plan.model.units, plan.streamed, seen);
-  const pass = simulatePass(units, { slots: plan.ring.slots }, seen);
-  return planReport(model, plan, plan.experts ? withExperts(pass, plan.experts, seen) : pass);
+  const dry = simulatePass(units, { slots: plan.ring.slots }, seen);
+  const pass = (plan.experts && withExperts(dry, plan.experts, seen)) ?? dry;
+  if (plan.experts?.complete === false || options.answerWhileLoading) return planReport(model, plan, pass);
+  const msPerToken = await session.measureToken(mostTokenMs, signal);
+  return planReport(model, plan, msPerToken === undefined ? pass : passAsSeen(pass, msPerToken));
 }

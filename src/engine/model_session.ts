@@ -1,5 +1,5 @@
 /** A checkpoint ready to run under its plan: weights resident or streaming, activations, one sequence, compiled pipelines. */
-import { EngineError, throwIfAborted, unlessAborted } from '../errors';
+import { EngineError, isAbort, throwIfAborted, unlessAborted } from '../errors';
 import type { CheckpointTensors, ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { submittedWorkDone } from '../gpu/readback';
@@ -208,6 +208,40 @@ export class ModelSession {
     const ms = await this.runner.measureCompute(this.sequence, tokens);
     this.sequence.reset();
     return ms;
+  }
+
+  /**
+   * Milliseconds of a token while its weights stream, as replies find it: from the end of one token to that of a later one where `mostMs`
+   * has room for two, else what its bytes take at the pace at which they came. undefined where none came. Nothing else may run; the
+   * sequence is reset. Pipelines are warm: `measureCompute` has run.
+   * @throws what a read throws; AbortError.
+   */
+  async measureToken(mostMs: number, signal?: AbortSignal): Promise<number | undefined> {
+    const { sequence, runner, weights } = this;
+    const over = new AbortController();
+    const now = () => ({ ms: performance.now(), bytes: weights.streamedSoFar });
+    const start = now();
+    let settled = start;
+    const timers = [setTimeout(() => over.abort(), mostMs), setTimeout(() => (settled = now()), mostMs / 4)];
+    const stop = signal ? AbortSignal.any([signal, over.signal]) : over.signal;
+    const ends: ReturnType<typeof now>[] = [];
+    try {
+      // A token that begins in the second half might not end.
+      while (performance.now() - start.ms < mostMs / 2) {
+        await runner.step([{ sequence, tokens: new Uint32Array(1), logits: 'last' }], stop);
+        ends.push(now());
+      }
+    } catch (error) {
+      if (!isAbort(error) || signal?.aborted) throw error;
+    } finally {
+      for (const timer of timers) clearTimeout(timer);
+      sequence.reset();
+    }
+    if (ends.length > 1) return (ends.at(-1)!.ms - ends[0]!.ms) / (ends.length - 1);
+    // What ring and staging held at the beginning saved the first token time, so bytes say more; of a part the later ones.
+    const last = ends[0] ?? now();
+    const from = ends.length === 0 && last.bytes > settled.bytes ? settled : start;
+    return last.bytes > from.bytes ? (weights.streamedBytes * (last.ms - from.ms)) / (last.bytes - from.bytes) : undefined;
   }
 
   destroy(): void {

@@ -1,6 +1,6 @@
 /**
  * How fast this device reads, uploads and multiplies, measured for a moment: what the planner's timeline is made of. Nothing of it
- * changes a result.
+ * changes a result. Where a model is loaded, its own tokens say more (`ModelSession.measureToken`).
  */
 import { EngineError } from '../errors';
 import type { Gpu } from '../gpu/device';

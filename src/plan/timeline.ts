@@ -114,6 +114,14 @@ export function simulatePass(
   return { msPerToken, firstTokenMs: tokens.firstMs, readMs, uploadMs, computeMs, stallMs: msPerToken - longest, bound };
 }
 
+/** The same pass with the time that tokens were seen to take, within which each part alone must have fitted. */
+export function passAsSeen(simulated: PassTimeline, msPerToken: number): PassTimeline {
+  const [readMs, uploadMs, computeMs] = [simulated.readMs, simulated.uploadMs, simulated.computeMs].map((ms) =>
+    Math.min(ms, msPerToken),
+  ) as [number, number, number];
+  return { ...simulated, msPerToken, readMs, uploadMs, computeMs, stallMs: msPerToken - Math.max(readMs, uploadMs, computeMs) };
+}
+
 const isStreamed = (unit: TimelineUnit): boolean => unit.streamed && unit.bytes > 0 && unit.slots > 0;
 
 /** A token's reads, in order. `opensSlot`: the first window of a slot; `closesUnit`: the last of a unit. */

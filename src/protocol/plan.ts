@@ -10,7 +10,10 @@ export type PlanUnit = {
   residency: 'resident' | 'streamed';
 };
 
-/** Predicted cost of one decoded token, steady state. */
+/**
+ * Predicted cost of one decoded token, steady state: from rates measured for a moment, of a loaded engine from tokens that it decoded for it.
+ * `readMs`, `uploadMs` and `computeMs` are those of each alone.
+ */
 export type PlanPrediction = {
   tokensPerSecond: number;
   readMs: number;

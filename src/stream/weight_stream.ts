@@ -12,7 +12,7 @@ import type { SlotImage, Window } from '../plan/windows';
 import { nextTask } from '../storage/store/turns';
 import { Deferred } from './deferred';
 import { type Sources, WindowFiller } from './fill';
-import type { UploadPath } from './upload';
+import type { FillStaging, UploadPath } from './upload';
 import { type PairWeaver, WindowUpload } from './window_upload';
 
 /** Where images go: one buffer per resident slab and per slot of the ring, and what dispatches reach them by. */
@@ -30,12 +30,13 @@ type Job = {
   byteOffset: number;
   window: Window;
   turn: Promise<void> | undefined;
+  read?(): void;
   done(): void;
   failed(error: unknown): void;
   signal: AbortSignal;
 };
 
-type Resident = { unit: number; job: Omit<Job, 'done' | 'failed' | 'signal' | 'turn'> };
+type Resident = { unit: number; job: Omit<Job, 'read' | 'done' | 'failed' | 'signal' | 'turn'> };
 type Streamed = { unit: number; isHead: boolean; images: { image: SlotImage; windows: Window[] }[] };
 
 export class WeightStream {
@@ -62,6 +63,7 @@ export class WeightStream {
   #inPass = false;
   /** Nothing is read ahead: measurements want staging and disk for themselves. */
   #measuring = false;
+  #streamedSoFar = 0;
 
   /** With `weaver` scales and biases are interleaved on the GPU; its plan says so too. */
   constructor(plan: MemoryPlan, homes: WeightHomes, upload: UploadPath, sources: Sources, weaver?: PairWeaver) {
@@ -90,6 +92,11 @@ export class WeightStream {
   /** Bytes read for one token with the head. */
   get streamedBytes(): number {
     return this.#streamed.reduce((sum, { images }) => sum + images.reduce((all, { image }) => all + image.bytes, 0), 0);
+  }
+
+  /** Bytes of streamed units that have been read, of all sweeps so far: also what waits in staging for its slot. */
+  get streamedSoFar(): number {
+    return this.#streamedSoFar;
   }
 
   #queueResident(plan: MemoryPlan): void {
@@ -188,10 +195,11 @@ export class WeightStream {
       }
       const { buffer, byteOffset, window, turn, signal } = job;
       try {
-        await this.#windows.send(window, buffer, byteOffset, (into) => filler.fill(window, into, signal), {
-          ...(turn ? { turn } : {}),
-          signal,
-        });
+        const fill: FillStaging = async (into) => {
+          await filler.fill(window, into, signal);
+          job.read?.();
+        };
+        await this.#windows.send(window, buffer, byteOffset, fill, { ...(turn ? { turn } : {}), signal });
         job.done();
       } catch (error) {
         job.failed(error);
@@ -285,6 +293,9 @@ export class WeightStream {
       window,
       turn,
       signal: feed.abort.signal,
+      read: () => {
+        this.#streamedSoFar += window.bytes;
+      },
       done: () => feed.windowDone(unit),
       failed: (error) => {
         if (feed !== this.#feed && isAbort(error)) return; // of a sweep that was dropped

@@ -1,6 +1,6 @@
 /** What is foretold before loading is what then comes: on a disk that decides the pace, so that nothing else on this machine does. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { planOf, sessionOptions, withSpeeds } from '../../src/engine/engine_core';
+import { loadedPlan, planOf, sessionOptions, withSpeeds } from '../../src/engine/engine_core';
 import { ModelSession, sessionPlan } from '../../src/engine/model_session';
 import { measureSpeeds } from '../../src/engine/speeds';
 import type { Gpu } from '../../src/gpu/device';
@@ -51,9 +51,9 @@ function diskOf(bytesPerMs: number, rested = 0): ModelSource {
 
 const config: EngineConfig = { gpuBudget: 6_000_000, contextTokens: 64, chunkTokens: 16 };
 
-async function loaded(model: ModelSource): Promise<ModelSession> {
-  const options = await withSpeeds({ gpu, model }, sessionOptions(config, checkpoint, gpu), undefined);
-  return ModelSession.load(gpu, model.checkpoint, options);
+async function loaded(model: ModelSource, device = gpu): Promise<ModelSession> {
+  const options = await withSpeeds({ gpu: device, model }, sessionOptions(config, checkpoint, device), undefined);
+  return ModelSession.load(device, model.checkpoint, options);
 }
 
 /** Of several tries the quickest: others share this machine. */
@@ -134,4 +134,54 @@ test.each([
   session.destroy();
   expect(seenMs / predictedMs).toBeGreaterThan(0.75);
   expect(seenMs / predictedMs).toBeLessThan(1.25);
+});
+
+test.each([
+  { time: 'for several tokens', bytesPerMs: 8000, mostMs: 2500 },
+  { time: 'for a part of one', bytesPerMs: 4000, mostMs: 500 },
+])(
+  'once loaded, tokens are within 25 % of what those took that were decoded for it: time $time',
+  async ({ bytesPerMs, mostMs }) => {
+    const session = await loaded(diskOf(bytesPerMs, 120));
+    const { streamedBytes } = session.weights;
+    expect(2 * (streamedBytes / bytesPerMs) < mostMs).toBe(mostMs === 2500);
+    await session.measureCompute();
+    const measuredMs = await quickest(3, async () => {
+      const started = performance.now();
+      const ms = await session.measureToken(mostMs);
+      expect(performance.now() - started).toBeLessThan(mostMs + 1000);
+      expect(session.sequence.length).toBe(0);
+      return ms!;
+    });
+    await decode(session, someIds(1, 500));
+    const seenMs = await quickest(2, () => decode(session, someIds(2, 500)));
+    session.destroy();
+    expect(seenMs / measuredMs).toBeGreaterThan(0.75);
+    expect(seenMs / measuredMs).toBeLessThan(1.25);
+  },
+);
+
+test('a loaded engine predicts what its tokens took, whatever rates were measured apart', async () => {
+  const model = diskOf(8000);
+  const session = await loaded(model, { ...gpu, adapter: { ...gpu.adapter, isCpu: false } }); // whose figures mean nothing, so none are measured
+  const tooFast = { readBytesPerMs: 80_000, uploadBytesPerMs: 1e6, computeBytesPerMs: 1e6 };
+  const predictedMs = await quickest(3, async () => {
+    const { prediction } = await loadedPlan(model, session, tooFast);
+    expect(prediction!.readMs).toBeCloseTo(session.weights.streamedBytes / tooFast.readBytesPerMs, 0);
+    return 1000 / prediction!.tokensPerSecond;
+  });
+  await decode(session, someIds(1, 500));
+  const seenMs = await quickest(2, () => decode(session, someIds(2, 500)));
+  expect(seenMs / predictedMs).toBeGreaterThan(0.75);
+  expect(seenMs / predictedMs).toBeLessThan(1.25);
+  session.destroy();
+});
+
+test('a token that is decoded to be timed can be cancelled', async () => {
+  const session = await loaded(diskOf(4000));
+  const stop = new AbortController();
+  const cancelled = session.measureToken(60_000, stop.signal);
+  setTimeout(() => stop.abort(), 50);
+  await expect(cancelled).rejects.toMatchObject({ name: 'AbortError' });
+  session.destroy();
 });

@@ -1,7 +1,7 @@
 /** The simulated pass: its bounds, its overlap, and that no queue operation of its trace overwrites a slot in use. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Speeds, simulatePass, type TimelineUnit, type TraceEvent } from '../../src/plan/timeline';
+import { passAsSeen, type Speeds, simulatePass, type TimelineUnit, type TraceEvent } from '../../src/plan/timeline';
 
 const mib = 1024 * 1024;
 const slotBytes = 8 * mib;
@@ -225,3 +225,21 @@ function traced(
   const pass = simulatePass(units, { slots }, speeds, { trace, submitsAhead });
   return { trace: trace.slice(0, most), pass };
 }
+
+test.each([
+  { why: 'longer than simulated', seen: 90, parts: [60, 20, 10], stallMs: 30 },
+  { why: 'shorter than a part alone was thought to be', seen: 50, parts: [50, 20, 10], stallMs: 0 },
+])('a pass as it was seen: $why', ({ seen, parts, stallMs }) => {
+  const simulated = {
+    msPerToken: 65,
+    firstTokenMs: 70,
+    readMs: 60,
+    uploadMs: 20,
+    computeMs: 10,
+    stallMs: 5,
+    bound: 'read' as const,
+  };
+  const pass = passAsSeen(simulated, seen);
+  expect([pass.readMs, pass.uploadMs, pass.computeMs]).toEqual(parts);
+  expect(pass).toMatchObject({ msPerToken: seen, stallMs, firstTokenMs: 70, bound: 'read' });
+});
