@@ -91,10 +91,10 @@ fn main(@builtin(workgroup_id) wg: vec3u, @builtin(local_invocation_index) threa
     w = ownWeights(record.a.x, unit % HEAD_UNITS, thread);
     zs = Quarter(z[unit * 8u + 2u * thread], z[unit * 8u + 2u * thread + 1u]);
   }
+  let gate = gateOf(head);
   loadKey(head / (VALUE_HEADS / KEY_HEADS), thread);
   if (emits) { w = Quarter(w.a * silu(zs.a), w.b * silu(zs.b)); }
   workgroupBarrier();
-  let gate = gateOf(head);
   let moves = step.tokens > 0u;
   let decay = select(1.0, exp(gate.x), moves);
   let beta = select(0.0, gate.y, moves);

@@ -23,7 +23,7 @@ import type { MatrixFormat } from '../format/types';
 import type { Gpu } from '../gpu/device';
 import { createKernel, fold, type Kernel, type KernelSpec } from '../gpu/kernel';
 import { expertTeam, type Team, workgroupBytes } from './gemv_teams';
-import { type Affine4, isAffine4, matrix, reduction, requireAtMost, requireMultiple, shared } from './variants';
+import { type Affine4, isAffine4, matrix, reduction, requireAtMost, requireMultiple, shared, teamReduction } from './variants';
 
 /** Of how many experts how many are chosen; `renormalised`: their weights sum to 1. */
 export type ChoiceShape = { experts: number; chosen: number; renormalised: boolean };
@@ -104,7 +104,7 @@ export function createMoeDown(gpu: Gpu, shape: ExpertShape): Kernel {
  * @throws EngineError 'shape' unless 32 divides group and group divides cols.
  */
 export function createMoeGateUpQ4(gpu: Gpu, shape: ExpertShape & { format: Affine4 }): Kernel {
-  const spec = gateUpQ4Spec(gpu, 'moe_gate_up_q4', shape, 4);
+  const spec = gateUpQ4Spec(gpu, 'moe_gate_up_q4', shape, { rows: 4, threads: gateUpThreads });
   return createKernel(gpu, {
     ...spec,
     sources: [picksGiven, ...spec.sources],
@@ -123,22 +123,28 @@ export function createMoeRankedGateUpQ4(
   shape: ExpertShape & { format: Affine4; near: boolean },
   choice: ChoiceShape,
 ): Kernel {
-  const spec = gateUpQ4Spec(gpu, `moe_gate_up_q4 ranked${shape.near ? ' near' : ''}`, shape, 2);
+  const threads = rankingThreads(gpu, shape, choice.experts);
+  const spec = gateUpQ4Spec(gpu, `moe_gate_up_q4 ranked${shape.near ? ' near' : ''}`, shape, { rows: 2, threads });
   return createKernel(gpu, {
     ...spec,
     sources: [moeRank, moeChoice, picksRanked, ...spec.sources],
-    constants: { ...spec.constants, ...rankConstants(spec.label, choice, { threads: gateUpThreads, most: 60 }) },
+    constants: { ...spec.constants, ...rankConstants(spec.label, choice, { threads, most: 60 }) },
     bindings: { x: 'read', logits: 'read', slots: 'read', y: 'write', picks: 'write', weights: 'write' },
   });
 }
 
 /**
- * `teamRows` of gate and as many of up share what is read of x. Four are faster for many tokens; a single one's kernels take turns, and with
+ * `rows` of gate and as many of up share what is read of x. Four are faster for many tokens; a single one's kernels take turns, and with
  * two they fit into an H200's instruction cache (128 KB), which is worth more.
  */
-function gateUpQ4Spec(gpu: Gpu, label: string, shape: ExpertShape & { format: Affine4; near?: boolean }, teamRows: 2 | 4) {
+function gateUpQ4Spec(
+  gpu: Gpu,
+  label: string,
+  shape: ExpertShape & { format: Affine4; near?: boolean },
+  { rows: teamRows, threads }: { rows: 2 | 4; threads: number },
+) {
   const { rows, chosen, slotBytes } = shape;
-  const team = { ...expertTeamOf(shape.cols), rows: teamRows };
+  const team = { ...expertTeamOf(shape.cols, threads), rows: teamRows };
   const spec = expertTeam(gpu, label, shape, team);
   return {
     ...spec,
@@ -151,9 +157,8 @@ function gateUpQ4Spec(gpu: Gpu, label: string, shape: ExpertShape & { format: Af
 
 /** Whether a workgroup's memory holds all of x beside what kernels of so many experts keep there. */
 export function holdsX(gpu: Gpu, { cols, experts = 0 }: { cols: number; experts?: number }): boolean {
-  const tile = (cols / 32) * 9 * 16;
-  const others = 6 * 1024; // sums of 256 threads, and what is small
-  return tile + 8 * experts + others <= workgroupBytes(gpu);
+  const others = 6 * 1024; // sums of 128 threads, and what is small
+  return tileBytes(cols) + 8 * experts + others <= workgroupBytes(gpu);
 }
 
 /** Whether createMoeRankedGateUpQ4 can do it. */
@@ -254,11 +259,21 @@ export function suitsProject(gpu: Gpu, format: MatrixFormat, bytes: MatrixFormat
 }
 
 const gateUpThreads = 128;
+/** Of a workgroup that also finds out what was chosen, which more threads do sooner where their sums still fit. */
+function rankingThreads(gpu: Gpu, { cols, near }: { cols: number; near: boolean }, experts: number): number {
+  const { lanes } = expertTeamOf(cols);
+  const { bytes } = teamReduction(gpu, { lanes, teams: 256 / lanes, blocks: 2 });
+  const small = 3 * 1024; // maxima of the threads, bounds, rows of up
+  return bytes + small + 8 * experts + (near ? tileBytes(cols) : 0) <= workgroupBytes(gpu) ? 256 : gateUpThreads;
+}
 
-/** As many lanes as a row has units where those are few, and workgroups of `gateUpThreads`. */
-function expertTeamOf(cols: number): Team {
+/** Of x_tile. */
+const tileBytes = (cols: number): number => (cols / 32) * 9 * 16;
+
+/** As many lanes as a row has units where those are few, and workgroups of `threads`. */
+function expertTeamOf(cols: number, threads = gateUpThreads): Team {
   const lanes = cols <= 256 ? 8 : cols <= 512 ? 16 : 32;
-  return { rows: 4, lanes, teams: gateUpThreads / lanes };
+  return { rows: 4, lanes, teams: threads / lanes };
 }
 
 /** What a recording runs: the exact kernel for the format and device. */

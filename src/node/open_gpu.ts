@@ -35,7 +35,7 @@ export async function openNodeGpu(options: NodeGpuOptions = {}): Promise<Gpu> {
     // Dawn's mutexes live in this object: if it is garbage-collected the process dies at a random place.
     keepAlive.push(dawn);
     const gpu = await openGpu(dawn, options);
-    if (gpu.adapter.isCpu) restBetweenPolls();
+    spacePolls(gpu.adapter.isCpu);
     return gpu;
   };
   const driver = softwareDrivers.find(existsSync);
@@ -50,20 +50,30 @@ export async function openNodeGpu(options: NodeGpuOptions = {}): Promise<Gpu> {
   }
 }
 
-const POLL_MS = 1;
-let rests = false;
+/** Between two questions of Dawn whether something is done, in milliseconds; a software adapter computes on the cores that ask. */
+const pollMs = { cpu: 1, gpu: 0.016 };
+let spacesPolls = false;
 
 /**
- * While anything is awaited Dawn asks for it in every turn of the event loop, through `setImmediate`. That keeps one core busy, which a
- * software adapter would compute with; so Dawn, whose callbacks are native functions, asks once a millisecond there.
+ * While anything is awaited Dawn asks for it in every turn of the event loop, through `setImmediate` and a function made for it. A loop that
+ * has nothing else to do so asks every microsecond or two, and what that leaves behind is collected in pauses of 30 ms every hundred
+ * tokens or so, in which a GPU runs dry. So Dawn, whose callbacks are native functions, waits in between: on a GPU so shortly that it
+ * is waited for actively, on a software adapter in a timer.
  */
-function restBetweenPolls(): void {
-  if (rests) return;
-  rests = true;
+function spacePolls(isCpu: boolean): void {
+  if (spacesPolls) return;
+  spacesPolls = true;
   const { setImmediate, setTimeout } = globalThis;
   const isNative = (run: unknown) => /\[native code\]/.test(Function.prototype.toString.call(run));
-  const rest = (run: () => void, ...args: []) => (isNative(run) ? setTimeout(run, POLL_MS) : setImmediate(run, ...args));
-  globalThis.setImmediate = Object.assign(rest, setImmediate) as unknown as typeof setImmediate;
+  let asked = 0;
+  const space = (run: () => void, ...args: []) => {
+    if (!isNative(run)) return setImmediate(run, ...args);
+    if (isCpu) return setTimeout(run, pollMs.cpu);
+    while (performance.now() - asked < pollMs.gpu); // no time where other work came between
+    asked = performance.now();
+    return setImmediate(run);
+  };
+  globalThis.setImmediate = Object.assign(space, setImmediate) as unknown as typeof setImmediate;
 }
 
 function mayHaveGpu(): boolean {
