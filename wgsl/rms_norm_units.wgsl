@@ -56,6 +56,7 @@ fn main(@builtin(local_invocation_index) thread: u32) {
     let i = t * 256u + thread;
     let writes = i < UNITS * 4u;
     if (STEPS > 1u && writes) { own = weighted(valuesAt(i), i); }
+    if (t > 0u) { workgroupBarrier(); } // what threads of a unit gave each other is still being read
     emit(i / 4u, thread, writes, own.a * scale, own.b * scale);
   }
 }
