@@ -24,11 +24,11 @@ fn main(thread: Thread, @builtin(workgroup_id) wg: vec3u, @builtin(num_workgroup
     let unit = t * LANES + place.lane;
     if (AHEAD) {
       let next = readRows(place.row, min(unit + LANES, UNITS - 1u));
-      if (unit < UNITS) { sums += unitScale(unit) * addRows(own, readUnit(unit)); }
+      if (unit < UNITS) { sums = fma(vec4f(unitScale(unit)), addRows(own, readUnit(unit)), sums); }
       own = next;
     } else if (unit < UNITS) {
       let rows = readRows(place.row, unit);
-      sums += unitScale(unit) * addRows(rows, readUnit(unit));
+      sums = fma(vec4f(unitScale(unit)), addRows(rows, readUnit(unit)), sums);
     }
   }
   sums.x += zeroOf(ahead);
