@@ -226,8 +226,8 @@ export class ModelSession {
     const stop = signal ? AbortSignal.any([signal, over.signal]) : over.signal;
     const ends: ReturnType<typeof now>[] = [];
     try {
-      // A token that begins in the second half might not end.
-      while (performance.now() - start.ms < mostMs / 2) {
+      // A token that begins in the second half might not end; a short context may be full before.
+      while (performance.now() - start.ms < mostMs / 2 && sequence.length < sequence.shape.contextTokens) {
         await runner.step([{ sequence, tokens: new Uint32Array(1), logits: 'last' }], stop);
         ends.push(now());
       }

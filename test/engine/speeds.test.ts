@@ -51,8 +51,8 @@ function diskOf(bytesPerMs: number, rested = 0): ModelSource {
 
 const config: EngineConfig = { gpuBudget: 6_000_000, contextTokens: 64, chunkTokens: 16 };
 
-async function loaded(model: ModelSource, device = gpu): Promise<ModelSession> {
-  const options = await withSpeeds({ gpu: device, model }, sessionOptions(config, checkpoint, device), undefined);
+async function loaded(model: ModelSource, device = gpu, own: EngineConfig = {}): Promise<ModelSession> {
+  const options = await withSpeeds({ gpu: device, model }, sessionOptions({ ...config, ...own }, checkpoint, device), undefined);
   return ModelSession.load(device, model.checkpoint, options);
 }
 
@@ -174,6 +174,15 @@ test('a loaded engine predicts what its tokens took, whatever rates were measure
   const seenMs = await quickest(2, () => decode(session, someIds(2, 500)));
   expect(seenMs / predictedMs).toBeGreaterThan(0.75);
   expect(seenMs / predictedMs).toBeLessThan(1.25);
+  session.destroy();
+});
+
+test('tokens that are decoded to be timed end where the context does', async () => {
+  const session = await loaded(diskOf(Number.POSITIVE_INFINITY), gpu, { contextTokens: 2 });
+  const started = performance.now();
+  expect(await session.measureToken(60_000)).toBeGreaterThan(0);
+  expect(performance.now() - started).toBeLessThan(10_000); // 30 s of tokens would fit
+  expect(session.sequence.length).toBe(0);
   session.destroy();
 });
 
