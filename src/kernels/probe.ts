@@ -3,16 +3,29 @@
  * and full subgroups for granted, which WGSL does not promise, and drivers have been known to report one size and run another.
  */
 import type { Gpu } from '../gpu/device';
-import { bindSlab, recordAt, recordStride } from '../gpu/kernel';
+import { bindSlab, type Kernel, recordAt, recordStride } from '../gpu/kernel';
 import { Readback } from '../gpu/readback';
 import { createDeltaQkNorm } from './delta';
 import { chooseGemv } from './gemv';
+import { createGemvQ4Wide } from './gemv_teams';
 
 const dim = 128;
 
 /** Runs real reductions on this device and compares. False: use the variants without subgroups. @throws EngineError 'device-lost' */
 export async function subgroupsWork(gpu: Gpu): Promise<boolean> {
-  return (await normWorks(gpu)) && (await productWorks(gpu, 4096)) && (await productWorks(gpu, rows));
+  const chosen = (outCols: number) => (own: Gpu) => chooseGemv(own, { cols, outCols, format, accumulate: false });
+  const works = (await normWorks(gpu)) && (await productWorks(gpu, chosen(4096))) && (await productWorks(gpu, chosen(rows)));
+  const { min, max } = gpu.subgroupSizes ?? { min: 0, max: 0 };
+  return works && (min !== max || max <= partLanes || (await teamsWork(gpu, partLanes)));
+}
+
+/** Lanes of the teams that may be part of a subgroup. */
+const partLanes = 16;
+
+/** Whether teams of `lanes` add up, nine to a workgroup: of those that are half a subgroup the last has none beside it. @throws EngineError 'device-lost' */
+export function teamsWork(gpu: Gpu, lanes: number): Promise<boolean> {
+  const team = { rows: 4, lanes, teams: 9, x: 'staged', kib: 12, nibbles: 'convert' } as const;
+  return productWorks(gpu, (own) => createGemvQ4Wide(own, { cols, format, accumulate: false, team }));
 }
 
 /** Whether kernels may use subgroups here. Where the lanes of a workgroup never meet there is nothing to find out. @throws EngineError 'device-lost' */
@@ -52,12 +65,13 @@ function isNormed(output: Float32Array): boolean {
   return output.subarray(dim, 2 * dim).every((value, i) => Math.abs(value * norm - (i + 1)) < 1e-4 * (i + 1));
 }
 
-const rows = 16;
+const rows = 36;
 const cols = 1024;
 const group = 64;
+const format = { kind: 'affine', bits: 4, group, pair: 'bf16' } as const;
 
-/** Over teams of lanes, with shuffles, as the GEMVs do that run for matrices of `outCols` rows: small whole numbers, so sums are exact. */
-async function productWorks(gpu: Gpu, outCols: number): Promise<boolean> {
+/** Over teams of lanes, with shuffles, by a kernel that `create` makes for `cols` columns: small whole numbers, so sums are exact. */
+async function productWorks(gpu: Gpu, create: (own: Gpu) => Kernel): Promise<boolean> {
   const own: Gpu = { ...gpu, memory: gpu.memory.scope() };
   const { STORAGE, UNIFORM, COPY_SRC, COPY_DST } = GPUBufferUsage;
   const upload = (label: string, data: Uint32Array<ArrayBuffer> | Float32Array<ArrayBuffer>, usage: number): GPUBuffer => {
@@ -66,8 +80,7 @@ async function productWorks(gpu: Gpu, outCols: number): Promise<boolean> {
     return buffer;
   };
   try {
-    const format = { kind: 'affine', bits: 4, group, pair: 'bf16' } as const;
-    const kernel = chooseGemv(own, { cols, outCols, format, accumulate: false });
+    const kernel = create(own);
     await kernel.ready;
     const words = (rows * cols) / 8;
     const slab = new Uint32Array(words + (rows * cols) / group).fill(0x3f80, words); // scale 1, bias 0

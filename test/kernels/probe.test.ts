@@ -1,6 +1,6 @@
 import { beforeAll, expect, test } from 'vitest';
 import type { Gpu } from '../../src/gpu/device';
-import { subgroupsWork, usableSubgroups } from '../../src/kernels/probe';
+import { subgroupsWork, teamsWork, usableSubgroups } from '../../src/kernels/probe';
 import { openNodeGpu } from '../../src/node/open_gpu';
 
 let gpu: Gpu;
@@ -40,4 +40,13 @@ test('a reduction that loses lanes is found out', async () => {
 test('lanes in another order than their numbers are found out', async () => {
   const swapped = (code: string) => code.replaceAll('let odd = thread % 2u == 1u', 'let odd = thread % 2u == 0u');
   expect(await subgroupsWork(changed(swapped))).toBe(false);
+});
+
+test('teams that are part of a subgroup are tried too: a driver that says more lanes than it runs is found out', async () => {
+  const indirect = { ...gpu, direct: false, pipelines: new Map(), layouts: new Map() };
+  const { min: lanes } = gpu.subgroupSizes!;
+  expect(await teamsWork(indirect, lanes)).toBe(true);
+  const said = { min: 8 * lanes, max: 8 * lanes };
+  expect(await teamsWork({ ...indirect, subgroupSizes: said }, 4 * lanes)).toBe(false);
+  expect(gpu.memory.bytes).toBe(0);
 });
