@@ -20,7 +20,6 @@ import { planReport } from './plan_report';
 import { PrefixCache } from './prefix_cache';
 import { ProgressMeter } from './progress';
 import { FairQueue } from './queue';
-import { measureSpeeds } from './speeds';
 import type { ChoiceStore } from './tune';
 
 const defaultContextTokens = 4096;
@@ -314,6 +313,7 @@ export async function withSpeeds(
   const { config, tensors } = model.checkpoint;
   const plan = sessionPlan(gpu, { config, tensors, ...(model.stored ? { stored: model.stored } : {}) }, options);
   if (!always && plan.streamedBytesPerToken === 0 && plan.experts?.complete !== false) return options;
+  const { measureSpeeds } = await import('./speeds'); // a model that fits never asks for it
   const speeds = await measureSpeeds(gpu, model, { plan, precision: options.precision ?? 'exact' }, signal);
   return speeds ? { ...options, speeds } : options;
 }
