@@ -7,7 +7,7 @@
 // One workgroup per value head: VALUE_DIM / 4 column quads by as many parts of the key dimension as make 256 threads. A thread asks for its
 // rows of the state before it finds out anything else, sixteen at a time; where it has no more, which VALUE_DIM <= 128 gives, they stay in
 // registers, else they are read once more.
-// 4 divides KEY_DIM <= 128; VALUE_DIM is 32, 64, 128, 256, 512 or 1024.
+// How it reads and writes them is in state_rows. 4 divides KEY_DIM <= 128; VALUE_DIM is 32, 64, 128, 256, 512 or 1024.
 override KEY_HEADS: u32; override VALUE_HEADS: u32; override KEY_DIM: u32; override VALUE_DIM: u32; override EPS: f32;
 override CHANNELS: u32 = 2u * KEY_HEADS * KEY_DIM + VALUE_HEADS * VALUE_DIM;
 override QUADS: u32 = VALUE_DIM / 4u;
@@ -27,42 +27,13 @@ var<workgroup> squares: array<f32, 256>;
 /// Sixteen rows of one column quad, every PARTSth of the state: a column of a matrix each.
 struct Sixteen { a: mat4x4f, b: mat4x4f, c: mat4x4f, d: mat4x4f };
 
-/// Row `row` of the state that begins at `begin`; zero past the end.
-fn rowOf(begin: u32, row: u32) -> vec4f {
-  if (!WHOLE && row >= KEY_DIM) { return vec4f(); }
-  return state[begin + row * QUADS];
-}
-
-fn fourRows(begin: u32, row: u32) -> mat4x4f {
-  return mat4x4f(rowOf(begin, row), rowOf(begin, row + PARTS), rowOf(begin, row + 2u * PARTS), rowOf(begin, row + 3u * PARTS));
-}
-
 fn sixteenRows(begin: u32, row: u32) -> Sixteen {
   return Sixteen(fourRows(begin, row), fourRows(begin, row + 4u * PARTS), fourRows(begin, row + 8u * PARTS), fourRows(begin, row + 12u * PARTS));
 }
 
-/// What `key` and `query` have for four rows.
-fn fourKeys(row: u32) -> vec4f { return vec4f(key[row], key[row + PARTS], key[row + 2u * PARTS], key[row + 3u * PARTS]); }
-fn fourQueries(row: u32) -> vec4f { return vec4f(query[row], query[row + PARTS], query[row + 2u * PARTS], query[row + 3u * PARTS]); }
-
 /// S^T k of sixteen rows.
 fn predict(s: Sixteen, row: u32) -> vec4f {
   return (s.a * fourKeys(row) + s.b * fourKeys(row + 4u * PARTS)) + (s.c * fourKeys(row + 8u * PARTS) + s.d * fourKeys(row + 12u * PARTS));
-}
-
-fn writeRow(goal: u32, row: u32, value: vec4f) {
-  if (WHOLE || row < KEY_DIM) { state[goal + row * QUADS] = value; }
-}
-
-/// Moves four rows on and writes them; what they give with the query.
-fn moveFour(s: mat4x4f, goal: u32, row: u32, decay: f32, d: vec4f) -> vec4f {
-  let k = fourKeys(row);
-  let next = s * decay + mat4x4f(d * k.x, d * k.y, d * k.z, d * k.w);
-  writeRow(goal, row, next[0]);
-  writeRow(goal, row + PARTS, next[1]);
-  writeRow(goal, row + 2u * PARTS, next[2]);
-  writeRow(goal, row + 3u * PARTS, next[3]);
-  return next * fourQueries(row);
 }
 
 /// The sum over the parts of one column quad, in every thread of that quad.

@@ -8,7 +8,7 @@
 // GPU. So the norm's scale is left to the product that reads the units, which multiplies what each of them gives by it (scale_heads). Finding it
 // here would take a dispatch of its own, or all of a head in one place again.
 // A workgroup is 8 column quads by PARTS parts of the key dimension. A thread asks for its eight rows of the state before it finds out anything
-// else; they stay in registers. What concerns a column alone, a thread for each column does.
+// else; they stay in registers (state_rows). What concerns a column alone, a thread for each column does.
 // 4 divides KEY_DIM <= 128; 32 divides VALUE_DIM.
 override KEY_HEADS: u32; override VALUE_HEADS: u32; override KEY_DIM: u32; override VALUE_DIM: u32;
 override QUADS: u32 = VALUE_DIM / 4u;
@@ -26,36 +26,6 @@ var<workgroup> key: array<f32, 128>;
 var<workgroup> query: array<f32, 128>;
 var<workgroup> parts: array<vec4f, 128>; // [part, quad]
 var<workgroup> columns: array<f32, 32>;
-
-/// Row `row` of the state that begins at `begin`; zero past the end.
-fn rowOf(begin: u32, row: u32) -> vec4f {
-  if (!WHOLE && row >= KEY_DIM) { return vec4f(); }
-  return state[begin + row * QUADS];
-}
-
-/// Every PARTSth row from `row` on, a column of a matrix each.
-fn fourRows(begin: u32, row: u32) -> mat4x4f {
-  return mat4x4f(rowOf(begin, row), rowOf(begin, row + PARTS), rowOf(begin, row + 2u * PARTS), rowOf(begin, row + 3u * PARTS));
-}
-
-/// What `key` and `query` have for them.
-fn fourKeys(row: u32) -> vec4f { return vec4f(key[row], key[row + PARTS], key[row + 2u * PARTS], key[row + 3u * PARTS]); }
-fn fourQueries(row: u32) -> vec4f { return vec4f(query[row], query[row + PARTS], query[row + 2u * PARTS], query[row + 3u * PARTS]); }
-
-fn putRow(goal: u32, row: u32, value: vec4f) {
-  if (WHOLE || row < KEY_DIM) { state[goal + row * QUADS] = value; }
-}
-
-/// Moves four rows on and writes them; what they give with the query.
-fn moveFour(s: mat4x4f, goal: u32, row: u32, decay: f32, d: vec4f) -> vec4f {
-  let k = fourKeys(row);
-  let next = s * decay + mat4x4f(d * k.x, d * k.y, d * k.z, d * k.w);
-  putRow(goal, row, next[0]);
-  putRow(goal, row + PARTS, next[1]);
-  putRow(goal, row + 2u * PARTS, next[2]);
-  putRow(goal, row + 3u * PARTS, next[3]);
-  return next * fourQueries(row);
-}
 
 /// The sum over the parts of one column.
 fn sumParts(column: u32) -> f32 {

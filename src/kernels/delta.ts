@@ -10,6 +10,7 @@ import ruleUnitsSource from '../../wgsl/delta_step_units.wgsl?raw';
 import headsRaw from '../../wgsl/shared/heads_raw.wgsl?raw';
 import headsReady from '../../wgsl/shared/heads_ready.wgsl?raw';
 import softplus from '../../wgsl/shared/softplus.wgsl?raw';
+import stateRows from '../../wgsl/shared/state_rows.wgsl?raw';
 import type { Gpu } from '../gpu/device';
 import { createKernel, type Kernel, type KernelSpec } from '../gpu/kernel';
 import { emission, reduction, requireAtMost, requireMultiple, shared, type UnitDtype, wideReduction } from './variants';
@@ -98,7 +99,7 @@ export function createDeltaStep(gpu: Gpu, { eps, ...shape }: DeltaShape & { eps:
   requireMultiple(label, '1024', 1024, shape.valueDim);
   return createKernel(gpu, {
     label,
-    sources: [shared.parameters, shared.step, ...heads.sources, ruleStepSource],
+    sources: [shared.parameters, shared.step, ...heads.sources, stateRows, ruleStepSource],
     constants: { ...constants(shape), EPS: eps, ...heads.constants },
     bindings: { y: 'write', qkv: 'read', ...heads.bindings, z: 'read', state: 'write', step: 'uniform' },
     weights: 'parameters',
@@ -119,7 +120,7 @@ export function createDeltaStepUnits(gpu: Gpu, { y, ...shape }: DeltaShape & { y
   requireMultiple(label, 'valueDim', shape.valueDim, 32);
   return createKernel(gpu, {
     label,
-    sources: [shared.parameters, shared.step, ...emit.sources, shared.weigh, ...heads.sources, ruleUnitsSource],
+    sources: [shared.parameters, shared.step, ...emit.sources, shared.weigh, ...heads.sources, stateRows, ruleUnitsSource],
     constants: { ...constants(shape), ...emit.constants, ...heads.constants },
     bindings: { units: 'write', qkv: 'read', ...heads.bindings, z: 'read', state: 'write', step: 'uniform', squares: 'write' },
     weights: 'parameters',
