@@ -113,18 +113,27 @@ def load_weights(model, config):
             weights[own] = tensor.float() - 1
         else:
             weights[own] = tensor.float()
+    return fuse_experts(weights)
+
+
+def fuse_experts(weights):
+    """transformers keeps a layer's experts in two tensors: gate_up_proj [experts, 2 * intermediate, hidden], down_proj [experts, hidden, intermediate]."""
+    for name in [name for name in weights if name.endswith('.switch_mlp.gate_proj.weight')]:
+        own = name.removesuffix('gate_proj.weight')
+        experts = own.replace('.switch_mlp.', '.experts.')
+        weights[f'{experts}gate_up_proj'] = torch.cat([weights.pop(name), weights.pop(f'{own}up_proj.weight')], 1)
+        weights[f'{experts}down_proj'] = weights.pop(f'{own}down_proj.weight')
     return weights
 
 
 def dequantise(packed, scales, biases, bits):
-    """[rows, cols * bits / 32] words, [rows, groups] scales and biases -> [rows, cols] f32. Values lie in a row from the lowest bit up."""
+    """[..., rows, cols * bits / 32] words, [..., rows, groups] scales and biases -> [..., rows, cols] f32. Values lie from the lowest bit up."""
     if 32 % bits:
         raise ValueError(f'{bits} bits do not divide a word')
     words = packed.view(torch.int32).unsqueeze(-1)
     values = (words >> torch.arange(0, 32, bits, dtype=torch.int32)) & (2**bits - 1)
-    rows, groups = scales.shape
-    grouped = values.reshape(rows, groups, -1).float()
-    return (grouped * scales.float().unsqueeze(-1) + biases.float().unsqueeze(-1)).reshape(rows, -1)
+    grouped = values.reshape(*scales.shape, -1).float()
+    return (grouped * scales.float().unsqueeze(-1) + biases.float().unsqueeze(-1)).flatten(-2)
 
 
 if __name__ == '__main__':
