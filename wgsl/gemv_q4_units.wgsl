@@ -1,5 +1,5 @@
-// gemv_q4_units: gemv_q4_staged on an x in units, as emit_f32x32 writes them or emit_int, which rounds x to 1/254 (CODE_BYTES 2), 1/3582 (3)
-// or 1/65024 (4) of the largest of 32 neighbours.
+// gemv_q4_units: gemv_q4_staged on an x in units, as emit_f32x32 writes them or emit_int, which rounds x to 1/254 (CODE_BYTES 2), 1/3582 (3),
+// 1/65024 (4) or 1/16646144 (6) of the largest of 32 neighbours.
 //   x [COLS/32] units;  y f32, row r of this part at record.a.w + r;  ACCUMULATE adds to y
 //   weights: matrix_affine with BITS 4; 32 divides GROUP, GROUP divides COLS
 // Units lie so that a team reads neighbouring bytes: they are not staged. What a unit gives is in x_f32x32 or x_int, how much that counts in

@@ -165,7 +165,7 @@ async function benchCandidate(
 const firstLine = (error: unknown): string => (error as Error).message.split('\n')[0]!;
 
 function markBest(rows: readonly KernelRow[]): void {
-  for (const kind of ['f32', 'f32x32', 'int8', 'int12', 'int16'] as const) {
+  for (const kind of ['f32', 'f32x32', 'int8', 'int12', 'int16', 'int24'] as const) {
     const right = rows.filter(({ outcome, activations }) => outcome === 'right' && activations === kind);
     if (right.length > 0) right.reduce((best, row) => (row.us! < best.us! ? row : best)).best = true;
   }

@@ -265,7 +265,7 @@ const wholeStepCases = oneStepRows.map(
 );
 
 const unitStepCases = oneStepRows.flatMap((row) =>
-  (['f32x32', 'int16'] as const).map(
+  (['f32x32', 'int16', 'int24'] as const).map(
     (dtype): KernelCase => ({
       kernel: 'delta_step_units',
       name: `${nameOf(row)}, to ${dtype}`,

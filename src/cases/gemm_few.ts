@@ -10,7 +10,7 @@ import { missing, quantised } from './gemv_units';
 import { compare, type KernelCase, onBench, random, randomMatrix, requireStem, skip, ulp, uniform } from './harness';
 
 type Row = {
-  x: 'f32' | IntDtype;
+  x: 'f32' | Exclude<IntDtype, 'int24'>;
   team: FewTeam;
   rows: number;
   cols: number;
@@ -96,7 +96,7 @@ async function run(gpu: Gpu, row: Row): ReturnType<KernelCase['run']> {
     const codes = isInt(dtype) ? await quantised(gpu, bench, x, dtype) : { y: bench.input(x), values: Float64Array.from(x) };
     const y = bench.output(accumulate ? before : tokens * rows);
     const shape = { cols, format, accumulate, team };
-    const kernel = isInt(dtype) ? createGemmQ4FewInt(gpu, { ...shape, x: dtype }) : createGemmQ4Few(gpu, shape);
+    const kernel = dtype === 'f32' ? createGemmQ4Few(gpu, shape) : createGemmQ4FewInt(gpu, { ...shape, x: dtype });
     requireStem(kernel, isInt(dtype) ? 'gemm_q4_few_int' : 'gemm_q4_few');
     const used = grid ? { ...kernel, grid: () => grid } : kernel;
     const bindings = { x: codes.y, y, step: bench.step({ tokens }) };

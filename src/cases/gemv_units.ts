@@ -42,7 +42,7 @@ export const missing = (gpu: Gpu, dtype: ActivationDtype): string | undefined =>
   isInt(dtype) && !gpu.int8Dot ? noInt8 : undefined;
 
 /** Steps from 0 to the largest value of a unit. */
-const stepsOf: Record<IntDtype, number> = { int8: 127, int12: 1791, int16: 32512 };
+const stepsOf: Record<IntDtype, number> = { int8: 127, int12: 1791, int16: 32512, int24: 8_323_072 };
 
 /** What units stand for: values, the sum of each unit, and of integers, values scale * code, its excess. Pieces lie as unit_layout says. */
 export function decodeUnits(floats: Float32Array, count: number, dtype: UnitDtype) {
@@ -66,7 +66,10 @@ export function decodeUnits(floats: Float32Array, count: number, dtype: UnitDtyp
       const high = bytes.getInt8(at(c % 2));
       if (dtype === 'int8') values[32 * u + c] = scale * high;
       else if (dtype === 'int16') values[32 * u + c] = scale * (256 * high + bytes.getInt8(at(2 + (c % 2))));
-      else values[32 * u + c] = scale * (256 * high + (c % 2 ? 16 : 1) * bytes.getUint8(at(2)));
+      else if (dtype === 'int24') {
+        const [low, last] = [2, 4].map((piece) => bytes.getInt8(at(piece + (c % 2)))) as [number, number];
+        values[32 * u + c] = scale * (65536 * high + 256 * low + last);
+      } else values[32 * u + c] = scale * (256 * high + (c % 2 ? 16 : 1) * bytes.getUint8(at(2)));
     }
     sums[u] = sum;
     excesses[u] = excess;
@@ -103,7 +106,9 @@ export function compareDecoded(x: Float32Array, got: ReturnType<typeof decodeUni
       compare('sums', got.sums, want.sums, 32 * ulp + noise, sizes),
     );
   }
-  const excess = perUnit(want.values, sum).map((all, u) => 8 * (all - sum(Array.from(got.values.subarray(32 * u, 32 * u + 32)))));
+  const excess = perUnit(want.values, sum).map((all, u) =>
+    dtype === 'int24' ? 0 : 8 * (all - sum(Array.from(got.values.subarray(32 * u, 32 * u + 32)))),
+  );
   return worst(
     compare('values', got.values, want.values, 0.5 / stepsOf[dtype] + 8 * ulp + noise, most),
     compare('sums', got.sums, want.sums, 32 * ulp + noise, sizes),
@@ -125,7 +130,7 @@ const vectors: { cols: number; change(x: number, i: number): number; why: string
 ];
 
 const quantiseCases = vectors.flatMap(({ cols, change, why }) =>
-  (['f32x32', 'int8', 'int12', 'int16'] as const).map(
+  (['f32x32', 'int8', 'int12', 'int16', 'int24'] as const).map(
     (dtype): KernelCase => ({
       kernel: 'quantise',
       name: `${cols} to ${dtype}`,
@@ -182,6 +187,28 @@ const table: Row[] = [
     x: 'int12',
     baseUnits: 3,
     why: 'codes that share their low bytes; three units left on the last step',
+  },
+  {
+    reduction: 'workgroup',
+    rows: 21,
+    cols: 1120,
+    format: q4(32, 'bf16'),
+    team: { rows: 4, lanes: 16, teams: 2 },
+    x: 'int24',
+    baseUnits: 3,
+    why: 'three int8 a code, whose sums are beyond 32 bits; three units left on the last step',
+  },
+  {
+    reduction: 'subgroups',
+    rows: 10,
+    cols: 640,
+    format: q4(128, 'f16'),
+    team: { rows: 4, lanes: 32, teams: 2 },
+    x: 'int24',
+    accumulate: true,
+    cuts: [3, 8],
+    baseUnits: 7,
+    why: 'three parts add to y',
   },
   {
     reduction: 'subgroups',

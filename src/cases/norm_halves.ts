@@ -35,7 +35,7 @@ import {
 
 type Format = ReturnType<typeof q4>;
 const eps = Math.fround(1e-6);
-const dtypes = ['f32', 'f32x32', 'int16'] as const;
+const dtypes = ['f32', 'f32x32', 'int16', 'int24'] as const;
 /** What a product reads that writes such units: both are integers, or both f32. */
 const readsWhereWrites = (dtype: ActivationDtype): UnitDtype => (isInt(dtype) ? dtype : 'f32x32');
 
@@ -133,7 +133,7 @@ const nameOf = ({ reduction, format, cols, team }: Product, rest: string) =>
   `${reduction}, ${describeFormat(format)}, ${cols} columns, ${teamName(team)}, ${rest}`;
 
 const productCases = products.flatMap((row): KernelCase[] => [
-  ...(['f32x32', 'int16'] as const).map(
+  ...(['f32x32', 'int16', 'int24'] as const).map(
     (x): KernelCase => ({
       kernel: 'gemv_q4_units',
       name: nameOf(row, `normed, ${x}`),
@@ -149,7 +149,7 @@ const productCases = products.flatMap((row): KernelCase[] => [
       run: (device) => onVariant(device, row, 'f32x32', (gpu, bench) => convolved(gpu, bench, row, tokens)),
     }),
   ),
-  ...(['f32x32', 'int16'] as const).flatMap((x) =>
+  ...(['f32x32', 'int16', 'int24'] as const).flatMap((x) =>
     [1, 2, 4, 8].map(
       (units): KernelCase => ({
         kernel: 'gemv_q4_units',

@@ -23,7 +23,7 @@ type Subject = {
   scale?: number;
 };
 
-const dtypes = ['f32', 'f32x32', 'int8', 'int12', 'int16'] as const;
+const dtypes = ['f32', 'f32x32', 'int8', 'int12', 'int16', 'int24'] as const;
 
 function unitCases(kernel: string, name: string, why: string, make: (gpu: Gpu, bench: Bench, y: ActivationDtype) => Subject) {
   return dtypes.map(

@@ -3,6 +3,7 @@ import { EngineError, unlessAborted } from '../errors';
 import type { GenerationDefaults } from '../format/generation';
 import type { ModelConfig } from '../format/types';
 import type { Gpu } from '../gpu/device';
+import { multipliesInt8 } from '../kernels/variants';
 import { parseBytes } from '../plan/byte_budget';
 import { timelineUnits, withExperts } from '../plan/memory_plan';
 import { passAsSeen, type Speeds, simulatePass } from '../plan/timeline';
@@ -284,15 +285,10 @@ export function sessionOptions(
     chunkTokens: config.chunkTokens ?? (gpu.adapter.isCpu ? 32 : 512),
     kv: config.kv ?? 'f16',
     f16: config.f16 ?? false,
-    precision: config.precision ?? defaultPrecision(gpu),
+    precision: config.precision ?? (multipliesInt8(gpu) ? 'fast' : 'exact'),
     ...(config.gpuBudget === undefined ? {} : { gpuBudgetBytes: parseBytes('gpuBudget', config.gpuBudget) }),
     answerWhileLoading: config.answerWhileLoading ?? false,
   };
-}
-
-/** int8 where hardware multiplies it: WGSL has the function everywhere, but Apple's GPUs and CPUs emulate it. */
-function defaultPrecision({ adapter, int8Dot }: Gpu): 'exact' | 'fast' {
-  return int8Dot && !adapter.isCpu && ['nvidia', 'amd', 'intel'].includes(adapter.vendor.toLowerCase()) ? 'fast' : 'exact';
 }
 
 /** The plan alone: nothing is allocated for long, loaded or stored. @throws EngineError 'budget', … */

@@ -26,7 +26,7 @@ export function createGemmQ4Few(gpu: Gpu, shape: FewShape): Kernel {
  * The same for an x that emit_int wrote (see createGemvQ4Units).
  * @throws EngineError 'shape' unless 32 divides group and group divides cols.
  */
-export function createGemmQ4FewInt(gpu: Gpu, { x, ...shape }: FewShape & { x: IntDtype }): Kernel {
+export function createGemmQ4FewInt(gpu: Gpu, { x, ...shape }: FewShape & { x: Exclude<IntDtype, 'int24'> }): Kernel {
   const spec = fewSpec('gemm_q4_few_int', ` ${x}`, shape);
   const units = unitPieces(x);
   return createKernel(gpu, {

@@ -180,7 +180,7 @@ export function gemvCandidates(gpu: Gpu, shape: ProductShape): Candidate[] {
   return [plain, ...wide];
 }
 
-const unitDtypes = ['f32x32', 'int8', 'int16'] as const;
+const unitDtypes = ['f32x32', 'int8', 'int16', 'int24'] as const;
 
 /** What a GPU may run for one token on an x in units; of integers where WGSL has an int8 dot product. */
 export function gemvUnitCandidates(gpu: Gpu, { cols, format, accumulate, write, heads }: ProductShape): Candidate[] {

@@ -96,7 +96,7 @@ export function createGemvQ4Wide(gpu: Gpu, shape: Omit<TeamShape<WideTeam>, 'wri
 
 /**
  * The same for an x in units of `x`. Integers are faster where the GPU multiplies int8; rounding x changes y by 1/254 of a typical
- * value (int8), or as little as f32's own roundings (int16).
+ * value (int8), or as little as f32's own roundings (int16, int24).
  * @throws EngineError 'shape' unless 32 divides group, group divides cols.
  */
 export function createGemvQ4Units(

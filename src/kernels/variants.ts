@@ -85,21 +85,30 @@ export function tile(gpu: Gpu, f16: boolean): Piece {
     : { sources: [tileF32], enable: [], suffix: '', constants: {} };
 }
 
-/** Integers with a scale per 32 values, as one int8 each or two; of 'int12' two neighbours share their second one. */
-export type IntDtype = 'int8' | 'int12' | 'int16';
+/** Integers with a scale per 32 values, as one int8 each, two or three; of 'int12' two neighbours share their second one. */
+export type IntDtype = 'int8' | 'int12' | 'int16' | 'int24';
 /** Units of 32 values, which lie so that lanes read them side by side: 'f32x32' as they are, with their sum. */
 export type UnitDtype = 'f32x32' | IntDtype;
 /** What a matrix product reads. 'f32': one value after another. */
 export type ActivationDtype = 'f32' | UnitDtype;
 
-export const isInt = (dtype: ActivationDtype): dtype is IntDtype => dtype === 'int8' || dtype === 'int12' || dtype === 'int16';
+export const isInt = (dtype: ActivationDtype): dtype is IntDtype => dtype !== 'f32' && dtype !== 'f32x32';
 
-/** What a decode step multiplies 4-bit weights by. */
-export const unitsFor = (gpu: Gpu, precision: 'exact' | 'fast'): UnitDtype =>
-  precision === 'fast' && gpu.int8Dot ? 'int16' : 'f32x32';
+/** WGSL has int8 dot products everywhere, but Apple's GPUs and CPUs emulate them. */
+export const multipliesInt8 = ({ adapter, int8Dot }: Pick<Gpu, 'adapter' | 'int8Dot'>): boolean =>
+  int8Dot && !adapter.isCpu && ['nvidia', 'amd', 'intel'].includes(adapter.vendor.toLowerCase());
+
+/**
+ * What a decode step multiplies 4-bit weights by. 'int24' rounds a value to half a step of 1/8,323,072 of the largest of its unit, as f32
+ * rounds that largest one, and three int8 dot products in hardware take less time than f32's multiplications.
+ */
+export function unitsFor(gpu: Pick<Gpu, 'adapter' | 'int8Dot'>, precision: 'exact' | 'fast'): UnitDtype {
+  if (precision === 'fast' && gpu.int8Dot) return 'int16';
+  return multipliesInt8(gpu) ? 'int24' : 'f32x32';
+}
 
 /** int8 that the codes of two neighbours are made of, and int8 dot products that eight of them take. */
-export const codeBytes = (dtype: IntDtype): number => ({ int8: 2, int12: 3, int16: 4 })[dtype];
+export const codeBytes = (dtype: IntDtype): number => ({ int8: 2, int12: 3, int16: 4, int24: 6 })[dtype];
 /** Of 16 bytes each, that a unit is. */
 export const piecesOf = (dtype: UnitDtype): number => (isInt(dtype) ? codeBytes(dtype) + 1 : 9);
 /** Bytes of `count` activations, eight whole units of 32 at a time: see shared/unit_layout.wgsl. */

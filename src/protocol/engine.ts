@@ -81,7 +81,7 @@ export type EngineConfig = {
   /** Use f16 arithmetic in workgroup memory where the device has it (about 1e-3 relative error). Default false. */
   f16?: boolean;
   /**
-   * 'exact': f32 arithmetic. 'fast': while decoding, what 4-bit weights are multiplied by is rounded to 16 bits, a scale for each 32
+   * 'exact': as accurate as f32 arithmetic (while decoding, where int8 products are quicker, with 24-bit integers). 'fast': while decoding, what 4-bit weights are multiplied by is rounded to 16 bits, a scale for each 32
    * values, and goes through int8 dot products: logits change by about 2e-4. Default: 'fast' where the GPU multiplies int8 in hardware (NVIDIA, AMD, Intel), else 'exact'.
    */
   precision?: 'exact' | 'fast';

@@ -67,8 +67,11 @@ test('without it the picture grows while a reply runs', async () => {
   expect(await page.getByTestId('experts').isVisible()).toBe(true);
   const bars = page.getByTestId('experts-bars').locator('span');
   expect(await bars.count()).toBe(LAYERS);
-  const shares = await bars.evaluateAll((all) => all.map((bar) => Number((bar as HTMLElement).style.getPropertyValue('--hits'))));
-  for (const share of shares) expect(share).toBeLessThan(1);
+  // After its first few choices a layer may have found them all.
+  const shares = await poll('a miss in every layer', async () => {
+    const read = await bars.evaluateAll((all) => all.map((bar) => Number((bar as HTMLElement).style.getPropertyValue('--hits'))));
+    return read.every((share) => share < 1) ? read : undefined;
+  });
   expect(Math.max(...shares)).toBeGreaterThan(0);
   expect(errors).toEqual([]);
   expect(server.reports).toEqual([]);

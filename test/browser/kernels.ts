@@ -23,7 +23,7 @@ declare global {
   }
 }
 
-const FAMILY = /\b(?:direct|workgroup|subgroups|int8|int16|f16 tiles)\b/;
+const FAMILY = /\b(?:direct|workgroup|subgroups|int8|int16|int24|f16 tiles)\b/;
 
 /** The first case of each family of variants that a kernel has. */
 function firstOfEach(cases: readonly KernelCase[]): KernelCase[] {

@@ -1,20 +1,28 @@
 // emit_int: a unit of 32 neighbouring activations, written as integers for gemv_q4_units: x = scale * code to half a step.
 //   CODE_BYTES 2: code in -127..127, one int8.  4: code = 256 * high + low in -32512..32512, two int8
+//   6: code = 65536 * high + 256 * low + last in +-8323072, three int8; the highest that rounding may leave is 8355711
 //   3: in steps of 16 to +-28672. Of two neighbouring columns the even one's code is 256 * high + low, the odd one's 256 * high + 16 * low, low
 //      in 0..255 the same: a byte of two weights, q of the even column + 16 * that of the odd one, meets it as it lies.
 //   units [COLS/32], which whoever writes declares, of CODE_BYTES + 1 vec4u, which lie as unit_layout says: the even and the odd columns'
-//   only or high int8; the low ones of both, or of the even and the odd columns; then (scale, excess, sum, 0)
+//   only or high int8; the low ones of both, or of the even and the odd columns; the last ones of either; then (scale, excess, sum, 0)
 // Word i of a vec4u holds columns 8i + (0, 2, 4, 6), odd ones + 1, lowest bits first: the order in which two masks take the
 // nibbles out of a word of weights. sum is the exact sum(x); excess = 8 * (sum(x) - scale * sum(code)) makes the product
-// with weights q as accurate as that with q - 8.
+// with weights q as accurate as that with q - 8; of 6 it is 0: their sum is beyond what f32 holds, and f32 itself rounds as much.
 // Four threads share a unit, of which a workgroup writes EMITTERS / 4: one would take longer than all else at a kernel's end.
 alias Emitted = u32;
 var<workgroup> quarterMost: array<f32, EMITTERS>;
 var<workgroup> quarterSums: array<f32, EMITTERS>;
 var<workgroup> quarterCodes: array<i32, EMITTERS>;
 
-/// Eight neighbouring columns: the highest plane's words, the other's (`evenLow` where they share one), and sums of codes.
-struct Codes { even: u32, odd: u32, evenLow: u32, oddLow: u32, sum: vec4i };
+/// Eight neighbouring columns: words of the even and of the odd ones, the highest plane's first (`low.x` where they share one), and sums of codes.
+struct Codes { high: vec2u, low: vec2u, last: vec2u, sum: vec4i };
+
+fn packed(a: vec4i, b: vec4i) -> vec2u {
+  return vec2u(pack4xI8(vec4i(a.xz, b.xz)), pack4xI8(vec4i(a.yw, b.yw)));
+}
+
+/// The part of a code above its lowest int8.
+fn above(code: vec4i) -> vec4i { return (code + 128) >> vec4u(8u); }
 
 /// Of even and odd columns in steps of 16: the odd ones' last four bits are the even ones' rest, which rounding takes into account.
 fn sharedCodes(evens: vec4f, odds: vec4f) -> Codes {
@@ -23,22 +31,21 @@ fn sharedCodes(evens: vec4f, odds: vec4f) -> Codes {
   let even = vec4i(round(evens - vec4f(rest) * 0.0625));
   let low = rest + 16 * (even & vec4i(15));
   let oddHigh = (odd >> vec4u(4u)) - (even & vec4i(15));
-  return Codes(pack4xI8(even >> vec4u(4u)), pack4xI8(oddHigh), pack4xU8(vec4u(low)), 0u, 16 * (even + odd) + rest);
+  return Codes(vec2u(pack4xI8(even >> vec4u(4u)), pack4xI8(oddHigh)), vec2u(pack4xU8(vec4u(low)), 0u), vec2u(), 16 * (even + odd) + rest);
 }
 
 fn codesOf(a: vec4f, b: vec4f, steps: f32) -> Codes {
   if (CODE_BYTES == 3u) { return sharedCodes(vec4f(a.xz, b.xz) * steps, vec4f(a.yw, b.yw) * steps); }
   let ca = vec4i(round(a * steps));
   let cb = vec4i(round(b * steps));
-  if (CODE_BYTES == 2u) {
-    return Codes(pack4xI8(vec4i(ca.xz, cb.xz)), pack4xI8(vec4i(ca.yw, cb.yw)), 0u, 0u, ca + cb);
-  }
-  let ha = (ca + 128) >> vec4u(8u);
-  let hb = (cb + 128) >> vec4u(8u);
-  let la = ca - 256 * ha;
-  let lb = cb - 256 * hb;
-  return Codes(pack4xI8(vec4i(ha.xz, hb.xz)), pack4xI8(vec4i(ha.yw, hb.yw)),
-    pack4xI8(vec4i(la.xz, lb.xz)), pack4xI8(vec4i(la.yw, lb.yw)), ca + cb);
+  if (CODE_BYTES == 2u) { return Codes(packed(ca, cb), vec2u(), vec2u(), ca + cb); }
+  let ha = above(ca);
+  let hb = above(cb);
+  let lowest = packed(ca - 256 * ha, cb - 256 * hb);
+  if (CODE_BYTES == 4u) { return Codes(packed(ha, hb), lowest, vec2u(), ca + cb); }
+  let ta = above(ha);
+  let tb = above(hb);
+  return Codes(packed(ta, tb), packed(ha - 256 * ta, hb - 256 * tb), lowest, vec4i());
 }
 
 /// The largest of eight values, whatever its sign.
@@ -60,19 +67,23 @@ fn emit(unit: u32, thread: u32, writes: bool, a: vec4f, b: vec4f) {
   var scale = 0.0;
   if (writes) {
     let largest = max(max(quarterMost[first], quarterMost[first + 1u]), max(quarterMost[first + 2u], quarterMost[first + 3u]));
-    let range = select(127.0, select(32512.0, 1791.0, CODE_BYTES == 3u), CODE_BYTES > 2u); // in steps
+    let range = select(select(127.0, select(32512.0, 1791.0, CODE_BYTES == 3u), CODE_BYTES > 2u), 8323072.0, CODE_BYTES == 6u); // in steps
     scale = largest / (range * select(1.0, 16.0, CODE_BYTES == 3u));
     let codes = codesOf(a, b, select(range / largest, 0.0, largest < 1e-30));
     quarterCodes[thread] = (codes.sum.x + codes.sum.y) + (codes.sum.z + codes.sum.w);
-    units[at] = codes.even;
-    units[at + 4u * pieceStep] = codes.odd;
-    if (CODE_BYTES >= 3u) { units[at + 8u * pieceStep] = codes.evenLow; }
-    if (CODE_BYTES == 4u) { units[at + 12u * pieceStep] = codes.oddLow; }
+    units[at] = codes.high.x;
+    units[at + 4u * pieceStep] = codes.high.y;
+    if (CODE_BYTES >= 3u) { units[at + 8u * pieceStep] = codes.low.x; }
+    if (CODE_BYTES >= 4u) { units[at + 12u * pieceStep] = codes.low.y; }
+    if (CODE_BYTES == 6u) {
+      units[at + 16u * pieceStep] = codes.last.x;
+      units[at + 20u * pieceStep] = codes.last.y;
+    }
   }
   workgroupBarrier();
   if (!writes) { return; }
   let codes = (quarterCodes[first] + quarterCodes[first + 1u]) + (quarterCodes[first + 2u] + quarterCodes[first + 3u]);
   let sum = (quarterSums[first] + quarterSums[first + 1u]) + (quarterSums[first + 2u] + quarterSums[first + 3u]);
-  let last = vec4f(scale, 8.0 * (sum - scale * f32(codes)), sum, 0.0);
+  let last = vec4f(scale, select(8.0 * (sum - scale * f32(codes)), 0.0, CODE_BYTES == 6u), sum, 0.0);
   units[at + 4u * CODE_BYTES * pieceStep] = bitcast<u32>(last[quarter]);
 }

@@ -2,7 +2,6 @@
 import { createXXHash64 } from 'hash-wasm';
 import { wasmAllowed } from '../../wasm';
 import { giveWay } from './turns';
-import { PlainXxh64 } from './xxh64';
 
 /** About a quarter of a millisecond of hashing. */
 const PIECE_BYTES = 1 << 20;
@@ -16,7 +15,8 @@ export type Xxh64 = {
 };
 
 export async function createXxh64(): Promise<Xxh64> {
-  const hasher = wasmAllowed() ? await createXXHash64() : new PlainXxh64();
+  // Loaded where WebAssembly is forbidden, which it is on few pages.
+  const hasher = wasmAllowed() ? await createXXHash64() : new (await import('./xxh64')).PlainXxh64();
   return {
     of(parts) {
       hasher.init();
