@@ -360,7 +360,9 @@ async function prepare(
     const recordings = recordModel(
       {
         ...{ gpu, config, table, scratch, kv, f16, activations: unitsFor(gpu, precision ?? 'exact') },
-        ...(plan.experts && mixture ? { mixture: { experts: plan.experts, kernels: mixture.kernels } } : {}),
+        ...(plan.experts && mixture
+          ? { mixture: { experts: plan.experts, kernels: mixture.kernels, DecodeRecorder: mixture.MixtureDecodeRecorder } }
+          : {}),
       },
       plan.model,
       sequence,

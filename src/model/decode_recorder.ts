@@ -4,7 +4,6 @@
  * and of the delta rule the convolution goes with the products before it, all else is one kernel, where formats allow.
  */
 import type { ModelConfig } from '../format/types';
-import type { Dispatch } from '../gpu/dispatch';
 import type { Kernel, WeightBinding } from '../gpu/kernel';
 import type { BufferRange } from '../gpu/memory';
 import { createAttentionCombine, createAttentionCombineUnits, createAttentionSplit } from '../kernels/attention';
@@ -25,25 +24,13 @@ import {
   type Write,
   wholeUnits,
 } from '../kernels/gemv_teams';
-import { createDeltaProjectQ4, createNormGemvQ4, suitsNormGemv } from '../kernels/norm_gemv';
 import { createRmsNormUnits, createWeighUnits } from '../kernels/rms_norm';
 import { createSwigluUnits } from '../kernels/swiglu';
-import { type ActivationDtype, type Affine4, isAffine4 } from '../kernels/variants';
+import { type ActivationDtype, isAffine4 } from '../kernels/variants';
 import type { MatrixBlocks, VectorBlock } from '../plan/blocks';
-import type { ExpertLayer } from '../plan/experts';
 import { deltaShape, projectedAt } from '../plan/shapes';
 import type { DeltaNetLayer } from '../plan/units';
-import {
-  type Activation,
-  bound,
-  type Input,
-  type MixtureMatrices,
-  type NormOf,
-  type Output,
-  type Projection,
-  Recorder,
-  rowsOf,
-} from './recorder';
+import { type Activation, bound, type Input, type NormOf, type Output, type Projection, Recorder, rowsOf } from './recorder';
 import type { AttentionState, DeltaNetState } from './sequence';
 import type { MatrixPlace } from './weight_table';
 
@@ -65,7 +52,7 @@ export class DecodeRecorder extends Recorder {
     const { gpu, config, table } = this.context;
     const { vectors, name, readers } = norm;
     const dtype = this.#inputDtype(readers);
-    this.#half = y === 'normed' && this.#comesInHalves(readers);
+    this.#half = y === 'normed' && this.comesInHalves(readers);
     if (!this.#half) {
       const kernel = createRmsNormUnits(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps, y: dtype });
       this.add(kernel, { units: this.#input(y, dtype), x: this.at('hidden'), step: this.step }, table.vectors(vectors, name));
@@ -78,9 +65,9 @@ export class DecodeRecorder extends Recorder {
     else this.add(kernel, ranges, weights);
   }
 
-  /** Whether the product in front of a norm begins it and those behind end it; a mixture's layers have a kernel that norms. */
-  #comesInHalves(readers: readonly MatrixBlocks[]): boolean {
-    return !this.context.config.moe && this.#inputDtype(readers) !== 'f32';
+  /** Whether the product in front of a norm begins it and those behind end it. */
+  protected comesInHalves(readers: readonly MatrixBlocks[]): boolean {
+    return this.#inputDtype(readers) !== 'f32';
   }
 
   override embed(matrix: MatrixBlocks): void {
@@ -90,14 +77,14 @@ export class DecodeRecorder extends Recorder {
 
   override project(x: Input, projections: readonly Projection[]): void {
     const dtype = this.#inputDtype(projections.map(([matrix]) => matrix));
-    for (const group of alike(projections)) this.#projectGroup(x, dtype, group);
+    for (const group of alike(projections)) this.projectGroup(x, dtype, group);
   }
 
   /**
    * In as few dispatches as there are slabs: of all matrices of the group depends which kernel, so that no budget changes results. `delta`:
    * of a group that q, k and v of a delta rule are in, half of a norm in front; they are convolved too.
    */
-  #projectGroup(
+  protected projectGroup(
     from: Input,
     dtype: ActivationDtype,
     group: readonly Projection[],
@@ -113,7 +100,7 @@ export class DecodeRecorder extends Recorder {
     if (delta) write = { kind: 'convolved', eps, channels: deltaChannels(deltaShape(config)) };
     const shape = { cols, outCols, format, accumulate: false, ...(write ? { write } : {}) };
     const kernel = this.#gemv(shape, dtype, { team });
-    for (const run of table.bySlab(this.#places(group))) {
+    for (const run of table.bySlab(this.places(group))) {
       const rows = run.map(({ part }) => part.rows);
       const output = { buffer: scratch.projected };
       const ranges: Record<string, BufferRange> = { x, y: output };
@@ -125,100 +112,11 @@ export class DecodeRecorder extends Recorder {
     }
   }
 
-  /** In one dispatch for each slab where a dispatch costs as much as such matrices, whose sums are f32 then. */
-  override projectNormed(norm: NormOf, projections: readonly Projection[]): void {
-    const { gpu, table, scratch } = this.context;
-    const shape = this.#narrow(projections);
-    if (!shape) {
-      super.projectNormed(norm, projections);
-      return;
-    }
-    const kernel = createNormGemvQ4(gpu, shape);
-    const ranges = { x: this.at('hidden'), y: { buffer: scratch.projected } };
-    for (const run of table.bySlab(this.#places(projections))) {
-      const rows = run.map(({ part }) => part.rows);
-      this.add(kernel, ranges, table.severalAfter(norm.vectors, norm.name, run), rowsOf(kernel, rows));
-    }
-  }
-
-  /** What createNormGemvQ4 needs, where it is a gain. */
-  #narrow(projections: readonly Projection[]): { cols: number; eps: number; format: Affine4 } | undefined {
-    const { gpu, config } = this.context;
-    const [[first]] = projections as [Projection];
-    const { cols, format } = first;
-    const suits = config.moe && alike(projections).length === 1 && suitsNormGemv(gpu, first);
-    return suits && isAffine4(format) ? { cols, eps: config.rmsNormEps, format } : undefined;
-  }
-
   /** All parts of the matrices, and where their rows go. */
-  #places(projections: readonly Projection[]): MatrixPlace[] {
+  protected places(projections: readonly Projection[]): MatrixPlace[] {
     return projections.flatMap(([matrix, y]) =>
-      matrix.parts.map((part): MatrixPlace => ({ matrix, part, at: this.#offset(y) / 4 })),
+      matrix.parts.map((part): MatrixPlace => ({ matrix, part, at: this.offset(y) / 4 })),
     );
-  }
-
-  /** In one dispatch for each slab, where the formats go together. */
-  override normAndProject(
-    layer: number,
-    vectors: VectorBlock<'postAttentionNorm'>,
-    matrices: MixtureMatrices,
-    _reader: MatrixBlocks,
-  ): boolean {
-    const { gpu, config, table, scratch } = this.context;
-    const { format } = matrices.gate;
-    const { format: bytes } = matrices.router;
-    const pairs = [
-      [matrices.gate, matrices.up],
-      [matrices.router, matrices.sharedGate],
-    ] as const;
-    const alike = pairs.every(([a, b]) => JSON.stringify(a.format) === JSON.stringify(b.format));
-    if (!alike || !isAffine4(format) || !this.moe.suitsProject(gpu, format, bytes) || !this.moe.holdsX(gpu, matrices.gate)) {
-      this.#normedF32(vectors, matrices);
-      return false;
-    }
-    const kernel = this.moe.createMoeProject(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps, format, bytes });
-    const own = { x: this.at('hidden'), saved: this.savedHidden(layer) };
-    const ranges = { ...own, normed: this.at('normed'), y: { buffer: scratch.projected } };
-    const projections = Object.entries(matrices).map(([y, matrix]): Projection => [matrix, y as Output]);
-    for (const run of table.bySlab(this.#places(projections))) {
-      const rows = run.map(({ part }) => part.rows);
-      this.add(kernel, ranges, table.severalAfter(vectors, 'postAttentionNorm', run), rowsOf(kernel, rows));
-    }
-    return true;
-  }
-
-  /** The same in dispatches of their own: experts read f32, so all do. */
-  #normedF32(vectors: VectorBlock<'postAttentionNorm'>, matrices: MixtureMatrices): void {
-    const { gpu, config, table } = this.context;
-    const kernel = createRmsNormUnits(gpu, { cols: config.hiddenSize, eps: config.rmsNormEps, y: 'f32' });
-    const ranges = { units: this.at('normed'), x: this.at('hidden'), step: this.step };
-    this.add(kernel, ranges, table.vectors(vectors, 'postAttentionNorm'));
-    const projections = Object.entries(matrices).map(([y, matrix]): Projection => [matrix, y as Output]);
-    this.#half = false;
-    for (const group of alike(projections)) this.#projectGroup('normed', 'f32', group);
-  }
-
-  /** The choice goes with the first product of the experts, but where the CPU asks for it in between. */
-  override mixture(layer: number, experts: ExpertLayer, sharedDown: MatrixBlocks, saved: boolean): void {
-    super.mixture(layer, experts, sharedDown, saved);
-    const section = this.sections.at(-1)!;
-    const { projected, choose, read, sum } = section.mixture!;
-    const ranked = saved && this.#rankedAct(layer, experts);
-    if (ranked)
-      section.dispatches = [...choose.slice(0, projected), ...choose.slice(projected + 1), ranked, ...read.slice(1), ...sum];
-  }
-
-  #rankedAct(layer: number, experts: ExpertLayer): Dispatch | undefined {
-    const { gpu, config, table } = this.context;
-    const { gateProj } = experts.matrices;
-    const { format } = gateProj;
-    if (!isAffine4(format) || !this.moe.suitsRanked(gpu, gateProj)) return undefined;
-    const { shape, slab, picks, slots } = this.expertPlaces(layer);
-    const near = this.moe.holdsX(gpu, { cols: gateProj.cols, experts: config.moe!.experts });
-    const kernel = this.moe.createMoeRankedGateUpQ4(gpu, { ...shape, ...gateProj, format, near }, config.moe!);
-    const own = { logits: this.at('router'), picks, weights: this.at('pickWeights') };
-    const ranges = { ...own, x: this.at('normed'), slots, y: this.at('expertAct') };
-    return bound(kernel, ranges, table.expert(experts, slab, ['gateProj', 'upProj']));
   }
 
   override gateUp(gate: MatrixBlocks, up: MatrixBlocks, reader: MatrixBlocks): void {
@@ -232,7 +130,7 @@ export class DecodeRecorder extends Recorder {
       // The lanes of a row tell its sum's order, and whether the pairs lie together is a matter of the budget.
       const team = lanes ? rowTeam(lanes) : undefined;
       const projections = [[gate, 'gate'] as const, [up, 'up'] as const];
-      for (const group of alike(projections)) this.#projectGroup('normed', x, group, { team });
+      for (const group of alike(projections)) this.projectGroup('normed', x, group, { team });
       this.swiglu(reader);
       return;
     }
@@ -261,11 +159,11 @@ export class DecodeRecorder extends Recorder {
   override addTo(x: Input, matrix: MatrixBlocks, next?: NormOf): void {
     const { gpu } = this.context;
     const heads = x === 'mixed' ? this.#heads : undefined;
-    const fits = next && this.#comesInHalves(next.readers) && this.#inputDtype([matrix]) !== 'f32';
+    const fits = next && this.comesInHalves(next.readers) && this.#inputDtype([matrix]) !== 'f32';
     const lanes = fits ? unitLanes(gpu, matrix.cols, lanesFor(matrix.rows)) : undefined;
     if (!fits || !lanes) {
       this.#weighed = undefined;
-      this.#product(x, matrix, 'hidden', { accumulate: true, sliced: false, heads });
+      this.product(x, matrix, 'hidden', { accumulate: true, sliced: false, heads });
       return;
     }
     if (wholeUnits(matrix.parts)) {
@@ -274,7 +172,7 @@ export class DecodeRecorder extends Recorder {
       return;
     }
     this.#weighed = undefined;
-    this.#product(x, matrix, 'hidden', { accumulate: true, sliced: false, team: rowTeam(lanes), heads }); // the same bits
+    this.product(x, matrix, 'hidden', { accumulate: true, sliced: false, team: rowTeam(lanes), heads }); // the same bits
   }
 
   #addAndWeigh(
@@ -306,47 +204,11 @@ export class DecodeRecorder extends Recorder {
     return heads ? { headSquares: this.at('headSquares') } : {};
   }
 
-  protected override shared(down: MatrixBlocks, experts: ExpertLayer): void {
-    if (this.#sumsDown(experts, down)) return;
-    this.swiglu(down);
-    this.#product('act', down, 'sharedOut', { accumulate: false, sliced: false });
-  }
-
-  protected override experts(layer: number, experts: ExpertLayer, sharedDown: MatrixBlocks): void {
-    if (this.#sumsDown(experts, sharedDown)) this.expertsAct(layer, experts);
-    else super.experts(layer, experts, sharedDown);
-  }
-
-  protected override sum(layer: number, experts: ExpertLayer, sharedDown: MatrixBlocks): void {
-    const { downProj } = experts.matrices;
-    const { format } = downProj;
-    if (!this.#sumsDown(experts, sharedDown) || !isAffine4(format)) {
-      super.sum(layer, experts, sharedDown);
-      return;
-    }
-    const { gpu, table, scratch } = this.context;
-    const { shape, slab, picks, slots } = this.expertPlaces(layer);
-    const units = (name: Output) => this.#offset(name) / 16;
-    const at = { gate: units('gate'), up: units('up'), sharedGate: units('sharedGate') };
-    const kernel = this.moe.createMoeDownSumQ4(gpu, { ...shape, ...downProj, format }, at);
-    const ranges = {
-      ...{ x: this.at('expertAct'), projected: { buffer: scratch.projected }, picks, slots },
-      ...{ weights: this.at('pickWeights'), pool: { buffer: table.expertSlabs[slab]! }, y: this.at('hidden') },
-    };
-    for (const part of sharedDown.parts)
-      this.add(kernel, ranges, table.withExpert(sharedDown, part, experts, 'downProj'), part.rows);
-  }
-
-  /** Of formats alone depends which kernels run, so that no budget changes results. */
-  #sumsDown({ matrices }: ExpertLayer, sharedDown: MatrixBlocks): boolean {
-    return this.moe.suitsDownSum(this.context.gpu, matrices.downProj, sharedDown);
-  }
-
   override logits(matrix: MatrixBlocks): void {
-    this.#product('headInput', matrix, 'logits', { accumulate: false, sliced: true });
+    this.product('headInput', matrix, 'logits', { accumulate: false, sliced: true });
   }
 
-  #product(
+  protected product(
     x: Input,
     matrix: MatrixBlocks,
     y: Activation,
@@ -394,49 +256,29 @@ export class DecodeRecorder extends Recorder {
       });
   }
 
-  /** The convolution goes with the products before it where those end a norm or are narrow, norms of heads and gates then with the rule. */
+  /** The convolution goes with the products before it where those end a norm, norms of heads and gates then with the rule. */
   override deltaNet(
     vectors: DeltaNetLayer['vectors'],
     norm: NormOf,
     projections: readonly Projection[],
     { state, reader }: { state: DeltaNetState; reader: MatrixBlocks },
   ): void {
-    const narrow = this.#narrow(projections);
-    if (narrow) {
-      this.#projectDelta(projections, narrow, { vectors, state });
-      this.#rawRule(vectors, state, reader);
-      return;
-    }
     this.norm(norm, 'normed');
     if (this.#half) {
       const dtype = this.#inputDtype(projections.map(([matrix]) => matrix));
       for (const group of alike(projections)) {
         const convolves = group.some(([, y]) => y === 'qkvIn');
-        this.#projectGroup('normed', dtype, group, convolves ? { delta: { vectors, state } } : {});
+        this.projectGroup('normed', dtype, group, convolves ? { delta: { vectors, state } } : {});
       }
-      this.#rawRule(vectors, state, reader);
+      this.rawRule(vectors, state, reader);
       return;
     }
     this.project('normed', projections);
     this.#preparedRule(vectors, state, reader);
   }
 
-  #projectDelta(
-    projections: readonly Projection[],
-    narrow: { cols: number; eps: number; format: Affine4 },
-    { vectors, state }: DeltaInputs,
-  ): void {
-    const { gpu, config, table, scratch } = this.context;
-    const project = createDeltaProjectQ4(gpu, { ...narrow, channels: deltaChannels(deltaShape(config)) });
-    const ranges = { x: this.at('hidden'), y: { buffer: scratch.projected }, state: { buffer: state.conv }, step: this.step };
-    for (const run of table.bySlab(this.#places(projections))) {
-      const rows = run.map(({ part }) => part.rows);
-      this.add(project, ranges, table.severalAfter(vectors, 'inputNorm', run, 'conv1d'), rowsOf(project, rows));
-    }
-  }
-
-  #rawRule(vectors: DeltaNetLayer['vectors'], state: DeltaNetState, reader: MatrixBlocks): void {
-    const heads = { aAt: this.#offset('a') / 4, bAt: this.#offset('b') / 4 };
+  protected rawRule(vectors: DeltaNetLayer['vectors'], state: DeltaNetState, reader: MatrixBlocks): void {
+    const heads = { aAt: this.offset('a') / 4, bAt: this.offset('b') / 4 };
     const inputs = { qkv: this.at('qkvIn'), projected: { buffer: this.context.scratch.projected } };
     this.#rule(heads, inputs, this.context.table.vectors(vectors, 'norm', 'negExpA', 'dtBias'), { state, reader });
   }
@@ -486,7 +328,7 @@ export class DecodeRecorder extends Recorder {
     return range ? { buffer: scratch.projected, offset: range.byteOffset, size: range.bytes } : super.at(name);
   }
 
-  #offset(y: Output): number {
+  protected offset(y: Output): number {
     return projectedAt(this.context.config)[y].byteOffset;
   }
 
@@ -516,13 +358,13 @@ export class DecodeRecorder extends Recorder {
 }
 
 /** What the convolution of a delta rule's inputs needs beside them. */
-type DeltaInputs = { vectors: DeltaNetLayer['vectors']; state: DeltaNetState };
+export type DeltaInputs = { vectors: DeltaNetLayer['vectors']; state: DeltaNetState };
 
 const keyOf = ({ vectors, name }: NormOf): string => `${vectors.block.label} ${name}`;
 const sameFormat = (a: MatrixBlocks, b: MatrixBlocks): boolean => JSON.stringify(a.format) === JSON.stringify(b.format);
 
 /** Neighbours of the same columns and format: what one kernel can take. */
-function alike(projections: readonly Projection[]): Projection[][] {
+export function alike(projections: readonly Projection[]): Projection[][] {
   const groups: Projection[][] = [];
   const key = ([{ cols, format }]: Projection) => JSON.stringify([cols, format]);
   for (const projection of projections) {

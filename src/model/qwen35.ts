@@ -67,7 +67,9 @@ function everyDispatch({ dispatches, resume = [], mixture }: Section): Dispatch[
 
 function recorderFor(context: RecordingContext, mode: Mode, step?: GPUBuffer): Recorder {
   const fused = mode === 'decode' && !context.gpu.direct && suitsUnits(context.config);
-  return fused ? new DecodeRecorder(context, mode, step) : new Recorder(context, mode, step);
+  if (!fused) return new Recorder(context, mode, step);
+  const Kind = context.mixture?.DecodeRecorder ?? DecodeRecorder;
+  return new Kind(context, mode, step);
 }
 
 function recordBody(r: Recorder, model: ModelUnits, sequence: Sequence, gathered?: MatrixBlocks): void {

@@ -81,7 +81,11 @@ export type RecordingContext = {
   f16: boolean;
   activations: ActivationDtype;
   /** Of a mixture: where its experts lie, and its kernels. */
-  mixture?: { experts: ExpertPool; kernels: typeof import('../kernels/mixture') };
+  mixture?: {
+    experts: ExpertPool;
+    kernels: typeof import('../kernels/mixture');
+    DecodeRecorder: typeof import('./mixture_recorder').MixtureDecodeRecorder;
+  };
 };
 
 export type Activation = Exclude<keyof Scratch, 'headRows' | 'contextParts' | 'chunkTokens' | 'residual'>;
