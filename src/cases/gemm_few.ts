@@ -64,12 +64,10 @@ const table: Omit<Row, 'x'>[] = [
   },
 ];
 
-/** How units of int8 and int12 are read differs from int16 in no shape, and every one takes a software adapter seconds to compile. */
-const dtypesOf = ({ tokens }: Omit<Row, 'x'>) =>
-  tokens === 7 || tokens === 9 ? (['f32', 'int8', 'int12', 'int16'] as const) : (['f32', 'int16'] as const);
+const dtypes = ['f32', 'int8', 'int12', 'int16'] as const;
 
 export const gemmFewCases: KernelCase[] = table.flatMap((shape) =>
-  dtypesOf(shape).map((x): KernelCase => {
+  dtypes.map((x): KernelCase => {
     const row = { ...shape, x };
     return {
       kernel: x === 'f32' ? 'gemm_q4_few' : 'gemm_q4_few_int',
