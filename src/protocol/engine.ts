@@ -81,8 +81,9 @@ export type EngineConfig = {
   /** Use f16 arithmetic in workgroup memory where the device has it (about 1e-3 relative error). Default false. */
   f16?: boolean;
   /**
-   * 'exact': as accurate as f32 arithmetic (while decoding, where int8 products are quicker, with 24-bit integers). 'fast': while decoding, what 4-bit weights are multiplied by is rounded to 16 bits, a scale for each 32
-   * values, and goes through int8 dot products: logits change by about 2e-4. Default: 'fast' where the GPU multiplies int8 in hardware (NVIDIA, AMD, Intel), else 'exact'.
+   * 'exact': as accurate as f32 arithmetic; while decoding, what 4-bit weights are multiplied by is rounded to 24 bits, a scale for each
+   * 32 values, and goes through int8 dot products where the GPU multiplies int8 in hardware (NVIDIA, AMD, Intel). 'fast': likewise to 16
+   * bits, wherever WGSL has such products: logits change by about 2e-4. Default: 'fast' with such hardware, else 'exact'.
    */
   precision?: 'exact' | 'fast';
   /** Access token for private repositories; sent to the model's own host only, never on to a redirect's host. */
