@@ -9,7 +9,7 @@ import { type Candidate, type ProductShape, usualTolerance } from '../kernels/ca
 import { gemmCandidates } from '../kernels/gemm';
 import { gemmFewIntCandidates } from '../kernels/gemm_few';
 import { gemvCandidates, gemvUnitCandidates } from '../kernels/gemv';
-import type { ActivationDtype, UnitDtype } from '../kernels/variants';
+import { type ActivationDtype, intDtypes, type UnitDtype } from '../kernels/variants';
 import type { Effort } from './ceilings';
 import { sampleWeights } from './check';
 import type { BenchMatrix } from './matrices';
@@ -165,7 +165,7 @@ async function benchCandidate(
 const firstLine = (error: unknown): string => (error as Error).message.split('\n')[0]!;
 
 function markBest(rows: readonly KernelRow[]): void {
-  for (const kind of ['f32', 'f32x32', 'int8', 'int12', 'int16', 'int24'] as const) {
+  for (const kind of ['f32', 'f32x32', ...intDtypes] as const) {
     const right = rows.filter(({ outcome, activations }) => outcome === 'right' && activations === kind);
     if (right.length > 0) right.reduce((best, row) => (row.us! < best.us! ? row : best)).best = true;
   }

@@ -102,8 +102,8 @@ export function aligned(table: readonly string[][]): string[] {
 }
 
 /**
- * The best candidates of every matrix one after another, as often as a token passes each: what products alone take. 'f32x32',
- * 'int8', 'int12', 'int16', 'int24': with activations in such units where there are such candidates, each product with a dispatch of its own that makes them.
+ * The best candidates of every matrix one after another, as often as a token passes each: what products alone take. 'f32x32' and
+ * integers: with activations in such units where there are such candidates, each product with a dispatch of its own that makes them.
  */
 export type ProductTotal = {
   tokens: number;
@@ -120,10 +120,13 @@ export function productTotals(rows: readonly KernelRow[], ceilings: Ceilings): P
   return [...new Set(best.map(({ tokens }) => tokens))].flatMap((tokens) => {
     const ofTokens = best.filter((row) => row.tokens === tokens);
     const exact = ofTokens.filter(({ activations }) => activations === 'f32');
-    const units = (['f32x32', 'int8', 'int12', 'int16', 'int24'] as const).flatMap((dtype) => {
+    // None that had its units made before is marked as the best.
+    const dtypes = new Set(ofTokens.map(({ activations }) => activations as ActivationDtype));
+    dtypes.delete('f32');
+    const units = [...dtypes].map((dtype) => {
       const own = ofTokens.filter(({ activations }) => activations === dtype);
       const others = exact.filter((row) => !own.some((other) => sameMatrix(row, other)));
-      return own.length > 0 ? [productTotal([...own, ...others], tokens, dtype, ceilings)] : [];
+      return productTotal([...own, ...others], tokens, dtype, ceilings);
     });
     return [productTotal(exact, tokens, 'f32', ceilings), ...units];
   });

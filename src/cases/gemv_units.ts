@@ -11,6 +11,7 @@ import {
   type Affine4,
   codeBytes,
   type IntDtype,
+  intDtypes,
   isInt,
   piecesOf,
   type UnitDtype,
@@ -130,7 +131,7 @@ const vectors: { cols: number; change(x: number, i: number): number; why: string
 ];
 
 const quantiseCases = vectors.flatMap(({ cols, change, why }) =>
-  (['f32x32', 'int8', 'int12', 'int16', 'int24'] as const).map(
+  (['f32x32', ...intDtypes] as const).map(
     (dtype): KernelCase => ({
       kernel: 'quantise',
       name: `${cols} to ${dtype}`,

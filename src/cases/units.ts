@@ -8,7 +8,7 @@ import { rmsNormReference } from '../kernels/reference/rms_norm';
 import { swigluReference } from '../kernels/reference/swiglu';
 import { createRmsNormUnits } from '../kernels/rms_norm';
 import { createSwigluUnits } from '../kernels/swiglu';
-import { type ActivationDtype, unitBytes } from '../kernels/variants';
+import { type ActivationDtype, intDtypes, unitBytes } from '../kernels/variants';
 import { compareDecoded, decodeUnits, missing } from './gemv_units';
 import { type Bench, compare, expUlps, type KernelCase, onBench, random, skip, ulp, uniform, type Weights } from './harness';
 
@@ -23,7 +23,7 @@ type Subject = {
   scale?: number;
 };
 
-const dtypes = ['f32', 'f32x32', 'int8', 'int12', 'int16', 'int24'] as const;
+const dtypes = ['f32', 'f32x32', ...intDtypes] as const;
 
 function unitCases(kernel: string, name: string, why: string, make: (gpu: Gpu, bench: Bench, y: ActivationDtype) => Subject) {
   return dtypes.map(

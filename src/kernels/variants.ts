@@ -86,7 +86,8 @@ export function tile(gpu: Gpu, f16: boolean): Piece {
 }
 
 /** Integers with a scale per 32 values, as one int8 each, two or three; of 'int12' two neighbours share their second one. */
-export type IntDtype = 'int8' | 'int12' | 'int16' | 'int24';
+export const intDtypes = ['int8', 'int12', 'int16', 'int24'] as const;
+export type IntDtype = (typeof intDtypes)[number];
 /** Units of 32 values, which lie so that lanes read them side by side: 'f32x32' as they are, with their sum. */
 export type UnitDtype = 'f32x32' | IntDtype;
 /** What a matrix product reads. 'f32': one value after another. */

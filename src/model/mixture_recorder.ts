@@ -90,8 +90,13 @@ export class MixtureDecodeRecorder extends DecodeRecorder {
       [matrices.gate, matrices.up],
       [matrices.router, matrices.sharedGate],
     ] as const;
-    const alike = pairs.every(([a, b]) => JSON.stringify(a.format) === JSON.stringify(b.format));
-    if (!alike || !isAffine4(format) || !this.moe.suitsProject(gpu, format, bytes) || !this.moe.holdsX(gpu, matrices.gate)) {
+    const sameFormats = pairs.every(([a, b]) => JSON.stringify(a.format) === JSON.stringify(b.format));
+    if (
+      !sameFormats ||
+      !isAffine4(format) ||
+      !this.moe.suitsProject(gpu, format, bytes) ||
+      !this.moe.holdsX(gpu, matrices.gate)
+    ) {
       this.#normedF32(vectors, matrices);
       return false;
     }

@@ -67,7 +67,10 @@ fn emit(unit: u32, thread: u32, writes: bool, a: vec4f, b: vec4f) {
   var scale = 0.0;
   if (writes) {
     let largest = max(max(quarterMost[first], quarterMost[first + 1u]), max(quarterMost[first + 2u], quarterMost[first + 3u]));
-    let range = select(select(127.0, select(32512.0, 1791.0, CODE_BYTES == 3u), CODE_BYTES > 2u), 8323072.0, CODE_BYTES == 6u); // in steps
+    var range = 32512.0; // in steps
+    if (CODE_BYTES == 2u) { range = 127.0; }
+    if (CODE_BYTES == 3u) { range = 1791.0; }
+    if (CODE_BYTES == 6u) { range = 8323072.0; }
     scale = largest / (range * select(1.0, 16.0, CODE_BYTES == 3u));
     let codes = codesOf(a, b, select(range / largest, 0.0, largest < 1e-30));
     quarterCodes[thread] = (codes.sum.x + codes.sum.y) + (codes.sum.z + codes.sum.w);
