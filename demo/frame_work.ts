@@ -1,20 +1,22 @@
 /**
  * Work that may take long, done a few milliseconds per frame, whoever asks for it: a conversation that comes back is many replies at once.
- * A slow device gets pauses as long as twice the work, so that the page stays the reader's. Text that streams in is drawn every fourth
- * frame of a usual screen: each frame costs the GPU and the process that feeds it what the model would use, and nobody reads faster.
+ * It is done between frames, each draw laid out at once, so that a frame has only the painting left: one task of both would be long where
+ * formulas are many. A slow device gets pauses as long as twice the work, so that the page stays the reader's. Text that streams in is
+ * drawn every fourth frame of a usual screen: each frame costs the GPU and the process that feeds it what the model would use, and nobody
+ * reads faster.
  */
 
 export interface Work {
   /** Does a little; true where there is more. */
   step(): boolean;
-  /** Once per frame in which a step was done. */
+  /** Once after the steps that were done between two frames. What it shows is laid out when it returns. */
   draw(): void;
 }
 
-/** Laying out and painting what comes of it takes several times as long, in the same task. */
+/** Laying out what comes of it takes several times as long, in the same task, and painting it as long again in the frame's. */
 const FRAME_MS = 4;
-/** From one draw to the next while text comes no faster than it is shown; the frame after it is the one drawn in. */
-const DRAW_MS = 52;
+/** From one draw to the next while text comes no faster than it is shown. */
+const DRAW_MS = 66;
 /** In a hidden tab no frames come. */
 const HIDDEN_MS = 50;
 
@@ -25,12 +27,16 @@ let notBefore = 0;
 let nextDraw = 0;
 let timer: ReturnType<typeof setTimeout> | undefined;
 let framed = false;
+/** The last run left work for the next frame. */
+let unfinished = false;
 
 /** `soon`: in the next frame, as nothing of it is on the page yet. */
 export function requestWork(work: Work, { soon = false } = {}): void {
   queue.add(work);
-  if (soon) nextDraw = 0;
-  if (soon && timer !== undefined && !document.hidden) stopTimer();
+  if (soon && nextDraw > 0) {
+    nextDraw = 0;
+    if (!document.hidden) stopTimer();
+  }
   schedule();
 }
 
@@ -44,8 +50,8 @@ export function isWaiting(work: Work): boolean {
 
 function schedule(): void {
   if (framed || timer !== undefined || queue.size === 0) return;
-  const wait = document.hidden ? HIDDEN_MS : nextDraw - performance.now();
-  if (wait > 0) timer = setTimeout(onTimer, wait);
+  if (document.hidden) timer = setTimeout(onTimer, HIDDEN_MS);
+  else if (!unfinished) timer = setTimeout(onTimer, Math.max(nextDraw, notBefore) - performance.now());
   else {
     framed = true;
     requestAnimationFrame(onFrame);
@@ -54,7 +60,7 @@ function schedule(): void {
 
 function onTimer(): void {
   stopTimer();
-  if (document.hidden) run();
+  run();
   schedule();
 }
 
@@ -63,10 +69,10 @@ function stopTimer(): void {
   timer = undefined;
 }
 
+/** The next part of what is unfinished, when this frame has been painted. */
 function onFrame(): void {
   framed = false;
-  run();
-  schedule();
+  timer ??= setTimeout(onTimer);
 }
 
 function run(): void {
@@ -82,5 +88,6 @@ function run(): void {
   for (const work of touched) work.draw();
   const end = performance.now();
   notBefore = end + Math.max(0, 2 * (end - start) - FRAME_MS);
-  nextDraw = queue.size > 0 ? 0 : start + DRAW_MS;
+  unfinished = queue.size > 0;
+  nextDraw = start + DRAW_MS;
 }

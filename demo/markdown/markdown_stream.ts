@@ -90,6 +90,7 @@ export class MarkdownStream implements Work {
   /** Shows the block that is being written, which no step does; but not for one frame, where the next step goes on with it. */
   draw(): void {
     if (this.#waiting === '') this.#showOpen(this.#unfinished);
+    void this.container.offsetHeight; // laid out now: see frame_work.ts
     this.onGrow();
   }
 
