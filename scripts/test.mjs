@@ -4,7 +4,7 @@
  *   --long   also what takes longer (SLUICE_LONG=1 for the tests that look at it)
  */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -57,12 +57,16 @@ function command(script, args) {
 /** One vitest project, or those that a pattern names. Its own report says how many tests there were; without a report nothing ran, which is a failure. */
 function project(name, env = {}) {
   const report = join(scratch, `${name.replace('*', '')}.json`);
-  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-  const status = node('vitest/vitest.mjs', ['run', '--project', name, ...reporters], env);
+  const unhandled = join(scratch, `${name.replace('*', '')}.errors.json`);
+  const reporters = ['default', 'json', './scripts/unhandled_errors.mjs'].map((reporter) => `--reporter=${reporter}`);
+  const options = ['--project', name, ...reporters, `--outputFile.json=${report}`];
+  const status = node('vitest/vitest.mjs', ['run', ...options], { ...env, SLUICE_UNHANDLED_ERRORS: unhandled });
   const counts = readCounts(report);
+  const errors = existsSync(unhandled) ? JSON.parse(readFileSync(unhandled, 'utf8')) : [];
+  for (const error of errors) failures.push(`${name}: outside of any test: ${error.slice(0, 2000)}`);
   if (status !== 0 && counts.failed === 0) {
     counts.failed = 1;
-    failures.push(`${name}: vitest ended with ${status} though no test failed; see above`);
+    failures.push(`${name}: vitest ended with ${status} though no test failed`);
   }
   return { counts };
 }
