@@ -21,8 +21,10 @@ const HIGHLIGHTED = 'bash c cpp css diff go java javascript json markdown python
 /** Folders of the packages that the pages and their workers take in. */
 const bundled = new Set<string>();
 const browserTests = ['test/browser/**/*.test.ts'];
-/** Those that hold times or the memory of a moment to a bound, or kill a page at a moment, and so want the machine for themselves. */
-const timedTests = 'chat chat_reload chat_size chat_tasks markdown_speed start_up streaming_memory streaming_time'
+/** Those that hold times to a bound, and so want the machine for themselves. */
+const timedDawnTests = ['bench/timestamps', 'engine/speeds'].map((name) => `test/${name}.test.ts`);
+/** Likewise, or that hold the memory of a moment, or kill a page at one. */
+const timedBrowserTests = 'chat chat_reload chat_size chat_tasks markdown_speed start_up streaming_memory streaming_time'
   .split(' ')
   .map((name) => `test/browser/${name}.test.ts`);
 
@@ -82,6 +84,7 @@ export default defineConfig({
         test: {
           name: 'dawn',
           include: dawnTests,
+          exclude: timedDawnTests,
           testTimeout: 120_000,
           // A process per file, because Dawn never gives back what a file held. Two at a time: one compiles, on one thread, while the
           // other computes.
@@ -92,23 +95,34 @@ export default defineConfig({
       {
         extends: true,
         test: {
-          name: 'browser',
-          include: browserTests,
-          exclude: timedTests,
-          testTimeout: 300_000,
-          globalSetup: 'test/browser/setup.ts',
+          name: 'dawn-timed',
+          include: timedDawnTests,
+          testTimeout: 120_000,
+          pool: 'forks',
+          fileParallelism: false,
           sequence: { groupOrder: 2 },
         },
       },
       {
         extends: true,
         test: {
+          name: 'browser',
+          include: browserTests,
+          exclude: timedBrowserTests,
+          testTimeout: 300_000,
+          globalSetup: 'test/browser/setup.ts',
+          sequence: { groupOrder: 3 },
+        },
+      },
+      {
+        extends: true,
+        test: {
           name: 'browser-timed',
-          include: timedTests,
+          include: timedBrowserTests,
           testTimeout: 300_000,
           fileParallelism: false,
           globalSetup: 'test/browser/setup.ts',
-          sequence: { groupOrder: 3 },
+          sequence: { groupOrder: 4 },
         },
       },
     ],

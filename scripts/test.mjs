@@ -28,7 +28,7 @@ const browsers = run('browsers and drivers', () => {
 }).found;
 // SwiftShader even where there is a GPU: the same numbers on every machine. A driver that the caller chose stays.
 const vulkan = process.env.VK_ICD_FILENAMES ? {} : driverEnvironment(browsers?.swiftshader);
-run('tests on Dawn', () => project('dawn', vulkan));
+run('tests on Dawn', () => project('dawn*', vulkan));
 run('tests in browsers', () => project('browser*'));
 
 rmSync(scratch, { recursive: true, force: true });
