@@ -51,7 +51,7 @@ export function isWaiting(work: Work): boolean {
 function schedule(): void {
   if (framed || timer !== undefined || queue.size === 0) return;
   if (document.hidden) timer = setTimeout(onTimer, HIDDEN_MS);
-  else if (!unfinished) timer = setTimeout(onTimer, Math.max(nextDraw, notBefore) - performance.now());
+  else if (!unfinished && nextDraw > 0) timer = setTimeout(onTimer, Math.max(nextDraw, notBefore) - performance.now());
   else {
     framed = true;
     requestAnimationFrame(onFrame);
@@ -69,10 +69,14 @@ function stopTimer(): void {
   timer = undefined;
 }
 
-/** The next part of what is unfinished, when this frame has been painted. */
+/** The next part of what is unfinished comes when this frame has been painted; the first words before, or what is below them would move. */
 function onFrame(): void {
   framed = false;
-  timer ??= setTimeout(onTimer);
+  if (nextDraw > 0) timer ??= setTimeout(onTimer);
+  else {
+    run();
+    schedule();
+  }
 }
 
 function run(): void {

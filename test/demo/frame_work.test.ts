@@ -4,10 +4,12 @@ import { cancelWork, isWaiting, requestWork, type Work } from '../../demo/frame_
 
 const FRAME_MS = 16;
 const page = { hidden: false };
+let inFrame = false;
 
 /** One stream of text: what has arrived is shown with the next draw. */
 class Stream implements Work {
   readonly draws: number[] = [];
+  readonly drawnInFrame: boolean[] = [];
   #arrived: number[] = [];
   /** From arriving to being drawn. */
   readonly waits: number[] = [];
@@ -26,6 +28,7 @@ class Stream implements Work {
   draw(): void {
     const now = performance.now();
     this.draws.push(now);
+    this.drawnInFrame.push(inFrame);
     this.waits.push(...this.#arrived.map((at) => now - at));
     this.#arrived = [];
   }
@@ -39,7 +42,12 @@ beforeAll(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
   vi.stubGlobal('document', page);
   vi.stubGlobal('requestAnimationFrame', (run: () => void) => {
-    if (!page.hidden) setTimeout(run, FRAME_MS - (performance.now() % FRAME_MS));
+    const frame = () => {
+      inFrame = true;
+      run();
+      inFrame = false;
+    };
+    if (!page.hidden) setTimeout(frame, FRAME_MS - (performance.now() % FRAME_MS));
   });
 });
 afterAll(() => {
@@ -100,6 +108,24 @@ test('more than a frame can take goes on in the next frame', () => {
   vi.advanceTimersByTime(1000);
   expect(stream.draws.length).toBeGreaterThan(5);
   expect(Math.max(...stream.between)).toBeLessThan(2 * FRAME_MS + 1);
+});
+
+test('the first words are drawn before anything is painted without them, all others between frames, which paint them', () => {
+  const stream = new Stream(20);
+  const step = stream.step.bind(stream);
+  stream.step = () => {
+    vi.advanceTimersByTime(2);
+    return step();
+  };
+  stream.arrive();
+  vi.advanceTimersByTime(1000);
+  for (let i = 0; i < 20; i++) {
+    stream.arrive();
+    vi.advanceTimersByTime(20);
+  }
+  expect(stream.draws.length).toBeGreaterThan(10);
+  expect(stream.drawnInFrame.indexOf(false)).toBe(1);
+  expect(stream.drawnInFrame.lastIndexOf(true)).toBe(0);
 });
 
 test('a hidden tab, where no frames come, goes on', () => {
