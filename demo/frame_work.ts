@@ -23,12 +23,19 @@ const HIDDEN_MS = 50;
 const queue = new Set<Work>();
 /** Before this the device rests. */
 let notBefore = 0;
-/** Before this there is nothing worth a draw, unless somebody waits for the first word. */
+/** Before this there is nothing worth a draw, unless somebody waits for the first word: then 0. */
 let nextDraw = 0;
 let timer: ReturnType<typeof setTimeout> | undefined;
-let framed = false;
+let frame: number | undefined;
 /** The last run left work for the next frame. */
 let unfinished = false;
+
+document.addEventListener('visibilitychange', () => {
+  if (frame === undefined || !document.hidden) return;
+  cancelAnimationFrame(frame); // it would not come
+  frame = undefined;
+  schedule();
+});
 
 /** `soon`: in the next frame, as nothing of it is on the page yet. */
 export function requestWork(work: Work, { soon = false } = {}): void {
@@ -49,19 +56,21 @@ export function isWaiting(work: Work): boolean {
 }
 
 function schedule(): void {
-  if (framed || timer !== undefined || queue.size === 0) return;
-  if (document.hidden) timer = setTimeout(onTimer, HIDDEN_MS);
-  else if (!unfinished && nextDraw > 0) timer = setTimeout(onTimer, Math.max(nextDraw, notBefore) - performance.now());
-  else {
-    framed = true;
-    requestAnimationFrame(onFrame);
-  }
+  if (frame !== undefined || timer !== undefined || queue.size === 0) return;
+  const inFrames = (unfinished || nextDraw === 0) && !document.hidden;
+  const wait = document.hidden ? HIDDEN_MS : Math.max(inFrames ? 0 : nextDraw, notBefore) - performance.now();
+  if (inFrames && wait <= 0) frame = requestAnimationFrame(onFrame);
+  else timer = setTimeout(inFrames ? onRested : onTimer, Math.ceil(wait));
+}
+
+function onRested(): void {
+  stopTimer();
+  schedule();
 }
 
 function onTimer(): void {
   stopTimer();
-  run();
-  schedule();
+  runAndSchedule();
 }
 
 function stopTimer(): void {
@@ -71,10 +80,16 @@ function stopTimer(): void {
 
 /** The next part of what is unfinished comes when this frame has been painted; the first words before, or what is below them would move. */
 function onFrame(): void {
-  framed = false;
+  frame = undefined;
   if (nextDraw > 0) timer ??= setTimeout(onTimer);
-  else {
+  else runAndSchedule();
+}
+
+/** Where one fails the others go on. */
+function runAndSchedule(): void {
+  try {
     run();
+  } finally {
     schedule();
   }
 }

@@ -86,7 +86,7 @@ export class BlockCutter {
   /** False while the code goes on. */
   #addCode(fence: RegExp, finished: Piece[], last: boolean): boolean {
     const lines = this.#tail.split('\n');
-    const whole = last ? lines.length : lines.length - 1;
+    const whole = last && lines.at(-1) !== '' ? lines.length : lines.length - 1;
     const end = lines.findIndex((line, i) => i < whole && fence.test(line));
     const upTo = end < 0 ? whole : end;
     if (upTo > 0) finished.push({ kind: 'more-code', text: `${lines.slice(0, upTo).join('\n')}\n` });

@@ -6,6 +6,7 @@
 import { cancelWork, isWaiting, requestWork, type Work } from '../frame_work';
 import { BlockCutter, MOST_TAKEN, type Piece } from './block_cutter';
 import { codeOf } from './code_block';
+import { FORMULA_DRAWN } from './maths';
 import { blockNodes, type Outline } from './nodes';
 import { patchNodes } from './patch';
 import { sanitise } from './sanitise';
@@ -41,7 +42,9 @@ export class MarkdownStream implements Work {
     private readonly container: HTMLElement,
     private readonly onGrow: () => void,
     private readonly options: MarkdownOptions = {},
-  ) {}
+  ) {
+    container.addEventListener(FORMULA_DRAWN, () => this.#grown());
+  }
 
   /** Text has arrived that is not shown yet. */
   get working(): boolean {
@@ -59,7 +62,8 @@ export class MarkdownStream implements Work {
     const until = performance.now() + END_MS;
     if (now) while (this.step() && performance.now() < until);
     if (now) this.draw();
-    if (!now || this.#waiting !== '') requestWork(this, { soon: true });
+    if (now && this.#waiting === '') cancelWork(this);
+    else requestWork(this, { soon: true });
   }
 
   clear(): void {
@@ -90,6 +94,10 @@ export class MarkdownStream implements Work {
   /** Shows the block that is being written, which no step does; but not for one frame, where the next step goes on with it. */
   draw(): void {
     if (this.#waiting === '') this.#showOpen(this.#unfinished);
+    this.#grown();
+  }
+
+  #grown(): void {
     void this.container.offsetHeight; // laid out now: see frame_work.ts
     this.onGrow();
   }

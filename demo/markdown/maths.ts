@@ -1,7 +1,8 @@
 /**
  * TeX as MathML. Temml comes with the first formula; until it is there, and for what it cannot read, the TeX itself is shown. Formulas are
- * drawn a few per frame, so that a reply full of them stops nothing, and what was drawn once is copied the next time.
+ * drawn a few at a time, so that a reply full of them stops nothing, and what was drawn once is copied the next time.
  */
+import { requestWork, type Work } from '../frame_work';
 import { MATHML, MATHML_ATTRIBUTES } from './sanitise';
 
 type Temml = typeof import('temml')['default'];
@@ -10,7 +11,8 @@ type Temml = typeof import('temml')['default'];
 const MOST_CHARACTERS = 1000;
 const MOST_EXPANSIONS = 100;
 const MOST_CACHED = 500;
-const FRAME_MS = 6;
+/** An event at a place whose formula has been drawn, which may have changed its height. It bubbles. */
+export const FORMULA_DRAWN = 'formuladrawn';
 
 const STYLES = [
   'color',
@@ -28,7 +30,6 @@ STYLES.push('border-top', 'border-bottom', 'text-align', 'width', 'height', 'bac
 let temml: Promise<Temml> | undefined;
 const drawn = new Map<string, Element>();
 let waiting: { place: Element; tex: string; display: boolean }[] = [];
-let drawing = false;
 
 /** A place with the formula, or with its TeX until it is drawn: the place stays, because whoever put it on the page holds on to it. */
 export function mathNode(tex: string, display: boolean): Element {
@@ -36,10 +37,9 @@ export function mathNode(tex: string, display: boolean): Element {
   place.className = display ? 'math-line' : 'math-word';
   const known = drawn.get(keyOf(tex, display));
   place.append(known?.cloneNode(true) ?? texNode(tex, display));
-  if (!known && tex.length <= MOST_CHARACTERS) waiting.push({ place, tex, display });
-  if (!drawing && waiting.length > 0) {
-    drawing = true;
-    void draw();
+  if (!known && tex.length <= MOST_CHARACTERS) {
+    waiting.push({ place, tex, display });
+    if (waiting.length === 1) void loadTemml().then(begin);
   }
   return place;
 }
@@ -61,17 +61,27 @@ export function texNode(tex: string, display: boolean): Element {
   return place;
 }
 
-async function draw(): Promise<void> {
-  const loaded = await loadTemml();
-  while (loaded && waiting.length > 0) {
-    await new Promise((resolve) => setTimeout(resolve));
-    const until = performance.now() + FRAME_MS;
-    let next = 0;
-    while (next < waiting.length && performance.now() < until) fill(loaded, waiting[next++]!);
-    waiting = waiting.slice(next);
+function begin(loaded: Temml | undefined): void {
+  if (loaded) requestWork(new Drawing(loaded));
+  else waiting = [];
+}
+
+/** Of all that waits. */
+class Drawing implements Work {
+  #drawn: Element[] = [];
+
+  constructor(private readonly temml: Temml) {}
+
+  step(): boolean {
+    const next = waiting.shift();
+    if (next && fill(this.temml, next)) this.#drawn.push(next.place);
+    return waiting.length > 0;
   }
-  waiting = [];
-  drawing = false;
+
+  draw(): void {
+    for (const place of this.#drawn) place.dispatchEvent(new Event(FORMULA_DRAWN, { bubbles: true }));
+    this.#drawn = [];
+  }
 }
 
 /** Undefined where it cannot be had: the TeX stays, and the next formula tries again. */
@@ -85,13 +95,14 @@ async function loadTemml(): Promise<Temml | undefined> {
   }
 }
 
-/** A place that is gone was in a block that was read again; its formula is drawn nevertheless, for the place that took over. */
-function fill(temml: Temml, { place, tex, display }: (typeof waiting)[number]): void {
+/** False for a place that is gone, in a block that was read again; its formula is drawn nevertheless, for the place that took over. */
+function fill(temml: Temml, { place, tex, display }: (typeof waiting)[number]): boolean {
   const key = keyOf(tex, display);
   const math = drawn.get(key) ?? formula(temml, tex, display);
   if (!drawn.has(key)) drawn.set(key, math);
   if (drawn.size > MOST_CACHED) drawn.delete(drawn.keys().next().value!);
   if (place.isConnected) place.replaceChildren(math.cloneNode(true));
+  return place.isConnected;
 }
 
 function formula(temml: Temml, tex: string, display: boolean): Element {

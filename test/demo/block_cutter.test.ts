@@ -92,6 +92,19 @@ test.each([
   expect(most).toBeGreaterThan(MOST_WEIGHT / 2);
 });
 
+test.each(['let a = 1;', 'let a = 1;\n'])('long code that ends without a fence has its own lines and no other: %j', (end) => {
+  const cutter = new BlockCutter();
+  const code = `${'let b = 2;\n'.repeat(400)}${end}`;
+  const text = `\`\`\`js\n${code}`;
+  const pieces: Piece[] = [];
+  for (let at = 0; at < text.length; at += MOST_TAKEN) pieces.push(...cutter.add(text.slice(at, at + MOST_TAKEN), false).finished);
+  pieces.push(...cutter.add('', true).finished);
+  const said = pieces.map((piece) => (piece.kind === 'block' ? piece.block.tokens[0]!.content : piece.text));
+  expect(pieces.length).toBeGreaterThan(2);
+  expect(said.join('')).toBe(`${code.trimEnd()}\n`);
+  expect(cutter.add('', true)).toEqual({ finished: [], open: [] }); // a reply may be ended twice
+});
+
 test('a long table goes on under its head, a long list as a list, a long line as words', () => {
   const types = (text: string) => {
     const cutter = new BlockCutter();

@@ -3,7 +3,11 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import { cancelWork, isWaiting, requestWork, type Work } from '../../demo/frame_work';
 
 const FRAME_MS = 16;
-const page = { hidden: false };
+const page = vi.hoisted(() => {
+  const made = { hidden: false, turned: () => {}, addEventListener: (_: string, run: () => void) => Object.assign(made, { turned: run }) };
+  vi.stubGlobal('document', made);
+  return made;
+});
 let inFrame = false;
 
 /** One stream of text: what has arrived is shown with the next draw. */
@@ -40,15 +44,15 @@ class Stream implements Work {
 
 beforeAll(() => {
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
-  vi.stubGlobal('document', page);
   vi.stubGlobal('requestAnimationFrame', (run: () => void) => {
     const frame = () => {
       inFrame = true;
-      run();
+      if (!page.hidden) run();
       inFrame = false;
     };
-    if (!page.hidden) setTimeout(frame, FRAME_MS - (performance.now() % FRAME_MS));
+    return setTimeout(frame, FRAME_MS - (performance.now() % FRAME_MS));
   });
+  vi.stubGlobal('cancelAnimationFrame', clearTimeout);
 });
 afterAll(() => {
   vi.unstubAllGlobals();
@@ -137,6 +141,45 @@ test('a hidden tab, where no frames come, goes on', () => {
   }
   expect(stream.draws.length).toBeGreaterThan(10);
   expect(Math.max(...stream.waits)).toBeLessThan(70);
+});
+
+test('what waits for a frame when the tab is hidden does not wait for it to come back', () => {
+  const stream = new Stream();
+  stream.arrive();
+  page.hidden = true;
+  page.turned();
+  vi.advanceTimersByTime(60);
+  expect(stream.draws).toHaveLength(1);
+});
+
+test('where one fails the others go on', () => {
+  const [broken, other] = [new Stream(), new Stream()];
+  broken.step = () => {
+    throw new Error('broken');
+  };
+  broken.arrive();
+  other.arrive();
+  expect(() => vi.advanceTimersByTime(FRAME_MS + 1)).toThrow('broken');
+  vi.advanceTimersByTime(2 * FRAME_MS);
+  expect(other.draws).toHaveLength(1);
+  expect(isWaiting(broken)).toBe(false);
+});
+
+test('while the device rests nothing is asked', () => {
+  const stream = new Stream(1);
+  const step = stream.step.bind(stream);
+  stream.step = () => {
+    vi.advanceTimersByTime(200);
+    return step();
+  };
+  const asked = vi.spyOn(globalThis, 'requestAnimationFrame');
+  const timers = vi.spyOn(globalThis, 'setTimeout');
+  stream.arrive();
+  vi.advanceTimersByTime(1000);
+  expect(stream.draws).toHaveLength(2);
+  expect(asked.mock.calls.length + timers.mock.calls.length).toBeLessThan(10);
+  asked.mockRestore();
+  timers.mockRestore();
 });
 
 test('what was cancelled is not drawn', () => {
