@@ -97,7 +97,8 @@ test.each(['let a = 1;', 'let a = 1;\n'])('long code that ends without a fence h
   const code = `${'let b = 2;\n'.repeat(400)}${end}`;
   const text = `\`\`\`js\n${code}`;
   const pieces: Piece[] = [];
-  for (let at = 0; at < text.length; at += MOST_TAKEN) pieces.push(...cutter.add(text.slice(at, at + MOST_TAKEN), false).finished);
+  for (let at = 0; at < text.length; at += MOST_TAKEN)
+    pieces.push(...cutter.add(text.slice(at, at + MOST_TAKEN), false).finished);
   pieces.push(...cutter.add('', true).finished);
   const said = pieces.map((piece) => (piece.kind === 'block' ? piece.block.tokens[0]!.content : piece.text));
   expect(pieces.length).toBeGreaterThan(2);

@@ -4,7 +4,11 @@ import { cancelWork, isWaiting, requestWork, type Work } from '../../demo/frame_
 
 const FRAME_MS = 16;
 const page = vi.hoisted(() => {
-  const made = { hidden: false, turned: () => {}, addEventListener: (_: string, run: () => void) => Object.assign(made, { turned: run }) };
+  const made = {
+    hidden: false,
+    turned: () => {},
+    addEventListener: (_: string, run: () => void) => Object.assign(made, { turned: run }),
+  };
   vi.stubGlobal('document', made);
   return made;
 });
