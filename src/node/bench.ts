@@ -23,7 +23,7 @@ import { openNodeGpu, reportSoftware } from './open_gpu';
 
 const usage =
   `bench [--preset <${presetNames.join('|')}> [--bits 3|4|16] | --model <dir>] [--prompt <n>] [--decode <n>] [--context 0,4096,32768] ` +
-  '[--gpu-budget <bytes|4GB>] [--chunk <n>] [--kv f16|f32] [--precision exact|fast] [--repeat <n>] [--profile] [--tune <file>] [--trace real] [--slots <n>%] [--experts-file <path> [--experts-bytes <40GB>]] | bench --kernels [--preset …] [--tokens 1,8,64,512] ' +
+  '[--gpu-budget <bytes|4GB>] [--chunk <n>] [--kv f16|f32] [--precision exact|fast] [--repeat <n>] [--profile] [--tune <file>] [--trace real] [--slots <n>%] [--experts-file <path> [--experts-bytes <40GB>]] | bench --kernels [--preset …] [--bits 3|4] [--tokens 1,8,64,512] ' +
   '[--context …] [--kv f16|f32] [--only <part of a matrix, of a candidate or of "attention 512 at 4096">] | bench --streaming --model <dir> --gpu-budget <bytes|4GB> [--context <n>] [--decode <n>] [--chunk …] [--kv …] [--precision …] [--repeat <n>]; all: [--disable subgroups,f16] [--seconds-per <n>] [--json <file>]';
 
 type Raw = Record<string, string | boolean | undefined>;
@@ -51,6 +51,7 @@ export async function bench(args: readonly string[]): Promise<void> {
     },
     usage,
   );
+  refuseForeign(o);
   const json = typeof o.json === 'string' ? { json: o.json } : {};
   if (o.streaming === true) return streamingRun(o, json.json);
   const run = o.kernels === true ? kernelRun(o, json) : modelRun(o, json);
@@ -71,6 +72,22 @@ export async function bench(args: readonly string[]): Promise<void> {
   const result = { ...report, ...(await run(gpu, effort, report)) };
   await keep(json.json, result);
   console.log(JSON.stringify(result));
+}
+
+/** What each of the three takes, beside what all do. */
+const optionsOf = {
+  '--kernels': 'kernels preset bits tokens context kv only seconds-per',
+  '--streaming': 'streaming model gpu-budget context decode chunk kv precision repeat',
+  'a model':
+    'model preset bits prompt decode context gpu-budget chunk kv precision repeat profile tune trace slots experts-file experts-bytes seconds-per',
+};
+
+/** @throws EngineError 'invalid-request': an option without effect would make figures look like what they are not. */
+function refuseForeign(o: Raw): void {
+  const mode = o.streaming === true ? '--streaming' : o.kernels === true ? '--kernels' : 'a model';
+  const known = [...optionsOf[mode].split(' '), 'disable', 'json'];
+  const foreign = Object.keys(o).find((name) => o[name] !== undefined && !known.includes(name));
+  if (foreign) throw new EngineError('invalid-request', `--${foreign} has no effect on a bench of ${mode}. Leave it out.`);
 }
 
 function sayDevice({ adapter, subgroups }: Gpu): void {
@@ -99,7 +116,7 @@ type Run = (gpu: Gpu, effort: Effort, report: Report) => Promise<object>;
 
 function kernelRun(o: Raw, json: { json?: string }): Run {
   const options = {
-    model: { preset: presetOf(o), bits: 4 } satisfies SyntheticModel,
+    model: { preset: presetOf(o), bits: bitsOf(o, ['3', '4']) } satisfies SyntheticModel,
     tokens: tokenCounts(o.tokens),
     contexts: contextLengths(o.context),
     kv: oneOf('kv', o.kv, ['f16', 'f32']) ?? 'f16',
@@ -148,9 +165,13 @@ function expertOptions(o: Raw): Pick<ModelOptions, 'trace' | 'slotShare' | 'expe
 function namedModel(o: Raw): Pick<ModelOptions, 'model' | 'label'> {
   if (typeof o.model === 'string') return { model: o.model, label: o.model };
   const preset = presetOf(o);
-  const wanted = oneOf('bits', o.bits, ['3', '4', '16']) ?? '4';
-  const bits = syntheticBits.find((known) => String(known) === wanted)!;
+  const bits = bitsOf(o);
   return { model: { preset, bits }, label: `${preset} ${bits}-bit` };
+}
+
+function bitsOf(o: Raw, choices: readonly string[] = ['3', '4', '16']): SyntheticModel['bits'] {
+  const wanted = oneOf('bits', o.bits, choices) ?? '4';
+  return syntheticBits.find((known) => String(known) === wanted)!;
 }
 
 function engineConfig(o: Raw): EngineConfig {

@@ -116,6 +116,27 @@ describe('bench of a preset with --profile', () => {
   });
 });
 
+test('--kernels measures the bits that are asked for', async () => {
+  const narrow = ['--preset', '0.8b', '--tokens', '1', '--context', '0', '--only', 'out_proj', '--seconds-per', '0.02'];
+  const bytes: number[] = [];
+  for (const bits of ['3', '4']) {
+    const { code, stdout } = await bench('--kernels', '--bits', bits, ...narrow);
+    expect(code).toBe(0);
+    const { kernels } = JSON.parse(stdout.trim().split('\n').at(-1)!);
+    bytes.push(kernels[0].gbPerSecond * kernels[0].us);
+  }
+  expect(bytes[0]! / bytes[1]!).toBeCloseTo(3.5 / 4.5, 6); // with their pairs
+});
+
+test.each([
+  [['--kernels', '--prompt', '3'], 'sluice: --prompt has no effect on a bench of --kernels. Leave it out.\n'],
+  [['--kernels', '--bits', '16'], "sluice: --bits must be 3 or 4; it is '16'.\n"],
+  [['--streaming', '--preset', '9b'], 'sluice: --preset has no effect on a bench of --streaming. Leave it out.\n'],
+  [['--preset', '0.8b', '--tokens', '8'], 'sluice: --tokens has no effect on a bench of a model. Leave it out.\n'],
+])('%j: what would have no effect is refused', async (args, message) => {
+  expect(await bench(...args)).toMatchObject({ code: 1, stdout: '', stderr: message });
+});
+
 test('a preset that there is not is one line that names those that there are', async () => {
   const { code, stdout, stderr } = await bench('--preset', '7b');
   expect([code, stdout]).toEqual([1, '']);
