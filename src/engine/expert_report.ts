@@ -24,9 +24,10 @@ export function expertReport(
   if (!experts || !plan.experts) return undefined;
   const { hits, misses, prefetchHits, bytesRead, syncs } = experts.counts.decode;
   const each = (total: number) => total / Math.max(1, tokens);
+  const chosen = tokens * plan.experts.perToken; // nobody looks whether an expert is there where all are
   return {
     slots: plan.experts.slabs.reduce((sum, { slots }) => sum + slots, 0),
-    hits: hits - before.hits,
+    hits: plan.experts.complete ? chosen : hits - before.hits,
     misses: misses - before.misses,
     prefetchHits: prefetchHits - before.prefetchHits,
     bytesPerToken: each(bytesRead - before.bytesRead),

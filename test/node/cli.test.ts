@@ -119,17 +119,21 @@ describe('score --precision', () => {
 test('score of a mixture within a budget says what its tokens asked of the experts', async () => {
   const tokens = file('few.json', '[1, 300, 200, 45]');
   const model = join(root, 'test/fixtures/vectors/moe-4bit');
-  const budget = ['--context', '124', '--gpu-budget', '2500000'];
-  const run = ['score', '--model', model, '--tokens', tokens, '--out', join(folder, 'mixture.safetensors')];
-  const { code, stdout } = await cli(...run, '--decode-tokens', tokens, ...budget);
-  expect(code).toBe(0);
-  const { peakGpuBytes, experts } = JSON.parse(stdout.trim().split('\n').at(-1)!);
+  const run = async (gpuBudget: string) => {
+    const args = ['score', '--model', model, '--tokens', tokens, '--out', join(folder, 'mixture.safetensors')];
+    const { code, stdout } = await cli(...args, '--decode-tokens', tokens, '--context', '124', '--gpu-budget', gpuBudget);
+    expect(code).toBe(0);
+    return JSON.parse(stdout.trim().split('\n').at(-1)!);
+  };
+  const { peakGpuBytes, experts } = await run('2500000');
   expect(peakGpuBytes).toBeLessThanOrEqual(2_500_000);
   const keys = ['slots', 'hits', 'misses', 'prefetchHits', 'bytesPerToken', 'syncsPerToken'];
   expect(Object.keys(experts)).toEqual(keys);
   expect(experts.slots).toBeLessThan(64);
   expect(experts.hits + experts.misses).toBe(4 * 4 * 4); // tokens, layers, experts of each
   for (const key of ['misses', 'bytesPerToken', 'syncsPerToken']) expect(experts[key]).toBeGreaterThan(0);
+  const whole = await run('100MB');
+  expect(whole.experts).toEqual({ slots: 64, hits: 64, misses: 0, prefetchHits: 0, bytesPerToken: 0, syncsPerToken: 0 });
 });
 
 describe('the final JSON line about a budget', () => {
