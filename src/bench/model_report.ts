@@ -1,4 +1,5 @@
 /** A model's figures with their shares of the machine's ceilings, as a person reads them. */
+import type { Popularity } from '../synth/tensors';
 import type { Ceilings } from './ceilings';
 import type { ExpertBound } from './expert_bound';
 import type { ContextFigures, ModelBench, SkippedContext } from './model';
@@ -31,21 +32,30 @@ const columns = [
   ...['peak GB', 'dispatches', 'a layer', 'submits', ''],
 ];
 
-type Asked = Pick<ModelBench, 'promptTokens' | 'decodeTokens' | 'repeat' | 'trace'>;
+type Asked = Pick<ModelBench, 'promptTokens' | 'decodeTokens' | 'repeat' | 'trace'> & {
+  /** Of a synthetic model; undefined of others. */
+  routing?: Popularity | undefined;
+};
 
 export function modelTable(
   label: string,
-  { promptTokens, decodeTokens, repeat, trace }: Asked,
+  { promptTokens, decodeTokens, repeat, trace, routing }: Asked,
   rows: readonly ReportedContext[],
 ) {
   const isMixture = rows.some((row) => !('skipped' in row) && row.experts);
-  const choice = trace ? 'as in a text of real locality (--trace real)' : 'as the routers choose';
+  const choice = trace ? 'as in a text of real locality (--trace real)' : `as ${routersText(routing)} choose`;
   const experts = isMixture ? `; experts ${choice}` : '';
   const title = `${label}: prompt ${promptTokens}, decode ${decodeTokens}, median of ${count(repeat, 'run')}${experts}`;
   const skipped = rows.flatMap((row) => ('skipped' in row ? [`  context ${row.context} skipped: ${row.skipped}`] : []));
   const measured = rows.flatMap((row) => ('skipped' in row ? [] : [cells(row)]));
   const bounds = rows.flatMap((row) => ('skipped' in row || !row.bound ? [] : [`  ${boundText(row.context, row.bound)}`]));
   return [title, ...(measured.length > 0 ? aligned([columns, ...measured]) : []), ...bounds, ...skipped].join('\n');
+}
+
+function routersText(routing: Popularity | undefined): string {
+  if (!routing) return 'the routers';
+  const { skew, locality } = routing;
+  return skew === 0 ? 'random routers, which favour none,' : `routers of skew ${skew} and locality ${locality}`;
 }
 
 function boundText(context: number, bound: ExpertBound): string {

@@ -1,4 +1,6 @@
 /** `bench --preset` and `bench --model`: a whole model's prefill and decode at several lengths of context. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Ceilings } from '../bench/ceilings';
 import type { ExpertFile } from '../bench/expert_file';
 import { benchModel, type ModelBench } from '../bench/model';
@@ -14,6 +16,8 @@ import type { Gpu } from '../gpu/device';
 import type { EngineConfig } from '../protocol/engine';
 import { type ModelSource, openModelSource } from '../stream/model_source';
 import { describeSynthetic, type SyntheticModel } from '../synth/layout';
+import type { Popularity } from '../synth/tensors';
+import { popularityKey } from '../synth/texts';
 import { keep } from './bench_file';
 import { openExpertFile } from './expert_file';
 import { openDirectory } from './file_source';
@@ -44,7 +48,7 @@ export async function reportModel(gpu: Gpu, given: ModelOptions, report: { ceili
     kept = kept.then(() => keep(options.json, now));
   };
   let how: object = {};
-  const { open, close, readFrom } = await opener(options);
+  const { open, close, readFrom, routing } = await opener(options);
   if (readFrom) console.log(readFromText(readFrom));
   const bench: ModelBench = {
     ...{ contexts, promptTokens, decodeTokens, repeat, seed: 1 },
@@ -59,7 +63,7 @@ export async function reportModel(gpu: Gpu, given: ModelOptions, report: { ceili
     onContext: (figures) => {
       const row = withModelShares(figures, report.ceilings);
       rows.push(row);
-      console.log(`\n${modelTable(label, bench, [row])}`);
+      console.log(`\n${modelTable(label, { ...bench, routing }, [row])}`);
       keepNow();
     },
     onProfiles: (figures) => {
@@ -77,7 +81,15 @@ export async function reportModel(gpu: Gpu, given: ModelOptions, report: { ceili
   }
   const asked = { gpuBudget: options.config.gpuBudget ?? null, slotShare: options.slotShare ?? null, trace: trace ?? null };
   const file = readFrom && { bytes: readFrom.source.size, images: readFrom.images, experts: readFrom.experts };
-  return { label, ...asked, repeat, ...how, ...(file ? { expertsFile: file } : {}), model: rows };
+  return {
+    label,
+    ...asked,
+    repeat,
+    ...how,
+    ...(routing ? { routing } : {}),
+    ...(file ? { expertsFile: file } : {}),
+    model: rows,
+  };
 }
 
 /** A model is named once and loaded for every context. */
@@ -93,6 +105,7 @@ async function opener({ model, config: given, choices, slotShare, expertsFile }:
       open: (gpu, contextTokens) => openPreset(gpu, described, fitted(gpu, described, contextTokens), { choices, experts }),
       close: async () => experts?.source.close(),
       readFrom: experts,
+      routing: described.config.moe && { skew: 0, locality: 0 },
     };
   }
   if (expertsFile) throw new EngineError('invalid-request', '--experts-file is for a --preset; a --model has its own files.');
@@ -104,7 +117,7 @@ async function opener({ model, config: given, choices, slotShare, expertsFile }:
     await source.close();
     files.close();
   };
-  return { open, close, readFrom: undefined };
+  return { open, close, readFrom: undefined, routing: await routingOf(model) };
 }
 
 type Opener = {
@@ -112,7 +125,14 @@ type Opener = {
   close(): Promise<void>;
   /** In place of the files of a model. */
   readFrom: ExpertFile | undefined;
+  /** Of a synthetic mixture, as `synth` wrote it down. */
+  routing: Popularity | undefined;
 };
+
+async function routingOf(folder: string): Promise<Popularity | undefined> {
+  const config = JSON.parse(await readFile(join(folder, 'config.json'), 'utf8')) as { [popularityKey]?: Popularity };
+  return config[popularityKey];
+}
 
 function readFromText({ source, images, experts }: ExpertFile): string {
   const shared = images < experts ? `, which ${experts} experts share` : '';

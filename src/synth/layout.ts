@@ -66,8 +66,9 @@ export function syntheticShapes(model: SyntheticModel): SyntheticShapes {
 export function layOutSynthetic(model: SyntheticModel, { files, endIds }: TokenizerFiles): SyntheticLayout {
   const shapes = syntheticShapes(model);
   const format = weightFormat(model);
-  const tensors = syntheticTensors(shapes, format, popularityOf(model));
-  const config = configJson(shapes, format, tensors, endIds);
+  const popularity = popularityOf(model);
+  const tensors = syntheticTensors(shapes, format, popularity);
+  const config = configJson(shapes, format, tensors, endIds, popularity);
   const generation = generationConfigJson(endIds);
   describe(config, generation, tensors);
   const shards = layOutShards(tensors, format, model);

@@ -1,7 +1,7 @@
 /** The text files of a synthetic checkpoint: config, generation defaults, tokenizer and chat template. */
 import { byteLevelTokenBytes } from '../text/token_bytes';
 import type { SyntheticShapes } from './presets';
-import { quantizationOf, type SyntheticTensor, type WeightFormat } from './tensors';
+import { type Popularity, quantizationOf, type SyntheticTensor, type WeightFormat } from './tensors';
 
 /** Files by name, and the ids that end a reply, the end of a turn first. */
 export type TokenizerFiles = { files: Map<string, string>; endIds: number[] };
@@ -19,11 +19,15 @@ const chatTemplate =
   "{%- for m in messages %}{{- '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{%- endfor %}" +
   "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}";
 
+/** Of config.json: how popular experts are, for whoever measures with them. Other readers ignore it. */
+export const popularityKey = 'synthetic_routing';
+
 export function configJson(
   shapes: SyntheticShapes,
   format: WeightFormat,
   tensors: readonly SyntheticTensor[],
   endIds: readonly number[],
+  popularity: Popularity = { skew: 0, locality: 0 },
 ): string {
   const quantization = quantizationJson(format, tensors);
   return JSON.stringify(
@@ -35,6 +39,7 @@ export function configJson(
       tie_word_embeddings: shapes.tieWordEmbeddings,
       ...(quantization ? { quantization, quantization_config: quantization } : {}),
       ...(shapes.next ? {} : { text_config: textConfig(shapes, endIds) }),
+      ...(shapes.moe ? { [popularityKey]: popularity } : {}),
     },
     null,
     2,

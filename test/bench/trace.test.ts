@@ -63,6 +63,10 @@ test('a report of a mixture says who chose its experts', () => {
   const [first] = modelTable('shapes', { ...asked, trace: 'real' }, [mixture]).split('\n');
   expect(first).toMatch(/; experts as in a text of real locality/);
   expect(modelTable('shapes', asked, [mixture])).toMatch(/; experts as the routers choose\n/);
+  const leaning = { ...asked, routing: { skew: 1, locality: 0.7 } };
+  expect(modelTable('shapes', leaning, [mixture])).toMatch(/; experts as routers of skew 1 and locality 0.7 choose\n/);
+  const random = { ...asked, routing: { skew: 0, locality: 0 } };
+  expect(modelTable('shapes', random, [mixture])).toMatch(/; experts as random routers, which favour none, choose\n/);
   expect(modelTable('shapes', asked, [mixture])).toContain('hits 90 %');
   expect(modelTable('shapes', asked, [row])).not.toContain('experts');
 });

@@ -129,6 +129,11 @@ describe('popular experts', () => {
     const changed = [...(await tensorHashes(common))].filter(([name, value]) => other.get(name) !== value).map(([name]) => name);
     expect(changed.every((name) => /(embed_tokens|lm_head|mlp\.gate)\.biases$/.test(name))).toBe(true);
     expect(changed.length).toBe(2 + tiny.layerTypes.length);
+    const said = [common, local].map((folder) => JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')).synthetic_routing);
+    expect(said).toEqual([
+      { skew: 2, locality: 0 },
+      { skew: 2, locality: 0.5 },
+    ]);
   });
 
   test.each([
