@@ -102,7 +102,12 @@ export class EngineCore {
       if (!config.answerWhileLoading) await unlessAborted(model.kept(), signal);
       const plan = await loadedPlan(model, session, options.speeds, signal);
       if (textInfo) await session.tokenLoops(vocabOf(modelConfig, textInfo))?.ready;
-      progress.ready();
+      if (config.answerWhileLoading)
+        Promise.all([model.kept(), session.loaded]).then(
+          () => progress.ready(),
+          () => {}, // the download or a request tells
+        );
+      else progress.ready();
       return new EngineCore(parts, session, plan, textInfo, config);
     } catch (error) {
       session.destroy();

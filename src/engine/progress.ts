@@ -48,7 +48,7 @@ export class ProgressMeter {
 
   session(progress: SessionProgress): void {
     if (progress.phase === 'pipelines') {
-      this.#emit('pipelines', 0.92, 'Compiling for this GPU');
+      this.#emit('pipelines', this.#downloading ? 0 : 0.92, 'Compiling for this GPU');
       return;
     }
     if (this.#downloading) return;

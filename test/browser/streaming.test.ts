@@ -160,9 +160,14 @@ describe.each(['chromium', 'firefox'] as const)('weights that stream in %s', (na
     hub.bytesPerSecond = 1_500_000;
     const page = await newPage();
     const more = { gpuBudget: budget, answerWhileLoading: true };
-    const { text: cold, readyMs, firstTextMs } = await page.firstText(more, prompt, replyTokens);
+    const { text: cold, readyMs, firstTextMs, later } = await page.firstText(more, prompt, replyTokens);
     expect(cold).toBe(reference);
     expect(readyMs).toBeLessThan(firstTextMs);
+    const shares = later.map(({ progress }) => progress);
+    expect(shares).toEqual(shares.toSorted((a, b) => a - b));
+    expect(shares[0]).toBeLessThan(0.5); // createEngine's end is not the download's
+    expect(new Set(shares).size).toBeGreaterThan(5);
+    expect(later.map(({ phase }) => phase === 'ready')).toEqual(later.map((_, i) => i === later.length - 1));
     hub.bytesPerSecond = undefined;
     await page.unload();
     await page.empty();

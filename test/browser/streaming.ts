@@ -7,6 +7,7 @@ import {
   type Engine,
   type EngineConfig,
   type EngineInfo,
+  type LoadProgress,
   listModels,
   type PlanReport,
   planModel,
@@ -17,7 +18,14 @@ export type Failure = { code: string; message: string };
 /** `atMs`: when each piece of text came, from the beginning of the request. `logprobs`: of the reply's tokens, where they were asked for. */
 export type Answer = { text: string; atMs: number[]; totalMs: number; logprobs: number[]; timings: Completion['timings'] };
 /** Of an answer to a model that is loaded for it: all times from the call of createEngine. */
-export type FirstText = { text: string; readyMs: number; firstTextMs: number; timings: Completion['timings'] };
+export type FirstText = {
+  text: string;
+  readyMs: number;
+  firstTextMs: number;
+  timings: Completion['timings'];
+  /** What was reported from createEngine's end to 'ready'. */
+  later: Pick<LoadProgress, 'phase' | 'progress'>[];
+};
 
 declare global {
   interface Window {
@@ -73,10 +81,21 @@ const streaming = {
   firstText: (model: string, config: EngineConfig, prompt: string, maxTokens: number): Promise<FirstText | Failure> =>
     orFailure(async () => {
       const started = performance.now();
-      engine = await createEngine(model, config);
+      const seen: FirstText['later'] = [];
+      let allThere = () => {};
+      const whenAllThere = new Promise<void>((resolve) => {
+        allThere = resolve;
+      });
+      const onProgress = ({ phase, progress }: LoadProgress) => {
+        seen.push({ phase, progress });
+        if (phase === 'ready') allThere();
+      };
+      engine = await createEngine(model, { ...config, onProgress });
+      const before = seen.length;
       const readyMs = performance.now() - started;
       const { text, atMs, timings } = await reply(prompt, maxTokens);
-      return { text, readyMs, firstTextMs: readyMs + atMs[0]!, timings };
+      await whenAllThere;
+      return { text, readyMs, firstTextMs: readyMs + atMs[0]!, timings, later: seen.slice(before) };
     }),
 
   download: (model: string, config: EngineConfig): Promise<{ ms: number } | Failure> =>
