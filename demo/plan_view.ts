@@ -128,13 +128,18 @@ export function speedText({ prediction, streamedBytesPerToken, expectedExpertByt
   value: string;
   note: string;
 } {
-  if (!prediction) return { value: 'not known yet', note: 'Measured once the model is loaded.' };
+  const moved = streamedBytesPerToken + expectedExpertBytesPerToken;
+  if (!prediction)
+    return {
+      value: 'not known yet',
+      note:
+        moved > 0 ? 'Measured when what streams has been stored, at the next start.' : 'Nothing streams; the first reply tells.',
+    };
   const { tokensPerSecond: rate, readMs, uploadMs, computeMs, bound } = prediction;
   const value =
     rate >= 1 ? `${rate >= 100 ? Math.round(rate) : rate.toFixed(1)} tok/s` : `${formatDuration(1000 / rate)} per token`;
   const parts = [`compute ${formatDuration(computeMs)}`];
-  if (streamedBytesPerToken + expectedExpertBytesPerToken > 0)
-    parts.unshift(`read ${formatDuration(readMs)}`, `upload ${formatDuration(uploadMs)}`);
+  if (moved > 0) parts.unshift(`read ${formatDuration(readMs)}`, `upload ${formatDuration(uploadMs)}`);
   return { value, note: `Limited by ${BOUNDS[bound]}: ${parts.join(', ')}.` };
 }
 

@@ -35,21 +35,30 @@ const mostSamples = 64;
 /** Of a layer, beside what its weights take: its dispatches wait for each other (411 of 27B's layers for 1.5 ms on an H200). */
 const perUnitMs = 0.025;
 
+/** Bytes per millisecond of what nothing waits for. */
+const atOnce = 1e12;
+
 /**
- * undefined where the weights come from the network: its speed is not known before, and asking costs the user bytes.
+ * Of weights that are not on this machine yet nothing is read, because asking costs the user bytes and says nothing about the disk that they
+ * will come from: undefined where some stream, and computing alone where none do.
  * Reads are timed as the engine makes them: windows of units that `plan` streams, from all over the files, into the plan's staging and on to
  * the GPU, so that reading and uploading get in each other's way as they will. Holds no more GPU memory than the plan does.
  * @param precision of the products that will run.
  */
 export async function measureSpeeds(
   gpu: Gpu,
-  model: Pick<ModelSource, 'home' | 'download' | 'sources'>,
+  model: Pick<ModelSource, 'home' | 'stored' | 'download' | 'sources'>,
   { plan, precision }: { plan: MemoryPlan; precision: 'exact' | 'fast' },
   signal?: AbortSignal,
 ): Promise<Speeds | undefined> {
-  if (model.home === 'none' || model.download) return undefined;
   const { images, staging, targetBytes } = samples(plan);
   if (staging.pieceBytes < 65536) return undefined; // a model this small says nothing about a disk
+  const here = model.home === 'local' || (model.home === 'opfs' && model.stored !== undefined && !model.download);
+  if (!here) {
+    if (plan.streamedBytesPerToken > 0 || plan.experts?.complete === false) return undefined;
+    const computeBytesPerMs = await gemvSpeed(gpu, plan.bytes.total, precision);
+    return { readBytesPerMs: atOnce, uploadBytesPerMs: atOnce, computeBytesPerMs, perUnitMs };
+  }
   const memory = gpu.memory.scope();
   const own = { ...gpu, memory };
   let path: UploadPath | undefined;

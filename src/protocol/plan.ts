@@ -69,7 +69,7 @@ export type PlanReport = {
     availableBytes: number | undefined;
     persisted: boolean | undefined;
   };
-  /** undefined until speeds are known. */
+  /** undefined until speeds are known: where weights stream, until they are stored. */
   prediction: PlanPrediction | undefined;
 };
 

@@ -112,8 +112,13 @@ test.each([
     value: '31.3 tok/s',
     note: 'Limited by computing: compute 32 ms.',
   },
-  { plan: small, value: 'not known yet', note: 'Measured once the model is loaded.' },
-])('speed: $value', ({ plan, value, note }) => {
+  { plan: small, value: 'not known yet', note: 'Nothing streams; the first reply tells.' },
+  {
+    plan: { ...large, prediction: undefined },
+    value: 'not known yet',
+    note: 'Measured when what streams has been stored, at the next start.',
+  },
+])('speed: $value, $note', ({ plan, value, note }) => {
   expect(speedText(plan)).toEqual({ value, note });
 });
 

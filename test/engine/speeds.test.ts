@@ -85,6 +85,19 @@ test('reads are timed that a token makes, from all over the model, within the GP
   }
 });
 
+test('of weights that are not on this machine yet nothing is read: what streams is not predicted, what stays by computing alone', async () => {
+  const { sources, reads } = loggedReads(checkpoint);
+  for (const home of ['opfs', 'none'] as const) {
+    const model = { ...diskOf(1), home, checkpoint: { ...checkpoint, sources }, sources };
+    expect((await planOf(gpu, model, config)).prediction).toBeUndefined();
+    const whole = await planOf(gpu, model, { ...config, gpuBudget: '1GB' });
+    expect(whole.streamedBytesPerToken).toBe(0);
+    expect(whole.prediction).toMatchObject({ bound: 'compute', readMs: 0, uploadMs: 0 });
+    expect(whole.prediction!.tokensPerSecond).toBeGreaterThan(0);
+  }
+  expect(reads).toEqual([]);
+});
+
 test('of a mixture whose experts are not all there, experts are what is read', async () => {
   const mixture = await openSynthetic({ shapes: mixtureShapes, bits: 4 });
   const { sources, reads } = loggedReads(mixture);
