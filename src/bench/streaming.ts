@@ -2,9 +2,11 @@
  * What streamed weights cost: the time of a token, and of a prompt that takes as long to compute as its weights to read, held against the
  * largest of reading, uploading and computing. Each is measured alone in turn with the runs, so that a slow moment of the machine hits all.
  */
+import { type ExpertReport, expertReport } from '../engine/expert_report';
 import type { ModelSession } from '../engine/model_session';
 import { Random } from '../engine/random';
 import type { TokenCosts } from '../protocol/plan';
+import type { ExpertCounts } from '../stream/expert_counts';
 import { generateIds } from './id_generation';
 import { type Summary, summarise } from './statistics';
 
@@ -28,18 +30,21 @@ export type StreamedPass = TokenCosts & {
 /** `equal`: computing takes as long as reading within a fifth, so the pass shows what overlaps. */
 export type StreamedPrompt = StreamedPass & { equal: boolean };
 
-/** Without `prompt` nothing streams. */
-export type StreamingFigures = { token: StreamedPass; prompt?: StreamedPrompt };
+/** Without `prompt` no layer streams. `experts`: of a mixture, what the tokens of all rounds asked for. */
+export type StreamingFigures = { token: StreamedPass; prompt?: StreamedPrompt; experts?: ExpertReport };
 
 const promptTokens = 8;
 
 /** The sequence is reset. Nothing else may run. */
 export async function benchStreaming(session: ModelSession, bench: StreamingBench): Promise<StreamingFigures> {
+  const known = { ...session.experts?.counts.decode };
   const token = await tokenPass(session, bench);
-  if (session.plan.streamedBytesPerToken === 0) return { token };
+  const report = expertReport(session, (1 + bench.repeat) * bench.decodeTokens, known as ExpertCounts);
+  const experts = report ? { experts: report } : {};
+  if (session.plan.streamedBytesPerToken === 0) return { token, ...experts };
   let prompt = await equalPrompt(session, token.readMs, bench);
   for (let more = 2; more > 0 && !prompt.equal; more--) prompt = await equalPrompt(session, prompt.readMs, bench);
-  return { token, prompt };
+  return { token, prompt, ...experts };
 }
 
 /** `readMs`: as it was measured last; a disk may have changed its mind since. */

@@ -2,6 +2,7 @@
 import { count, figure, percent } from '../bench/report';
 import { benchStreaming, type StreamedPass, type StreamingBench, type StreamingFigures } from '../bench/streaming';
 import { loadedPlan, planOf, sessionOptions, withSpeeds } from '../engine/engine_core';
+import type { ExpertReport } from '../engine/expert_report';
 import { ModelSession } from '../engine/model_session';
 import type { Gpu } from '../gpu/device';
 import type { EngineConfig } from '../protocol/engine';
@@ -69,7 +70,7 @@ function planText({ model, gpuBudgetBytes, gpu, ring, streamedBytesPerToken, con
   );
 }
 
-function figuresText({ token, prompt, predicted, tokensPerSecond, peakGpuBytes, plan }: StreamingReport): string {
+function figuresText({ token, prompt, experts, predicted, tokensPerSecond, peakGpuBytes, plan }: StreamingReport): string {
   const bytes = plan.streamedBytesPerToken;
   const against = (name: string, rate: number | null) =>
     rate === null ? [] : [`${name} ${figure(rate)} (${signed(rate / tokensPerSecond - 1)})`];
@@ -78,6 +79,7 @@ function figuresText({ token, prompt, predicted, tokensPerSecond, peakGpuBytes, 
     `  peak ${gb(peakGpuBytes)} counted`,
     `  ${figure(tokensPerSecond)} tokens/s; predicted ${predictions.join(', ') || 'nothing'}`,
     passText(token, bytes),
+    ...(experts ? [expertText(experts)] : []),
     ...(prompt ? [passText(prompt, bytes)] : []),
     ...(prompt && !prompt.equal ? ['  no prompt of one pass takes as long to compute as its weights to read'] : []),
   ].join('\n');
@@ -90,6 +92,14 @@ function passText({ tokens, wallMs, ratio, overlap, ...alone }: StreamedPass, by
     `  ${count(tokens, 'token')}: ${figure(wallMs.median)} ms ± ${percent(wallMs.spread / 2)}; alone read ${moved(alone.readMs)}, ` +
     `upload ${moved(alone.uploadMs)}, both as the engine does ${moved(alone.throughMs)}, compute ${figure(alone.computeMs)}; ` +
     `${ratio.toFixed(2)} of the largest${hidden}`
+  );
+}
+
+function expertText({ slots, hits, misses, prefetchHits, bytesPerToken, syncsPerToken }: ExpertReport): string {
+  const early = misses > 0 ? `, ${percent(prefetchHits / misses)} of the others fetched ahead` : '';
+  return (
+    `  experts in ${count(slots, 'slot')}: ${percent(hits / (hits + misses))} of choices found theirs there${early}; ` +
+    `${figure(bytesPerToken / 1e6)} MB and ${figure(syncsPerToken)} waits a token`
   );
 }
 

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { overlapOf, tokensThatTake } from '../../src/bench/streaming';
 import { listedBytes } from '../bench/streaming/outside.mjs';
+import { bundleCli, runCli } from './run_cli';
 
 const script = fileURLToPath(new URL('../bench/streaming.mjs', import.meta.url));
 const model = fileURLToPath(new URL('../fixtures/vectors/dense-4bit', import.meta.url));
@@ -78,6 +79,20 @@ test.skipIf(process.platform !== 'linux')(
     expect(prompt.tokens).toBeLessThanOrEqual(run.plan.passTokens);
   },
 );
+
+test('of a mixture it says what tokens asked of the experts', async () => {
+  const bundle = await bundleCli('streaming-experts-test');
+  const mixture = fileURLToPath(new URL('../fixtures/vectors/moe-4bit', import.meta.url));
+  const how = ['--gpu-budget', '2500000', '--context', '124', '--decode', '3', '--repeat', '1'];
+  const { code, stdout } = await runCli(bundle, ['bench', '--streaming', '--model', mixture, ...how]);
+  expect(code).toBe(0);
+  const { experts } = JSON.parse(stdout.trim().split('\n').at(-1)!);
+  expect(experts.hits + experts.misses).toBe(2 * 3 * 4 * 4); // rounds, tokens, layers, experts of each
+  expect(experts.misses).toBeGreaterThan(0);
+  expect(experts.bytesPerToken).toBeGreaterThan(0);
+  const share = Math.round((100 * experts.hits) / (experts.hits + experts.misses));
+  expect(stdout).toMatch(new RegExp(`experts in ${experts.slots} slots: ${share}(\\.\\d)? % of choices found theirs there`));
+});
 
 describe('the prompt that takes as long to compute as its weights to read', () => {
   const found = async (ms: number, most: number, computeMs: (tokens: number) => number) => {
