@@ -101,7 +101,7 @@ export class GpuMemory {
     if (outOfMemory) {
       throw new EngineError(
         'budget',
-        `The GPU is out of memory for ${what} (${this.#bytes} bytes asked for in all). Lower contextTokens or choose a smaller model.`,
+        `The GPU is out of memory for ${what} (${this.#bytes} bytes asked for in all). Lower gpuBudget or contextTokens, or choose a smaller model.`,
       );
     }
     if (validation) throw new EngineError('internal', `${what}: ${validation.message}`);
