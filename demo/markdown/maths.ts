@@ -27,8 +27,11 @@ const STYLES = [
 ];
 STYLES.push('border-top', 'border-bottom', 'text-align', 'width', 'height', 'background-color', 'margin-left', 'margin-right');
 
-let temml: Promise<Temml> | undefined;
+let loading = false;
+let temml: Temml | undefined;
 const drawn = new Map<string, Element>();
+/** Since the last draw. */
+let filled: Element[] = [];
 let waiting: { place: Element; tex: string; display: boolean }[] = [];
 
 /** A place with the formula, or with its TeX until it is drawn: the place stays, because whoever put it on the page holds on to it. */
@@ -39,7 +42,8 @@ export function mathNode(tex: string, display: boolean): Element {
   place.append(known?.cloneNode(true) ?? texNode(tex, display));
   if (!known && tex.length <= MOST_CHARACTERS) {
     waiting.push({ place, tex, display });
-    if (waiting.length === 1) void loadTemml().then(begin);
+    if (temml) requestWork(drawing);
+    else if (!loading) void load();
   }
   return place;
 }
@@ -61,38 +65,30 @@ export function texNode(tex: string, display: boolean): Element {
   return place;
 }
 
-function begin(loaded: Temml | undefined): void {
-  if (loaded) requestWork(new Drawing(loaded));
-  else waiting = [];
-}
-
-/** Of all that waits. */
-class Drawing implements Work {
-  #drawn: Element[] = [];
-
-  constructor(private readonly temml: Temml) {}
-
-  step(): boolean {
+/** Of all that waits; mostly in the very run that made the places. */
+const drawing: Work = {
+  step() {
     const next = waiting.shift();
-    if (next && fill(this.temml, next)) this.#drawn.push(next.place);
+    if (next && fill(temml!, next)) filled.push(next.place);
     return waiting.length > 0;
-  }
+  },
+  draw() {
+    const places = filled;
+    filled = [];
+    for (const place of places) place.dispatchEvent(new Event(FORMULA_DRAWN, { bubbles: true }));
+  },
+};
 
-  draw(): void {
-    for (const place of this.#drawn) place.dispatchEvent(new Event(FORMULA_DRAWN, { bubbles: true }));
-    this.#drawn = [];
-  }
-}
-
-/** Undefined where it cannot be had: the TeX stays, and the next formula tries again. */
-async function loadTemml(): Promise<Temml | undefined> {
+/** Where it cannot be had the TeX stays, and the next formula tries again. */
+async function load(): Promise<void> {
+  loading = true;
   try {
-    temml ??= import('temml').then((module) => module.default);
-    return await temml;
+    temml = (await import('temml')).default;
+    requestWork(drawing);
   } catch {
-    temml = undefined;
-    return undefined;
+    waiting = [];
   }
+  loading = false;
 }
 
 /** False for a place that is gone, in a block that was read again; its formula is drawn nevertheless, for the place that took over. */
