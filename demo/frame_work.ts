@@ -85,7 +85,6 @@ function onFrame(): void {
   else runAndSchedule();
 }
 
-/** Where one fails the others go on. */
 function runAndSchedule(): void {
   try {
     run();
@@ -94,19 +93,31 @@ function runAndSchedule(): void {
   }
 }
 
+/** Where one fails the others go on; the first failure is thrown in the end. */
 function run(): void {
   const start = performance.now();
   if (start < notBefore) return;
   const touched = new Set<Work>();
+  const failures: unknown[] = [];
+  const attempt = (work: Work, act: () => void) => {
+    try {
+      act();
+    } catch (error) {
+      touched.delete(work);
+      queue.delete(work);
+      failures.push(error);
+    }
+  };
   while (queue.size > 0 && performance.now() - start < FRAME_MS) {
     const work = queue.values().next().value!;
     queue.delete(work);
     touched.add(work);
-    if (work.step()) queue.add(work); // behind the others
+    attempt(work, () => void (work.step() && queue.add(work))); // behind the others
   }
-  for (const work of touched) work.draw();
+  for (const work of touched) attempt(work, () => work.draw());
   const end = performance.now();
   notBefore = end + Math.max(0, 2 * (end - start) - FRAME_MS);
   unfinished = queue.size > 0;
   nextDraw = start + DRAW_MS;
+  if (failures.length > 0) throw failures[0];
 }
