@@ -22,7 +22,7 @@ const HIGHLIGHTED = 'bash c cpp css diff go java javascript json markdown python
 const bundled = new Set<string>();
 const browserTests = ['test/browser/**/*.test.ts'];
 /** Those that hold times to a bound, and so want the machine for themselves. */
-const timedDawnTests = ['bench/timestamps', 'engine/speeds'].map((name) => `test/${name}.test.ts`);
+const timedDawnTests = ['bench/timestamps', 'engine/speeds', 'node/open_gpu'].map((name) => `test/${name}.test.ts`);
 /** Likewise, or that hold the memory of a moment, or kill a page at one. */
 const timedBrowserTests = 'chat chat_reload chat_size chat_tasks markdown_speed start_up streaming_memory streaming_time'
   .split(' ')

@@ -124,23 +124,26 @@ export function unitsText({ units }: PlanReport): string {
 const BOUNDS = { read: 'reading', upload: 'uploading to the GPU', compute: 'computing' };
 
 /** `note`: what decides, and what each share of a token costs. */
-export function speedText({ prediction, streamedBytesPerToken, expectedExpertBytesPerToken }: PlanReport): {
+export function speedText({ prediction, disk, streamedBytesPerToken, expectedExpertBytesPerToken }: PlanReport): {
   value: string;
   note: string;
 } {
   const moved = streamedBytesPerToken + expectedExpertBytesPerToken;
-  if (!prediction)
-    return {
-      value: 'not known yet',
-      note:
-        moved > 0 ? 'Measured when what streams has been stored, at the next start.' : 'Nothing streams; the first reply tells.',
-    };
-  const { tokensPerSecond: rate, readMs, uploadMs, computeMs, bound } = prediction;
+  if (!prediction) return { value: 'not known yet', note: unknownSpeed(moved, disk.home) };
+  const { tokensPerSecond: rate, readMs, readAssumed, uploadMs, computeMs, bound } = prediction;
   const value =
     rate >= 1 ? `${rate >= 100 ? Math.round(rate) : rate.toFixed(1)} tok/s` : `${formatDuration(1000 / rate)} per token`;
   const parts = [`compute ${formatDuration(computeMs)}`];
   if (moved > 0) parts.unshift(`read ${formatDuration(readMs)}`, `upload ${formatDuration(uploadMs)}`);
-  return { value, note: `Limited by ${BOUNDS[bound]}: ${parts.join(', ')}.` };
+  const assumed = readAssumed ? ' If the disk gives 2 GB/s: it is measured once the model is stored.' : '';
+  return { value, note: `Limited by ${BOUNDS[bound]}: ${parts.join(', ')}.${assumed}` };
+}
+
+function unknownSpeed(moved: number, home: PlanReport['disk']['home']): string {
+  if (moved === 0) return 'Nothing streams; the first reply tells.';
+  return home === 'none'
+    ? 'What streams comes over the network; the first reply tells.'
+    : 'Measured when the stored model is next loaded.';
 }
 
 /** What a plan comes to: '1.5 s per token, 12.5 GB stream for each token.' */

@@ -102,11 +102,7 @@ export class EngineCore {
       if (!config.answerWhileLoading) await unlessAborted(model.kept(), signal);
       const plan = await loadedPlan(model, session, options.speeds, signal);
       if (textInfo) await session.tokenLoops(vocabOf(modelConfig, textInfo))?.ready;
-      if (config.answerWhileLoading)
-        Promise.all([model.kept(), session.loaded]).then(
-          () => progress.ready(),
-          () => {}, // the download or a request tells
-        );
+      if (config.answerWhileLoading) void readyWhenThere(progress, model, session);
       else progress.ready();
       return new EngineCore(parts, session, plan, textInfo, config);
     } catch (error) {
@@ -296,12 +292,23 @@ export function sessionOptions(
   };
 }
 
+/** Of a download that fails nothing is said here, but by the download itself and the next request. */
+async function readyWhenThere(progress: ProgressMeter, model: ModelSource, { loaded, gpu }: ModelSession): Promise<void> {
+  try {
+    const settled = loaded.catch(() => {}); // a request reads again what failed
+    await Promise.all([model.kept(), Promise.race([settled, gpu.device.lost])]);
+    progress.ready();
+  } catch {}
+}
+
 /** The plan alone: nothing is allocated for long, loaded or stored. @throws EngineError 'budget', … */
 export async function planOf(gpu: Gpu, model: ModelSource, config: EngineConfig, signal?: AbortSignal): Promise<PlanReport> {
   const options = await withSpeeds({ gpu, model }, sessionOptions(config, model.checkpoint, gpu), signal, true);
   const { config: modelConfig, tensors } = model.checkpoint;
   const plan = sessionPlan(gpu, { config: modelConfig, tensors, ...(model.stored ? { stored: model.stored } : {}) }, options);
-  return planReport(model, plan);
+  const report = await planReport(model, plan);
+  const { prediction } = report;
+  return options.speeds?.readAssumed && prediction ? { ...report, prediction: { ...prediction, readAssumed: true } } : report;
 }
 
 /** Speeds choose which units stay resident and predict what comes out; where all is resident they are not worth a moment's wait. */

@@ -48,7 +48,8 @@ export class ProgressMeter {
 
   session(progress: SessionProgress): void {
     if (progress.phase === 'pipelines') {
-      this.#emit('pipelines', this.#downloading ? 0 : 0.92, 'Compiling for this GPU');
+      const more = this.#downloading || this.#loaded < this.#total;
+      this.#emit('pipelines', more ? 0 : 0.92, 'Compiling for this GPU');
       return;
     }
     if (this.#downloading) return;

@@ -37,28 +37,31 @@ const perUnitMs = 0.025;
 
 /** Bytes per millisecond of what nothing waits for. */
 const atOnce = 1e12;
+/** Bytes per millisecond of a disk that has not been asked yet: about what browsers read of a laptop's. */
+const assumedRead = 2e6;
 
 /**
- * Of weights that are not on this machine yet nothing is read, because asking costs the user bytes and says nothing about the disk that they
- * will come from: undefined where some stream, and computing alone where none do.
  * Reads are timed as the engine makes them: windows of units that `plan` streams, from all over the files, into the plan's staging and on to
  * the GPU, so that reading and uploading get in each other's way as they will. Holds no more GPU memory than the plan does.
+ * Of a model that is not on this machine yet nothing is read, because asking costs the user bytes and says nothing about the disk that
+ * they will come from: the disk is assumed (`readAssumed`), or, where nothing streams, computing alone is measured.
  * @param precision of the products that will run.
+ * @returns undefined of a very small model, and where what streams comes over the network, or is on its way.
  */
 export async function measureSpeeds(
   gpu: Gpu,
-  model: Pick<ModelSource, 'home' | 'stored' | 'download' | 'sources'>,
+  model: Pick<ModelSource, 'home' | 'stored' | 'download' | 'sources' | 'disk'>,
   { plan, precision }: { plan: MemoryPlan; precision: 'exact' | 'fast' },
   signal?: AbortSignal,
 ): Promise<Speeds | undefined> {
   const { images, staging, targetBytes } = samples(plan);
   if (staging.pieceBytes < 65536) return undefined; // a model this small says nothing about a disk
-  const here = model.home === 'local' || (model.home === 'opfs' && model.stored !== undefined && !model.download);
-  if (!here) {
-    if (plan.streamedBytesPerToken > 0 || plan.experts?.complete === false) return undefined;
+  const here = await isHere(model);
+  if (!here && plan.streamedBytesPerToken === 0 && plan.experts?.complete !== false) {
     const computeBytesPerMs = await gemvSpeed(gpu, plan.bytes.total, precision);
     return { readBytesPerMs: atOnce, uploadBytesPerMs: atOnce, computeBytesPerMs, perUnitMs };
   }
+  if (!here && (model.home === 'none' || model.download)) return undefined;
   const memory = gpu.memory.scope();
   const own = { ...gpu, memory };
   let path: UploadPath | undefined;
@@ -86,12 +89,12 @@ export async function measureSpeeds(
       return pieceBytes;
     };
     const sliceBytes = 2 * buffers * pieceBytes;
-    const readBytesPerMs = await rate(path, buffers, through, { ...readMs, sliceBytes });
+    const readBytesPerMs = here ? await rate(path, buffers, through, { ...readMs, sliceBytes }) : assumedRead;
     const uploadBytesPerMs = await rate(path, buffers, alone, { ...uploadMs, sliceBytes });
     path.destroy();
     memory.release();
     const computeBytesPerMs = await gemvSpeed(gpu, plan.bytes.total, precision);
-    return { readBytesPerMs, uploadBytesPerMs, computeBytesPerMs, perUnitMs };
+    return { readBytesPerMs, uploadBytesPerMs, computeBytesPerMs, perUnitMs, ...(here ? {} : { readAssumed: true as const }) };
   } catch (error) {
     // What is not on disk yet cannot be read ahead of its download, and says nothing about the disk.
     if (error instanceof EngineError && error.code === 'storage') return undefined;
@@ -100,6 +103,13 @@ export async function measureSpeeds(
     path?.destroy();
     memory.release();
   }
+}
+
+async function isHere(model: Pick<ModelSource, 'home' | 'stored' | 'download' | 'disk'>): Promise<boolean> {
+  if (model.home !== 'opfs') return model.home === 'local';
+  if (!model.stored || model.download) return false;
+  const { neededBytes, storedBytes } = await model.disk();
+  return storedBytes >= neededBytes;
 }
 
 const mostBound = ({ device: { limits } }: Gpu): number => Math.min(limits.maxBufferSize, limits.maxStorageBufferBindingSize);

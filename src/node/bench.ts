@@ -24,7 +24,7 @@ import { openNodeGpu, reportSoftware } from './open_gpu';
 const usage =
   `bench [--preset <${presetNames.join('|')}> [--bits 3|4|16] | --model <dir>] [--prompt <n>] [--decode <n>] [--context 0,4096,32768] ` +
   '[--gpu-budget <bytes|4GB>] [--chunk <n>] [--kv f16|f32] [--precision exact|fast] [--repeat <n>] [--profile] [--tune <file>] [--trace real] [--slots <n>%] [--experts-file <path> [--experts-bytes <40GB>]] | bench --kernels [--preset …] [--bits 3|4] [--tokens 1,8,64,512] ' +
-  '[--context …] [--kv f16|f32] [--only <part of a matrix, of a candidate or of "attention 512 at 4096">] | bench --streaming --model <dir> --gpu-budget <bytes|4GB> [--context <n>] [--decode <n>] [--chunk …] [--kv …] [--precision …] [--repeat <n>]; all: [--disable subgroups,f16] [--seconds-per <n>] [--json <file>]';
+  '[--context …] [--kv f16|f32] [--only <part of a matrix, of a candidate or of "attention 512 at 4096">] | bench --streaming --model <dir> --gpu-budget <bytes|4GB> [--context <n>] [--decode <n>] [--chunk …] [--kv …] [--precision …] [--repeat <n>]; all: [--disable subgroups,f16] [--json <file>]; all but --streaming: [--seconds-per <n>]';
 
 type Raw = Record<string, string | boolean | undefined>;
 

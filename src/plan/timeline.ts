@@ -26,6 +26,8 @@ export type TimelineUnit = {
 
 export type Speeds = {
   readBytesPerMs: number;
+  /** It was not measured. */
+  readAssumed?: true;
   /** The copy step alone, from staging into the slot. */
   uploadBytesPerMs: number;
   /** Weights that compute passes over; callers derive `computeMs` of units from it. */

@@ -17,6 +17,8 @@ export type PlanUnit = {
 export type PlanPrediction = {
   tokensPerSecond: number;
   readMs: number;
+  /** Nothing of the model is stored yet: `readMs` is of a disk that gives 2 GB/s. */
+  readAssumed?: true;
   uploadMs: number;
   computeMs: number;
   /** What decides. */
@@ -69,7 +71,7 @@ export type PlanReport = {
     availableBytes: number | undefined;
     persisted: boolean | undefined;
   };
-  /** undefined until speeds are known: where weights stream, until they are stored. */
+  /** undefined until speeds are known: where weights come over the network for every token, or are on their way. */
   prediction: PlanPrediction | undefined;
 };
 

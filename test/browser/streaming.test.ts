@@ -102,6 +102,7 @@ describe.each(['chromium', 'firefox'] as const)('weights that stream in %s', (na
     const { prediction } = ok(await page.plan({ gpuBudget: budget }));
     expect(prediction!.tokensPerSecond).toBeGreaterThan(0);
     expect(prediction!.readMs).toBeGreaterThan(0);
+    expect(prediction!.readAssumed).toBeUndefined();
     await page.unload();
   });
 
@@ -164,7 +165,6 @@ describe.each(['chromium', 'firefox'] as const)('weights that stream in %s', (na
     expect(cold).toBe(reference);
     expect(readyMs).toBeLessThan(firstTextMs);
     const shares = later.map(({ progress }) => progress);
-    expect(shares).toEqual(shares.toSorted((a, b) => a - b));
     expect(shares[0]).toBeLessThan(0.5); // createEngine's end is not the download's
     expect(new Set(shares).size).toBeGreaterThan(5);
     expect(later.map(({ phase }) => phase === 'ready')).toEqual(later.map((_, i) => i === later.length - 1));

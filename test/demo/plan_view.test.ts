@@ -116,7 +116,19 @@ test.each([
   {
     plan: { ...large, prediction: undefined },
     value: 'not known yet',
-    note: 'Measured when what streams has been stored, at the next start.',
+    note: 'Measured when the stored model is next loaded.',
+  },
+  {
+    plan: { ...large, prediction: undefined, disk: { ...large.disk, home: 'none' as const } },
+    value: 'not known yet',
+    note: 'What streams comes over the network; the first reply tells.',
+  },
+  {
+    plan: { ...large, prediction: { ...large.prediction!, readAssumed: true as const } },
+    value: '1.5 s per token',
+    note:
+      'Limited by reading: read 1.5 s, upload 1.2 s, compute 96 ms. ' +
+      'If the disk gives 2 GB/s: it is measured once the model is stored.',
   },
 ])('speed: $value, $note', ({ plan, value, note }) => {
   expect(speedText(plan)).toEqual({ value, note });

@@ -1,5 +1,5 @@
 /** What is foretold before loading is what then comes: on a disk that decides the pace, so that nothing else on this machine does. */
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { loadedPlan, planOf, sessionOptions, withSpeeds } from '../../src/engine/engine_core';
 import { ModelSession, sessionPlan } from '../../src/engine/model_session';
 import { measureSpeeds } from '../../src/engine/speeds';
@@ -85,17 +85,36 @@ test('reads are timed that a token makes, from all over the model, within the GP
   }
 });
 
-test('of weights that are not on this machine yet nothing is read: what streams is not predicted, what stays by computing alone', async () => {
-  const { sources, reads } = loggedReads(checkpoint);
-  for (const home of ['opfs', 'none'] as const) {
-    const model = { ...diskOf(1), home, checkpoint: { ...checkpoint, sources }, sources };
+describe('of a model that is not on this machine yet nothing is read', () => {
+  const disk = { neededBytes: 100, storedBytes: 40, availableBytes: undefined, persisted: undefined };
+  const opening = (home: 'opfs' | 'none') => {
+    const { sources, reads } = loggedReads(checkpoint);
+    return { model: { ...diskOf(1), home, checkpoint: { ...checkpoint, sources }, sources, disk: async () => disk }, reads };
+  };
+
+  test.each(['opfs', 'none'] as const)('what stays is predicted by computing alone: %s', async (home) => {
+    const { model, reads } = opening(home);
+    const { streamedBytesPerToken, prediction } = await planOf(gpu, model, { ...config, gpuBudget: '1GB' });
+    expect(streamedBytesPerToken).toBe(0);
+    expect(prediction).toMatchObject({ bound: 'compute', uploadMs: 0 });
+    expect(prediction!.tokensPerSecond).toBeGreaterThan(0);
+    expect(prediction!.readAssumed).toBeUndefined();
+    expect(reads).toEqual([]);
+  });
+
+  test('what streams will come from a disk that is taken to give 2 GB/s', async () => {
+    const { model, reads } = opening('opfs');
+    const { streamedBytesPerToken, prediction } = await planOf(gpu, model, config);
+    expect(prediction!.readMs).toBeCloseTo(streamedBytesPerToken / 2e6, 9);
+    expect(prediction!.readAssumed).toBe(true);
+    expect(reads).toEqual([]);
+  });
+
+  test('what comes over the network for every token is as fast as the network', async () => {
+    const { model, reads } = opening('none');
     expect((await planOf(gpu, model, config)).prediction).toBeUndefined();
-    const whole = await planOf(gpu, model, { ...config, gpuBudget: '1GB' });
-    expect(whole.streamedBytesPerToken).toBe(0);
-    expect(whole.prediction).toMatchObject({ bound: 'compute', readMs: 0, uploadMs: 0 });
-    expect(whole.prediction!.tokensPerSecond).toBeGreaterThan(0);
-  }
-  expect(reads).toEqual([]);
+    expect(reads).toEqual([]);
+  });
 });
 
 test('of a mixture whose experts are not all there, experts are what is read', async () => {
