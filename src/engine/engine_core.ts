@@ -306,9 +306,7 @@ export async function planOf(gpu: Gpu, model: ModelSource, config: EngineConfig,
   const options = await withSpeeds({ gpu, model }, sessionOptions(config, model.checkpoint, gpu), signal, true);
   const { config: modelConfig, tensors } = model.checkpoint;
   const plan = sessionPlan(gpu, { config: modelConfig, tensors, ...(model.stored ? { stored: model.stored } : {}) }, options);
-  const report = await planReport(model, plan);
-  const { prediction } = report;
-  return options.speeds?.readAssumed && prediction ? { ...report, prediction: { ...prediction, readAssumed: true } } : report;
+  return planReport(model, plan);
 }
 
 /** Speeds choose which units stay resident and predict what comes out; where all is resident they are not worth a moment's wait. */

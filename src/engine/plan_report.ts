@@ -33,6 +33,6 @@ export async function planReport(model: ModelSource, plan: MemoryPlan, timeline 
   };
 }
 
-function prediction({ msPerToken, readMs, uploadMs, computeMs, bound }: PassTimeline): PlanPrediction {
-  return { tokensPerSecond: 1000 / msPerToken, readMs, uploadMs, computeMs, bound };
+function prediction({ msPerToken, firstTokenMs: _, stallMs: __, ...parts }: PassTimeline): PlanPrediction {
+  return { tokensPerSecond: 1000 / msPerToken, ...parts };
 }

@@ -72,6 +72,8 @@ export type PassTimeline = {
   readMs: number;
   uploadMs: number;
   computeMs: number;
+  /** Of a speed that was: see `Speeds`. */
+  readAssumed?: true;
   /** What overlap did not hide: msPerToken above the longest of the three. */
   stallMs: number;
   bound: 'read' | 'upload' | 'compute';
@@ -113,11 +115,21 @@ export function simulatePass(
   const most = readMs + uploadMs + computeMs + submits * perUnitMs + perTokenMs;
   const msPerToken = Math.min(Math.max(tokens.steadyMs, least), most);
   const bound = longest === readMs && readBytes > 0 ? 'read' : longest === computeMs ? 'compute' : 'upload';
-  return { msPerToken, firstTokenMs: tokens.firstMs, readMs, uploadMs, computeMs, stallMs: msPerToken - longest, bound };
+  const assumed = speeds.readAssumed ? { readAssumed: speeds.readAssumed } : {};
+  return {
+    msPerToken,
+    firstTokenMs: tokens.firstMs,
+    readMs,
+    ...assumed,
+    uploadMs,
+    computeMs,
+    stallMs: msPerToken - longest,
+    bound,
+  };
 }
 
 /** The same pass with the time that tokens were seen to take, within which each part alone must have fitted. */
-export function passAsSeen(simulated: PassTimeline, msPerToken: number): PassTimeline {
+export function passAsSeen({ readAssumed: _, ...simulated }: PassTimeline, msPerToken: number): PassTimeline {
   const [readMs, uploadMs, computeMs] = [simulated.readMs, simulated.uploadMs, simulated.computeMs].map((ms) =>
     Math.min(ms, msPerToken),
   ) as [number, number, number];
