@@ -74,20 +74,31 @@ export async function bench(args: readonly string[]): Promise<void> {
   console.log(JSON.stringify(result));
 }
 
-/** What each of the three takes, beside what all do. */
+const ofModels = 'model preset prompt decode context gpu-budget chunk kv precision repeat profile tune trace slots seconds-per';
+/** What each kind takes, beside what all do. */
 const optionsOf = {
   '--kernels': 'kernels preset bits tokens context kv only seconds-per',
   '--streaming': 'streaming model gpu-budget context decode chunk kv precision repeat',
-  'a model':
-    'model preset bits prompt decode context gpu-budget chunk kv precision repeat profile tune trace slots experts-file experts-bytes seconds-per',
+  '--model': `${ofModels} experts-file`, // refused with its own words
+  '--preset': `${ofModels} bits experts-file experts-bytes`,
+  'the ceilings alone': 'seconds-per',
 };
+
+function kindOf(o: Raw): keyof typeof optionsOf {
+  if (o.streaming === true) return '--streaming';
+  if (o.kernels === true) return '--kernels';
+  if (o.model !== undefined) return '--model';
+  return o.preset === undefined ? 'the ceilings alone' : '--preset';
+}
 
 /** @throws EngineError 'invalid-request': an option without effect would make figures look like what they are not. */
 function refuseForeign(o: Raw): void {
-  const mode = o.streaming === true ? '--streaming' : o.kernels === true ? '--kernels' : 'a model';
-  const known = [...optionsOf[mode].split(' '), 'disable', 'json'];
-  const foreign = Object.keys(o).find((name) => o[name] !== undefined && !known.includes(name));
-  if (foreign) throw new EngineError('invalid-request', `--${foreign} has no effect on a bench of ${mode}. Leave it out.`);
+  const kind = kindOf(o);
+  const known = [...optionsOf[kind].split(' '), 'disable', 'json'];
+  const foreign =
+    Object.keys(o).find((name) => o[name] !== undefined && !known.includes(name)) ??
+    (o['experts-bytes'] !== undefined && o['experts-file'] === undefined ? 'experts-bytes' : undefined);
+  if (foreign) throw new EngineError('invalid-request', `--${foreign} has no effect on a bench of ${kind}. Leave it out.`);
 }
 
 function sayDevice({ adapter, subgroups }: Gpu): void {

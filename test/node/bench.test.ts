@@ -132,7 +132,13 @@ test.each([
   [['--kernels', '--prompt', '3'], 'sluice: --prompt has no effect on a bench of --kernels. Leave it out.\n'],
   [['--kernels', '--bits', '16'], "sluice: --bits must be 3 or 4; it is '16'.\n"],
   [['--streaming', '--preset', '9b'], 'sluice: --preset has no effect on a bench of --streaming. Leave it out.\n'],
-  [['--preset', '0.8b', '--tokens', '8'], 'sluice: --tokens has no effect on a bench of a model. Leave it out.\n'],
+  [['--preset', '0.8b', '--tokens', '8'], 'sluice: --tokens has no effect on a bench of --preset. Leave it out.\n'],
+  [
+    ['--preset', '0.8b', '--experts-bytes', '1GB'],
+    'sluice: --experts-bytes has no effect on a bench of --preset. Leave it out.\n',
+  ],
+  [['--model', 'x', '--bits', '3'], 'sluice: --bits has no effect on a bench of --model. Leave it out.\n'],
+  [['--prompt', '3'], 'sluice: --prompt has no effect on a bench of the ceilings alone. Leave it out.\n'],
 ])('%j: what would have no effect is refused', async (args, message) => {
   expect(await bench(...args)).toMatchObject({ code: 1, stdout: '', stderr: message });
 });
