@@ -22,7 +22,11 @@ class Stream implements Work {
   /** From arriving to being drawn. */
   readonly waits: number[] = [];
 
-  constructor(private steps = 0) {}
+  /** `stepMs`: what each of its steps takes. */
+  constructor(
+    private steps = 0,
+    private stepMs = 0,
+  ) {}
 
   arrive(soon = this.draws.length === 0): void {
     this.#arrived.push(performance.now());
@@ -30,6 +34,7 @@ class Stream implements Work {
   }
 
   step(): boolean {
+    vi.advanceTimersByTime(this.stepMs);
     return this.steps-- > 0;
   }
 
@@ -106,12 +111,7 @@ describe('text that streams in', () => {
 });
 
 test('more than a frame can take goes on in the next frame', () => {
-  const stream = new Stream(20);
-  const step = stream.step.bind(stream);
-  stream.step = () => {
-    vi.advanceTimersByTime(2);
-    return step();
-  };
+  const stream = new Stream(20, 2);
   stream.arrive();
   vi.advanceTimersByTime(1000);
   expect(stream.draws.length).toBeGreaterThan(5);
@@ -119,12 +119,7 @@ test('more than a frame can take goes on in the next frame', () => {
 });
 
 test('the first words are drawn before anything is painted without them, all others between frames, which paint them', () => {
-  const stream = new Stream(20);
-  const step = stream.step.bind(stream);
-  stream.step = () => {
-    vi.advanceTimersByTime(2);
-    return step();
-  };
+  const stream = new Stream(20, 2);
   stream.arrive();
   vi.advanceTimersByTime(1000);
   for (let i = 0; i < 20; i++) {
@@ -169,12 +164,7 @@ test.each(['first', 'last'])('where one fails the others go on: %s', (place) => 
 });
 
 test('while the device rests nothing is asked', () => {
-  const stream = new Stream(1);
-  const step = stream.step.bind(stream);
-  stream.step = () => {
-    vi.advanceTimersByTime(200);
-    return step();
-  };
+  const stream = new Stream(1, 200);
   const asked = vi.spyOn(globalThis, 'requestAnimationFrame');
   const timers = vi.spyOn(globalThis, 'setTimeout');
   stream.arrive();
