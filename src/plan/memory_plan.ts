@@ -135,6 +135,7 @@ export function withExperts(
   const total = { readMs: dense.readMs + readMs, uploadMs: dense.uploadMs + uploadMs, computeMs: dense.computeMs + computeMs };
   const longest = Math.max(total.readMs, total.uploadMs, total.computeMs);
   return {
+    ...dense,
     ...total,
     msPerToken: dense.msPerToken + more,
     firstTokenMs: dense.firstTokenMs + more,

@@ -110,6 +110,20 @@ describe('of a model that is not on this machine yet nothing is read', () => {
     expect(reads).toEqual([]);
   });
 
+  test('so do experts that are fetched', async () => {
+    const mixture = await openSynthetic({ shapes: mixtureShapes, bits: 4 });
+    const { sources, reads } = loggedReads(mixture);
+    const model = { ...opening('opfs').model, checkpoint: { ...mixture, sources }, sources };
+    const own = { contextTokens: 64, chunkTokens: 16 };
+    const all = sessionPlan(gpu, mixture, sessionOptions(own, mixture, gpu));
+    const gpuBudget = all.bytes.total - Math.floor(all.experts!.bytes / 2);
+    const { expectedExpertBytesPerToken, prediction } = await planOf(gpu, model, { ...own, gpuBudget });
+    expect(expectedExpertBytesPerToken).toBeGreaterThan(0);
+    expect(prediction!.readMs).toBeCloseTo(expectedExpertBytesPerToken / 2e6, 9);
+    expect(prediction!.readAssumed).toBe(true);
+    expect(reads).toEqual([]);
+  });
+
   test('what comes over the network for every token is as fast as the network', async () => {
     const { model, reads } = opening('none');
     expect((await planOf(gpu, model, config)).prediction).toBeUndefined();
